@@ -1,0 +1,40 @@
+/* Sliding-window rate limits, one state for all workers, in shared memory.
+ *
+ * A client (an address, or a key) may make `limit` requests in any `window_ms`. Up to LIMIT_EXACT it is exact: each
+ * request's time is kept, and capacity returns request by request. Above, neighbouring requests share a cell of
+ * window / LIMIT_EXACT. A refused request is not counted. Memory is bounded: under a flood of clients the idlest are
+ * forgotten first, then those that have used least. Clients hash to sets with a secret made with the segment. */
+#ifndef APPCORE_SHARED_LIMIT_H
+#define APPCORE_SHARED_LIMIT_H
+
+#include "shared/shm.h"
+
+enum { LIMIT_EXACT = 100, LIMIT_CLIENTS = 8192 };
+
+struct limit_id {
+	uint8_t b[24]; /* kind, then address or key: compared whole */
+};
+
+struct limit_result {
+	bool allowed;
+	uint32_t limit;
+	uint32_t remaining; /* in the window, after this request */
+	uint64_t retry_ms;  /* when refused: until the next would pass; else until the window is as it was */
+};
+
+/* The id of a client address in text: IPv4 whole (also as ::ffff:a.b.c.d), IPv6 by its /64; what is no address becomes
+ * the one client "unknown". */
+struct limit_id limit_id_of_address(struct str address);
+
+/* The id of an API key (its public id). */
+struct limit_id limit_id_of_key(struct str key_id);
+
+/* Counts a request at `now_ms` (clock_mono_ms). `limit` 0 always allows and keeps nothing. When the client's set can't
+ * be locked within a bound (its holder is stopped), the request is allowed and counted in a metric. */
+struct limit_result limit_take(struct shm *shm, struct limit_id id, uint32_t limit, uint32_t window_ms, uint64_t now_ms)
+	__attribute__((nonnull));
+
+/* How many requests were let through without being counted. */
+uint64_t limit_skipped(const struct shm *shm) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,89 @@
+/* Metrics of all workers, in shared memory, rendered as Prometheus text.
+ *
+ * A series (family, label set) gets a run of 64-bit cells in every slot at its first use; a worker adds only to its own
+ * slot's cells, and the text holds their sums, so counters survive their workers. Segments describe their series by
+ * name: whoever renders sums all segments in the run directory, also those of other versions. The number of series is
+ * bounded (METRICS_SERIES); what does not fit is counted in appcore_metrics_series_dropped_total.
+ *
+ * Families are a table in metrics.c: name, type, help, buckets. HELP and TYPE lines are there from the start. */
+#ifndef APPCORE_SHARED_METRICS_H
+#define APPCORE_SHARED_METRICS_H
+
+#include "base/buf.h"
+#include "shared/shm.h"
+
+enum { METRICS_SERIES = 2048, METRICS_CELLS = 16384 };
+
+enum metrics_family {
+	METRICS_HTTP_REQUESTS,       /* http_requests_total{method,endpoint,status_code} */
+	METRICS_HTTP_DURATION,       /* http_request_duration_seconds{method,endpoint} */
+	METRICS_PREDICTIONS,         /* predictions_total{model_version,status} */
+	METRICS_PREDICTION_DURATION, /* prediction_duration_seconds{model_version} */
+	METRICS_HEALTH,              /* app_health_status, one for the service: the last written wins */
+	METRICS_APP_INFO,            /* app_info{version} */
+	METRICS_BUILD_INFO,          /* appcore_build_info{version,commit,compiler,sqlite,fcgi,json_c,sodium} */
+	METRICS_RENDERED,            /* appcore_metrics_rendered_timestamp_seconds */
+	METRICS_SERIES_DROPPED,      /* appcore_metrics_series_dropped_total */
+	METRICS_SERVICE_START,       /* appcore_service_start_time_seconds */
+	METRICS_WORKERS,             /* appcore_workers: live workers */
+	METRICS_WORKER_START,        /* appcore_worker_start_time_seconds{instance} */
+	METRICS_WORKER_RESIDENT,     /* appcore_worker_resident_bytes{instance} */
+	METRICS_WORKER_CONNECTIONS,  /* appcore_worker_connections{instance} */
+	METRICS_WORKER_OPEN_FDS,     /* appcore_worker_open_fds{instance} */
+	METRICS_WORKER_CPU,          /* appcore_worker_cpu_seconds{instance} */
+	METRICS_QUEUE_LENGTH,        /* appcore_queue_length{instance,queue}: write, slow, log */
+	METRICS_REJECTED,            /* appcore_requests_rejected_total{reason} */
+	METRICS_COMMIT_DURATION,     /* appcore_commit_duration_seconds */
+	METRICS_COMMIT_BATCH,        /* appcore_commit_batch_size (histogram of operations) */
+	METRICS_COMMIT_FAILURES,     /* appcore_commit_failures_total{reason} */
+	METRICS_TURN_WAIT,           /* appcore_write_turn_wait_seconds (histogram) */
+	METRICS_REPEATED_WRITES,     /* appcore_repeated_writes_total: caught by their key */
+	METRICS_IDEMPOTENCY,         /* appcore_idempotency_total{outcome}: stored, replayed, mismatch, running */
+	METRICS_WAL_BYTES,           /* appcore_sqlite_wal_bytes */
+	METRICS_DATABASE_BYTES,      /* appcore_sqlite_database_bytes */
+	METRICS_CHECKPOINTS,         /* appcore_sqlite_checkpoints_total{outcome} */
+	METRICS_RETENTION_DELETED,   /* appcore_retention_deleted_total{table} */
+	METRICS_LOG_DROPPED,         /* appcore_log_lines_dropped_total */
+	METRICS_WORKERS_KILLED,      /* appcore_workers_killed_total: silent workers ended by a peer */
+	METRICS_CRASHES,             /* appcore_worker_crashes_total: crash marks seen */
+	METRICS_LIMIT_SKIPPED,       /* appcore_limit_skipped_total */
+	METRICS__MAX
+};
+
+/* A series of this process's slot: an index to keep, or METRICS_NONE when it did not fit (adding to it does nothing).
+ */
+typedef int metrics_series;
+enum { METRICS_NONE = -1, METRICS_MAX_LABELS = 8 };
+
+struct metrics_label {
+	const char *name;
+	struct str value;
+};
+
+/* Finds or makes the series with these labels, in the order given (always the same order for a family). Needs a claimed
+ * slot. Values are escaped as the text format wants; one longer than 64 bytes is cut. Takes a lock: keep the result. */
+metrics_series metrics_find(struct shm *shm, enum metrics_family family, const struct metrics_label *labels, int n)
+	__attribute__((nonnull(1), warn_unused_result));
+
+/* Counter: adds. */
+void metrics_add(struct shm *shm, metrics_series series, uint64_t by) __attribute__((nonnull));
+
+/* Gauge of this slot: sets. Gone with the slot's owner, but for METRICS_HEALTH, which stays. */
+void metrics_set(struct shm *shm, metrics_series series, double value) __attribute__((nonnull));
+
+/* Histogram: counts one observation (seconds, or a size). */
+void metrics_observe(struct shm *shm, metrics_series series, double value) __attribute__((nonnull));
+
+/* A number that grows with anything added or observed by any worker: whether a new text would differ. */
+uint64_t metrics_changes(const struct shm *shm) __attribute__((nonnull));
+
+/* Appends the whole exposition (text format 0.0.4), summed over all segments in the run directory. Sample values are
+ * written as floats ("101.0"). */
+void metrics_render(struct shm *shm, struct buf *out) __attribute__((nonnull));
+
+/* Renders to `path` by writing beside it and renaming, when this process wins the turn to do so (a lock file in the run
+ * directory, without waiting). Errors: STATUS_UNAVAILABLE; STATUS_BUSY when another worker has the turn. */
+enum status metrics_write_file(struct shm *shm, const char *path, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+#endif

@@ -1,0 +1,112 @@
+/* The seam to the database. What stands here is all that the files above it (one per table, the writer, migrations)
+ * know of an engine: SQLite is behind it (db_sqlite.c), PostgreSQL joins it. Calls block; who calls them, and on which
+ * thread, is the business of store.h.
+ *
+ * SQL uses placeholders $1, $2, … in order of first use, which both engines read. A connection belongs to one thread at
+ * a time. Statements are prepared once per connection and kept (by the address of their text: use static const text).
+ */
+#ifndef APPCORE_STORE_DB_H
+#define APPCORE_STORE_DB_H
+
+#include "base/err.h"
+#include "base/str.h"
+
+struct db;   /* a connection */
+struct stmt; /* a prepared statement of a connection; borrowed from it */
+
+enum db_mode {
+	DB_READ,  /* reads only, even by mistake */
+	DB_WRITE, /* reads and writes */
+};
+
+/* Opens `url` (sqlite:///relative.db, sqlite:////absolute.db). DB_WRITE makes the file and its directory when missing;
+ * DB_READ does not. Errors: STATUS_INVALID (a URL of no known form), STATUS_UNAVAILABLE. Caller closes with db_close.
+ */
+enum status db_open(struct db **out, struct str url, enum db_mode mode, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+void db_close(struct db *db);
+
+/* The prepared statement of `sql`, reset and without bindings. STATUS_INTERNAL when the SQL is wrong. */
+enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct err *err)
+	__attribute__((nonnull(1, 2, 3), warn_unused_result));
+
+/* Binds parameter i (from 1). Text is copied. They can't fail but for memory, which the next step reports. */
+void db_bind_text(struct stmt *stmt, int i, struct str text) __attribute__((nonnull));
+void db_bind_blob(struct stmt *stmt, int i, const void *p, size_t n) __attribute__((nonnull(1)));
+void db_bind_i64(struct stmt *stmt, int i, int64_t value) __attribute__((nonnull));
+void db_bind_double(struct stmt *stmt, int i, double value) __attribute__((nonnull));
+void db_bind_null(struct stmt *stmt, int i) __attribute__((nonnull));
+
+/* One step. *row says whether there is a row to read. Errors: STATUS_BUSY (locked by another program),
+ * STATUS_UNAVAILABLE (full, read-only, I/O, corrupt), STATUS_CONFLICT (a constraint), STATUS_INTERNAL. */
+enum status db_step(struct stmt *stmt, bool *row, struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Ends the statement's reading, so that it holds no lock and no snapshot. Always call it after the last step. */
+void db_reset(struct stmt *stmt) __attribute__((nonnull));
+
+/* Column c (from 0) of the current row; text and blob are borrowed until the next step or reset. NULL reads as 0, 0.0
+ * and an empty view with p == NULL. */
+struct str db_column_text(struct stmt *stmt, int c) __attribute__((nonnull));
+struct str db_column_blob(struct stmt *stmt, int c) __attribute__((nonnull));
+int64_t db_column_i64(struct stmt *stmt, int c) __attribute__((nonnull));
+double db_column_double(struct stmt *stmt, int c) __attribute__((nonnull));
+bool db_column_is_null(struct stmt *stmt, int c) __attribute__((nonnull));
+
+/* Runs one statement to its end and drops its rows. *changed (may be NULL): rows inserted, updated or deleted. */
+enum status db_run(struct stmt *stmt, int64_t *changed, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
+/* Runs a script of several statements without parameters (migrations). */
+enum status db_script(struct db *db, const char *sql, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* --- transactions for writing --- */
+
+/* Takes this machine's turn to write: waits on a lock that all processes of one database share (flock on the file
+ * "<database>-turn"), at most `wait_ms` (negative: as long as it takes). STATUS_BUSY when it did not come. An engine
+ * without such a need returns at once. Nests not. */
+enum status db_turn_take(struct db *db, int wait_ms, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+void db_turn_give(struct db *db) __attribute__((nonnull));
+
+/* BEGIN IMMEDIATE, COMMIT, ROLLBACK. Begin wants the turn held. A failed commit is rolled back: STATUS_BUSY and
+ * STATUS_UNAVAILABLE mean surely not stored, STATUS_UNKNOWN_OUTCOME that nobody can say. */
+enum status db_begin(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+enum status db_commit(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+void db_rollback(struct db *db) __attribute__((nonnull));
+
+/* A read transaction (one snapshot for several statements). */
+enum status db_begin_read(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+void db_end_read(struct db *db) __attribute__((nonnull));
+
+/* --- housekeeping --- */
+
+/* Moves the log into the database when it has grown past `pages`; wants the turn held and no transaction open.
+ * *checkpointed (may be NULL) says whether anything was done. On an engine without a log it does nothing. */
+enum status db_checkpoint(struct db *db, int pages, bool *checkpointed, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
+struct db_info {
+	int64_t database_bytes;
+	int64_t log_bytes;  /* write-ahead log */
+	char engine[64];    /* "SQLite 3.40.1" */
+	char location[256]; /* file, or host and database; never a password */
+};
+void db_info(struct db *db, struct db_info *out) __attribute__((nonnull));
+
+/* A trivial query, and that the files are still those that were opened. */
+enum status db_ping(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
+/* A consistent copy of the whole database into the new file `path` (mode 0600, synced, renamed into place at the end).
+ * Errors: STATUS_CONFLICT when the file is there already; STATUS_UNAVAILABLE. */
+enum status db_backup(struct db *db, const char *path, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Checks the file `path` (integrity, that it is a database of ours) and puts it in the place of the database of `url`.
+ * STATUS_CONFLICT while any process of ours has that database open, STATUS_INVALID when the copy is damaged. */
+enum status db_restore(struct str url, const char *path, struct err *err)
+	__attribute__((nonnull(2), warn_unused_result));
+
+/* Reads the whole database for damage. */
+enum status db_integrity(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
+#endif

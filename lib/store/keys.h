@@ -1,0 +1,35 @@
+/* Table api_keys: what is kept of an API key is its public id and a hash; the key itself is shown once and never
+ * stored. Every change also bumps the generation that workers watch (generations.h). */
+#ifndef APPCORE_STORE_KEYS_H
+#define APPCORE_STORE_KEYS_H
+
+#include "store/db.h"
+
+enum { KEY_ID_BYTES = 17, KEY_HASH_BYTES = 32, KEY_NAME_BYTES = 101 };
+
+struct key_row {
+	char id[KEY_ID_BYTES];     /* public: 16 lower-case hex digits */
+	char name[KEY_NAME_BYTES]; /* 1 to 100 bytes of UTF-8; unique among keys that are not revoked */
+	uint8_t hash[KEY_HASH_BYTES];
+	int64_t rate_per_minute;                    /* -1: the setting's default; 0: no limit */
+	int64_t created_us, expires_us, revoked_us; /* wall time; 0: never */
+};
+
+typedef bool key_row_fn(void *arg, const struct key_row *row);
+
+/* Want a write transaction. STATUS_CONFLICT: the name is taken. STATUS_NOT_FOUND: no such key that is still valid. */
+enum status keys_insert(struct db *db, const struct key_row *row, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+enum status keys_revoke(struct db *db, struct str id_or_name, int64_t now_us, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
+/* Replaces a key: `fresh` (its id, hash, created_us set) takes over name, rate and expiry of the key `id_or_name`,
+ * which stays valid until `overlap_until_us` and loses its name to "<name> (until rotation)" form, unique by its id. */
+enum status keys_rotate(struct db *db, struct str id_or_name, struct key_row *fresh, int64_t overlap_until_us,
+			struct err *err) __attribute__((nonnull(1, 3), warn_unused_result));
+
+/* All rows, oldest first. */
+enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+#endif

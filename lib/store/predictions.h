@@ -1,0 +1,68 @@
+/* Table predictions: one row per answered prediction, with its provenance. */
+#ifndef APPCORE_STORE_PREDICTIONS_H
+#define APPCORE_STORE_PREDICTIONS_H
+
+#include "base/id.h"
+#include "store/db.h"
+
+enum { PREDICTIONS_PAGE_MAX = 1000 };
+
+/* A row. Views borrow: from the caller when saving; from the statement, until the callback returns, when reading. */
+struct prediction {
+	struct str id;       /* canonical UUID */
+	struct str features; /* "[1.0, 2.0, 3.0]" */
+	double result;
+	struct str model_version; /* "v1.0" */
+	struct str created_at;    /* ISO 8601, microseconds, +00:00 */
+	struct str model_name;    /* "mean" */
+	struct str model_hash;    /* hex of the model's content hash */
+	struct str key_id;        /* public id of the API key; "env" for the one from the environment */
+	struct str request_id;
+	struct str trace_id; /* 32 hex digits or empty */
+	int64_t duration_us; /* of the model call */
+};
+
+/* Called for each row; false stops the reading. */
+typedef bool prediction_row(void *arg, const struct prediction *row);
+
+/* Inserts the row. *repeated tells that the id was there already: nothing is changed then, and `stored` (may be NULL)
+ * is called with the row that is there. Wants a write transaction. */
+enum status predictions_save(struct db *db, const struct prediction *row, bool *repeated, prediction_row *stored,
+			     void *arg, struct err *err) __attribute__((nonnull(1, 2, 3), warn_unused_result));
+
+/* The row with this id. STATUS_NOT_FOUND when there is none (any text is allowed as id). */
+enum status predictions_get(struct db *db, struct str id, prediction_row *row, void *arg, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
+/* The newest `limit` rows by created_at, newest first. */
+enum status predictions_recent(struct db *db, int limit, prediction_row *row, void *arg, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
+/* What the list of /api/v1/predictions asks for. Empty views: no such filter. */
+struct predictions_query {
+	struct str after_created_at, after_id; /* keyset position: rows older than this one; both or none */
+	struct str from, until;                /* created_at >= from, < until (ISO as stored) */
+	struct str model_version;
+	struct str model_name;
+	struct str key_id;
+	int limit;
+};
+
+/* Rows by created_at, then id, newest first. Uses an index for every combination: cost is bounded by `limit` and a
+ * constant number of rows looked at (PREDICTIONS_SCAN_MAX), after which it stops. *last_created_at and *last_id
+ * (buffers of 40 bytes) get the last position looked at when it stopped early and *more is set, so that the next page
+ * goes on from there. */
+enum { PREDICTIONS_SCAN_MAX = 20000 };
+enum status predictions_list(struct db *db, const struct predictions_query *query, prediction_row *row, void *arg,
+			     bool *more, char last_created_at[static 40], char last_id[static 40], struct err *err)
+	__attribute__((nonnull(1, 2, 3, 5, 6, 7), warn_unused_result));
+
+/* How many rows there are (scans the smallest index; not for request paths). */
+enum status predictions_count(struct db *db, int64_t *count, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Deletes up to `max` rows older than `before` (ISO as stored), oldest first. Wants a write transaction. */
+enum status predictions_delete_before(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
+	__attribute__((nonnull(1, 4), warn_unused_result));
+
+#endif

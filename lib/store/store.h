@@ -1,0 +1,82 @@
+/* Work for the store is submitted and completed, not called and returned.
+ *
+ * An op is filled by a handler, given to store_read() or store_write(), and comes back through its `done` in the thread
+ * that owns the mailbox (the event thread). `run` does the SQL with a connection of the store's choosing.
+ *
+ * Reads on SQLite run at once in the calling thread on its read-only connection, and `done` is called before
+ * store_read() returns: an embedded read is shorter than a hand-over. An engine behind a network runs them elsewhere;
+ * callers must not care.
+ *
+ * Writes are queued for the commit thread, which takes the turn, runs all that are waiting (up to 5 ms or STORE_BATCH
+ * of them) in one transaction, each inside its own savepoint only when it may fail by itself, commits once, and then
+ * lets their `done` be called. An op that waits for longer than the deadline is taken out of the queue and completed
+ * with STATUS_BUSY: it was not run and will not be. */
+#ifndef APPCORE_STORE_STORE_H
+#define APPCORE_STORE_STORE_H
+
+#include "base/mailbox.h"
+#include "store/db.h"
+
+struct store;
+struct shm;
+
+enum { STORE_QUEUE = 4096, STORE_BATCH = 512 };
+
+struct store_op {
+	/* Set by the caller. */
+	enum status (*run)(struct db *db, struct store_op *op, struct err *err); /* any thread; one at a time */
+	void (*done)(struct store_op *op); /* mailbox's thread; op->status and op->err are set */
+	const uint8_t *identity;           /* 16 bytes of the request for the crash mark; may be NULL */
+
+	/* Set by the store. */
+	enum status status;
+	struct err err;
+	uint64_t queued_ms;
+	struct store_op *next;
+	struct mail mail;
+};
+
+struct store_options {
+	struct str url;
+	struct mailbox *mailbox; /* where completions of writes go */
+	struct shm *shm;         /* metrics; may be NULL */
+	uint64_t deadline_ms;    /* for a write to wait; 0: 5,000 */
+};
+
+/* Opens the connections and starts the commit thread. The schema must be there (migrate.h). Caller ends with
+ * store_close. */
+enum status store_open(struct store **out, const struct store_options *options, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Finishes every queued write, stops the thread, closes. Completions are left in the mailbox for the caller to drain.
+ */
+void store_close(struct store *store);
+
+/* Submits a read. `done` may be called before it returns. Call from the mailbox's thread only. */
+void store_read(struct store *store, struct store_op *op) __attribute__((nonnull));
+
+/* Submits a write from any thread. STATUS_BUSY when the queue is full: then `done` is not called. */
+enum status store_write(struct store *store, struct store_op *op) __attribute__((nonnull, warn_unused_result));
+
+/* A read-only connection for a thread of the caller's own (slow lane); caller closes with db_close. */
+enum status store_connect(struct store *store, struct db **out, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Takes writes that waited past the deadline out of the queue and completes them. Call every 100 ms from the mailbox's
+ * thread. */
+void store_expire(struct store *store, uint64_t now_ms) __attribute__((nonnull));
+
+/* STATUS_OK, or why the store can't be used now: the reader's ping, and the last commit's failure until one succeeds.
+ * While failing, the commit thread tries by itself every second, so it recovers without traffic. */
+enum status store_health(struct store *store, struct err *err) __attribute__((nonnull(1)));
+
+/* The commit thread met an outcome that nobody can know: the worker should drain and be restarted. */
+bool store_is_broken(struct store *store) __attribute__((nonnull));
+
+/* Writes that are waiting. */
+size_t store_queue_length(struct store *store) __attribute__((nonnull));
+
+/* Sizes for the metrics (from files' metadata, no SQL). */
+void store_info(struct store *store, struct db_info *out) __attribute__((nonnull));
+
+#endif
