@@ -1,0 +1,455 @@
+/* The table of settings, and how they are found and checked.
+ *
+ * A name is looked for in the environment first, then in the .env file, then its default is taken. A secret has a
+ * second form, NAME_FILE, which names a file that holds it; the two forms are alternatives within one source. All
+ * problems are collected, so that an operator mends them in one go. */
+#include "base/config.h"
+
+#include "base/json.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_NETWORKS, KIND_ORIGINS };
+
+/* name: as in the environment. fallback: NULL when the default depends on others (see derive()). at: where in struct
+ * config. low..high: for numbers. choices: blank separated. */
+struct setting {
+	const char *name;
+	enum kind kind;
+	const char *fallback;
+	size_t at;
+	int64_t low, high;
+	const char *choices;
+};
+
+#define AT(member) offsetof(struct config, member)
+enum { PORT_MAX = 65535, RATE_MAX = 100000000, YEARS_100 = 36500 };
+
+/* clang-format off */
+#define TEXT(n, member, def) {.name = n, .kind = KIND_TEXT, .fallback = def, .at = AT(member)}
+#define LIST(n, k, member, def) {.name = n, .kind = k, .fallback = def, .at = AT(member)}
+#define SECRET(n, member) {.name = n, .kind = KIND_SECRET, .at = AT(member)}
+#define NUMBER(n, member, def, from, to) {.name = n, .kind = KIND_NUMBER, .fallback = def, .at = AT(member), .low = from, .high = to}
+#define CHOICE(n, member, def, list) {.name = n, .kind = KIND_CHOICE, .fallback = def, .at = AT(member), .choices = list}
+
+static const struct setting SETTINGS[] = {
+	CHOICE("ENVIRONMENT",               environment, "development", "development test staging production"),
+	TEXT(  "APP_NAME",                  app_name, "practical-production-service"),
+	NUMBER("HTTPS_PORT",                https_port, "8443", 1, PORT_MAX),
+	NUMBER("HTTP_PORT",                 http_port, "8080", 1, PORT_MAX),
+	NUMBER("DIRECT_PORT",               direct_port, "8000", 1, PORT_MAX),
+	NUMBER("INSTANCES",                 instances, "2", 1, 32),
+	TEXT(  "INSTANCE_ID",               instance_id, "1"),
+	TEXT(  "DATA_DIR",                  data_dir, "data"),
+	TEXT(  "RUN_DIR",                   run_dir, "run"),
+	TEXT(  "MODELS_DIR",                models_dir, "models"),
+	TEXT(  "DATABASE_URL",              database_url, NULL),
+	SECRET("API_KEY",                   api_key),
+	CHOICE("LOG_LEVEL",                 log_level, "INFO", "DEBUG INFO WARNING ERROR CRITICAL"),
+	TEXT(  "LOG_FILE",                  log_file, ""),
+	NUMBER("MAX_BODY_BYTES",            max_body_bytes, "1048576", 0, 1 << 30),
+	NUMBER("RATE_LIMIT_PER_MINUTE",     rate_limit_per_minute, "100", 0, RATE_MAX),
+	NUMBER("KEY_RATE_LIMIT_PER_MINUTE", key_rate_limit_per_minute, "0", 0, RATE_MAX),
+	CHOICE("RATE_LIMIT_HEADERS",        rate_limit_headers, "legacy", "legacy ietf both"),
+	LIST(  "TRUSTED_PROXIES",           KIND_NETWORKS, trusted_proxies, ""),
+	CHOICE("HTTP_CONTRACT",             http_contract, "local", "off local on"),
+	CHOICE("PREDICTIONS_READ",          predictions_read, NULL, "open key"),
+	NUMBER("RETENTION_DAYS",            retention_days, "90", 0, YEARS_100),
+	LIST(  "METRICS_ALLOW",             KIND_NETWORKS, metrics_allow,
+	       "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"),
+	LIST(  "CORS_ORIGINS",              KIND_ORIGINS, cors_origins,
+	       "http://localhost:3000,http://localhost:8000,https://localhost:8000"),
+	TEXT(  "TLS_CERTIFICATE",           tls_certificate, ""),
+	TEXT(  "TLS_KEY",                   tls_key, ""),
+};
+/* clang-format on */
+
+enum { SETTINGS_N = sizeof(SETTINGS) / sizeof(SETTINGS[0]), ENV_FILE_MAX = 256 * 1024, SECRET_MAX = 64 * 1024 };
+
+static const char DEVELOPMENT_KEY[] = "dev-key-change-in-production";
+enum { PRODUCTION_KEY_MIN = 16 };
+
+__attribute__((format(printf, 2, 3))) static void problem(struct config_problems *problems, const char *format, ...)
+{
+	va_list args;
+	char line[512];
+
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	buf_fmt(&problems->text, "%s\n", line);
+	problems->n++;
+}
+
+/* --- .env --- */
+
+struct pair {
+	struct str name, value;
+	struct pair *next;
+};
+
+/* Whole file into the arena, at most `max` bytes. NULL text with errno set when it can't be read. */
+static struct str read_file(struct arena *arena, const char *path, size_t max)
+{
+	struct str none = {0};
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return none;
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size < 0 || (size_t)st.st_size > max) {
+		close(fd);
+		errno = EFBIG;
+		return none;
+	}
+	char *text = arena_alloc(arena, (size_t)st.st_size + 1);
+	size_t n = 0;
+	while (text && n < (size_t)st.st_size) {
+		ssize_t got = read(fd, text + n, (size_t)st.st_size - n);
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	close(fd);
+	if (!text) {
+		errno = ENOMEM;
+		return none;
+	}
+	text[n] = '\0';
+	return (struct str){text, n};
+}
+
+/* The value of one line: bare up to " #", or in quotes ('…' as it is; "…" with \n, \t, \", \\). */
+static bool unquote(struct arena *arena, struct str raw, struct str *out)
+{
+	struct str s = str_trim(raw);
+
+	if (s.n == 0 || (s.p[0] != '"' && s.p[0] != '\'')) {
+		for (size_t i = 1; i < s.n; i++)
+			if (s.p[i] == '#' && (s.p[i - 1] == ' ' || s.p[i - 1] == '\t'))
+				s.n = i;
+		*out = arena_dup(arena, str_trim(s));
+		return out->p != NULL;
+	}
+	char quote = s.p[0];
+	char *text = arena_alloc(arena, s.n);
+	size_t n = 0, i = 1;
+	if (!text)
+		return false;
+	for (; i < s.n && s.p[i] != quote; i++) {
+		char c = s.p[i];
+		if (c == '\\' && quote == '"' && i + 1 < s.n) {
+			c = s.p[++i];
+			c = (char)(c == 'n' ? '\n' : c == 't' ? '\t' : c);
+		}
+		text[n++] = c;
+	}
+	if (i >= s.n)
+		return false;
+	struct str rest = str_trim((struct str){s.p + i + 1, s.n - i - 1});
+	if (rest.n > 0 && rest.p[0] != '#')
+		return false;
+	text[n] = '\0';
+	*out = (struct str){text, n};
+	return true;
+}
+
+static struct pair *parse_env_file(struct arena *arena, const char *path, struct config_problems *problems)
+{
+	struct pair *pairs = NULL;
+	struct str text = read_file(arena, path, ENV_FILE_MAX);
+
+	if (!text.p && errno != ENOENT)
+		problem(problems, "%s can't be read: %s.", path, strerror(errno));
+	for (int line_number = 1; text.n > 0; line_number++) {
+		struct str line = str_trim(str_cut(&text, '\n'));
+		if (line.n == 0 || line.p[0] == '#')
+			continue;
+		if (str_starts(line, STR("export ")))
+			line = str_trim((struct str){line.p + 7, line.n - 7});
+		struct str value = line;
+		struct str name = str_trim(str_cut(&value, '='));
+		struct pair *pair = arena_alloc(arena, sizeof(*pair));
+		if (!value.p || name.n == 0 || !pair || !unquote(arena, value, &pair->value)) {
+			problem(problems, "%s line %d is not NAME=VALUE.", path, line_number);
+			continue;
+		}
+		pair->name = name;
+		pair->next = pairs; /* newest first: the last line of a name wins */
+		pairs = pair;
+	}
+	return pairs;
+}
+
+/* --- finding --- */
+
+/* The value of `name` in one source: the environment (pairs == NULL) or the file. NULL when it is not set there. */
+static const char *find_in(const struct pair *pairs, bool environment, const char *name)
+{
+	if (environment)
+		return getenv(name);
+	for (; pairs; pairs = pairs->next)
+		if (str_eq(pairs->name, str_of(name)))
+			return pairs->value.p;
+	return NULL;
+}
+
+static const char *read_secret(struct arena *arena, const char *name, const char *path,
+			       struct config_problems *problems)
+{
+	struct str text = read_file(arena, path, SECRET_MAX);
+
+	if (!text.p) {
+		problem(problems, "%s_FILE names %s, which can't be read: %s.", name, path, strerror(errno));
+		return "";
+	}
+	while (text.n > 0 && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
+		text.n--;
+	text = arena_dup(arena, text);
+	return text.p ? text.p : "";
+}
+
+static const char *find(struct arena *arena, const struct setting *setting, const struct pair *pairs,
+			struct config_problems *problems)
+{
+	char file_name[64];
+
+	snprintf(file_name, sizeof(file_name), "%s_FILE", setting->name);
+	for (int environment = 1; environment >= 0; environment--) {
+		const char *value = find_in(pairs, environment, setting->name);
+		const char *path = setting->kind == KIND_SECRET ? find_in(pairs, environment, file_name) : NULL;
+		if (path && !*path)
+			path = NULL;
+		if (value && *value && path) {
+			problem(problems, "%s and %s are both set: keep one.", setting->name, file_name);
+			return value;
+		}
+		if (path)
+			return read_secret(arena, setting->name, path, problems);
+		if (value &&
+		    (*value || !setting->fallback || setting->kind == KIND_NETWORKS || setting->kind == KIND_ORIGINS))
+			return *value || setting->fallback ? value : NULL;
+	}
+	return setting->fallback;
+}
+
+/* --- checking --- */
+
+static bool is_choice(const char *choices, const char *value)
+{
+	struct str rest = str_of(choices);
+
+	while (rest.p)
+		if (str_eq(str_cut(&rest, ' '), str_of(value)))
+			return true;
+	return false;
+}
+
+static bool is_network(struct str text)
+{
+	bool dotted = false, colons = false;
+
+	if (str_eq(text, STR("all")))
+		return true;
+	struct str rest = text;
+	struct str address = str_cut(&rest, '/');
+	uint64_t bits;
+	for (size_t i = 0; i < address.n; i++) {
+		char c = address.p[i];
+		dotted |= c == '.';
+		colons |= c == ':';
+		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == '.' ||
+		      c == ':'))
+			return false;
+	}
+	if (rest.p && !str_to_u64(rest, colons ? 128 : 32, &bits))
+		return false;
+	return dotted || colons;
+}
+
+static bool is_origin(struct str text)
+{
+	return str_eq(text, STR("*")) || ((str_starts(text, STR("http://")) || str_starts(text, STR("https://"))) &&
+					  str_is_token(text) && text.p[text.n - 1] != '/');
+}
+
+static void check_list(const struct setting *setting, const char *value, bool (*fits)(struct str), const char *what,
+		       struct config_problems *problems)
+{
+	struct str rest = str_of(value);
+
+	while (rest.n > 0) {
+		struct str item = str_trim(str_cut(&rest, ','));
+		if (item.n > 0 && !fits(item))
+			problem(problems, "%s holds \"%.*s\", which is no %s.", setting->name, STR_ARG(item), what);
+	}
+}
+
+static void store(struct config *config, const struct setting *setting, const char *value,
+		  struct config_problems *problems)
+{
+	char *at = (char *)config + setting->at;
+	uint64_t number = 0;
+
+	switch (setting->kind) {
+	case KIND_NUMBER:
+		if (!str_to_u64(str_trim(str_of(value)), (uint64_t)setting->high, &number) ||
+		    (int64_t)number < setting->low)
+			problem(problems, "%s is \"%s\": it wants a whole number from %lld to %lld.", setting->name,
+				value, (long long)setting->low, (long long)setting->high);
+		*(int64_t *)(void *)at = (int64_t)number;
+		return;
+	case KIND_CHOICE:
+		if (!is_choice(setting->choices, value))
+			problem(problems, "%s is \"%s\": it wants one of: %s.", setting->name, value, setting->choices);
+		break;
+	case KIND_NETWORKS:
+		check_list(setting, value, is_network, "address or network (CIDR)", problems);
+		break;
+	case KIND_ORIGINS:
+		check_list(setting, value, is_origin, "origin (http://host:port)", problems);
+		break;
+	case KIND_TEXT:
+	case KIND_SECRET:
+		break;
+	}
+	*(const char **)(void *)at = value;
+}
+
+/* Defaults that depend on other settings. */
+static void derive(struct config *config)
+{
+	struct buf url;
+
+	if (!config->database_url) {
+		buf_init(&url, &config->arena);
+		buf_fmt(&url, "sqlite:///%s/predictions.db", config->data_dir);
+		buf_char(&url, '\0');
+		config->database_url = url.failed ? "" : url.p;
+	}
+	if (!config->predictions_read)
+		config->predictions_read = config_is_production(config) ? "key" : "open";
+	if (!config->api_key)
+		config->api_key = config_is_production(config) ? "" : DEVELOPMENT_KEY;
+}
+
+static void check_together(const struct config *config, struct config_problems *problems)
+{
+	size_t key_n = strlen(config->api_key);
+
+	if (config_is_production(config) && key_n == 0)
+		problem(problems, "API_KEY is not set: production wants one (API_KEY or API_KEY_FILE).");
+	else if (config_is_production(config) && strcmp(config->api_key, DEVELOPMENT_KEY) == 0)
+		problem(problems, "API_KEY is the development default: production wants one of your own.");
+	else if (config_is_production(config) && key_n < PRODUCTION_KEY_MIN)
+		problem(problems, "API_KEY is shorter than %d characters: make a longer one.", PRODUCTION_KEY_MIN);
+	if (key_n > 0 && !str_is_token(str_of(config->api_key)))
+		problem(problems, "API_KEY holds blanks or control characters, which a header can't carry.");
+	if (!*config->instance_id || strlen(config->instance_id) > 31 || !str_is_token(str_of(config->instance_id)))
+		problem(problems, "INSTANCE_ID wants 1 to 31 printable characters without blanks.");
+	if (!*config->data_dir || !*config->run_dir)
+		problem(problems, "DATA_DIR and RUN_DIR must not be empty.");
+	if (config->direct_port + config->instances > PORT_MAX)
+		problem(problems, "DIRECT_PORT + INSTANCES is above %d.", PORT_MAX);
+	int64_t last = config->direct_port + config->instances;
+	if (config->http_port == config->https_port ||
+	    (config->http_port >= config->direct_port && config->http_port <= last) ||
+	    (config->https_port >= config->direct_port && config->https_port <= last))
+		problem(problems,
+			"HTTP_PORT %lld, HTTPS_PORT %lld and DIRECT_PORT %lld to %lld overlap: give each its own.",
+			(long long)config->http_port, (long long)config->https_port, (long long)config->direct_port,
+			(long long)last);
+	if (strncmp(config->database_url, "sqlite:///", 10) != 0)
+		problem(problems, "DATABASE_URL wants the form sqlite:///relative.db or sqlite:////absolute.db.");
+	if (!*config->tls_certificate != !*config->tls_key)
+		problem(problems, "TLS_CERTIFICATE and TLS_KEY go together: set both or none.");
+}
+
+bool config_load(struct config *config, const char *env_file, struct config_problems *problems)
+{
+	*config = (struct config){0};
+	*problems = (struct config_problems){0};
+	arena_init(&config->arena, 4u << 20);
+	buf_init_heap(&problems->text);
+
+	const struct pair *pairs = parse_env_file(&config->arena, env_file, problems);
+	for (size_t i = 0; i < SETTINGS_N; i++) {
+		const char *value = find(&config->arena, &SETTINGS[i], pairs, problems);
+		if (value) {
+			struct str copy = arena_dup(&config->arena, str_of(value));
+			store(config, &SETTINGS[i], copy.p ? copy.p : "", problems);
+		}
+	}
+	derive(config);
+	check_together(config, problems);
+	return problems->n == 0;
+}
+
+void config_release(struct config *config)
+{
+	arena_release(&config->arena);
+}
+
+void config_problems_release(struct config_problems *problems)
+{
+	buf_release(&problems->text);
+}
+
+/* --- printing --- */
+
+static struct str value_text(const struct config *config, const struct setting *setting, char digits[static 24])
+{
+	const char *at = (const char *)config + setting->at;
+
+	if (setting->kind == KIND_NUMBER) {
+		snprintf(digits, 24, "%lld", (long long)*(const int64_t *)(const void *)at);
+		return str_of(digits);
+	}
+	return str_of(*(const char *const *)(const void *)at);
+}
+
+void config_print_shell(const struct config *config, struct buf *out)
+{
+	char digits[24];
+
+	for (size_t i = 0; i < SETTINGS_N; i++) {
+		if (SETTINGS[i].kind == KIND_SECRET)
+			continue;
+		struct str value = value_text(config, &SETTINGS[i], digits);
+		buf_fmt(out, "%s='", SETTINGS[i].name);
+		for (size_t k = 0; k < value.n; k++) {
+			if (value.p[k] == '\'')
+				buf_str(out, STR("'\\''"));
+			else
+				buf_char(out, value.p[k]);
+		}
+		buf_str(out, STR("'\n"));
+	}
+}
+
+void config_print_json(const struct config *config, struct buf *out)
+{
+	char digits[24];
+
+	buf_char(out, '{');
+	for (size_t i = 0; i < SETTINGS_N; i++) {
+		struct str value = value_text(config, &SETTINGS[i], digits);
+		if (i > 0)
+			buf_char(out, ',');
+		json_put_string(out, str_of(SETTINGS[i].name));
+		buf_char(out, ':');
+		if (SETTINGS[i].kind == KIND_SECRET)
+			json_put_string(out, value.n ? STR("set") : STR(""));
+		else if (SETTINGS[i].kind == KIND_NUMBER)
+			buf_str(out, value);
+		else
+			json_put_string(out, value);
+	}
+	buf_str(out, STR("}\n"));
+}

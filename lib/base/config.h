@@ -1,0 +1,54 @@
+/* Settings: from the environment, then from .env in the working directory, then the default. One table in config.c
+ * names them all. Read once at start; nothing changes them afterwards. */
+#ifndef APPCORE_BASE_CONFIG_H
+#define APPCORE_BASE_CONFIG_H
+
+#include "base/buf.h"
+
+enum { CONFIG_SECONDS_PER_WINDOW = 60 };
+
+struct config {
+	const char *environment; /* development, test, staging, production */
+	const char *app_name;
+	int64_t https_port, http_port, direct_port;
+	int64_t instances;
+	const char *instance_id;
+	const char *data_dir, *run_dir, *models_dir;
+	const char *database_url;
+	const char *api_key; /* a secret: never printed */
+	const char *log_level, *log_file;
+	int64_t max_body_bytes;
+	int64_t rate_limit_per_minute, key_rate_limit_per_minute;
+	const char *rate_limit_headers;                             /* legacy, ietf, both */
+	const char *trusted_proxies, *metrics_allow, *cors_origins; /* comma separated */
+	const char *http_contract;                                  /* off, local, on */
+	const char *predictions_read;                               /* open, key */
+	int64_t retention_days;
+	const char *tls_certificate, *tls_key;
+
+	struct arena arena; /* where the texts live */
+};
+
+/* Every problem is a sentence of its own. */
+struct config_problems {
+	struct buf text; /* lines, each ended by a newline */
+	int n;
+};
+
+/* Reads and checks all settings. False when there is any problem: then *problems says which, all at once. `env_file`
+ * is usually ".env"; one that is not there is no problem. Release both in either case. */
+bool config_load(struct config *config, const char *env_file, struct config_problems *problems)
+	__attribute__((nonnull, warn_unused_result));
+void config_release(struct config *config) __attribute__((nonnull));
+void config_problems_release(struct config_problems *problems) __attribute__((nonnull));
+
+static inline bool config_is_production(const struct config *config)
+{
+	return strcmp(config->environment, "production") == 0;
+}
+
+/* All settings but secrets: as shell assignments, or as a JSON object (a secret's value is "set" or ""). */
+void config_print_shell(const struct config *config, struct buf *out) __attribute__((nonnull));
+void config_print_json(const struct config *config, struct buf *out) __attribute__((nonnull));
+
+#endif
