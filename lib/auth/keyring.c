@@ -1,0 +1,138 @@
+/* Keys: making, hashing, finding. */
+#include "auth/keyring.h"
+
+#include "base/id.h"
+#include "store/generations.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void hash_key(struct str key, uint8_t out[static KEY_HASH_BYTES])
+{
+	static const char purpose[] = "appcore api key"; /* hashes of other things never match */
+
+	crypto_generichash(out, KEY_HASH_BYTES, (const uint8_t *)key.p, key.n, (const uint8_t *)purpose,
+			   sizeof(purpose) - 1);
+}
+
+void keyring_init(struct keyring *ring, struct str env_key)
+{
+	*ring = (struct keyring){.generation = -1, .has_env = env_key.n > 0};
+	if (ring->has_env)
+		hash_key(env_key, ring->env_hash);
+}
+
+void keyring_release(struct keyring *ring)
+{
+	free(ring->rows);
+	sodium_memzero(ring, sizeof(*ring));
+}
+
+static int by_id(const void *a, const void *b)
+{
+	return strcmp(((const struct key_row *)a)->id, ((const struct key_row *)b)->id);
+}
+
+struct loading {
+	struct key_row *rows;
+	size_t n, cap;
+	bool failed;
+};
+
+static bool add_row(void *arg, const struct key_row *row)
+{
+	struct loading *loading = arg;
+
+	if (loading->n == loading->cap) {
+		size_t cap = loading->cap ? 2 * loading->cap : 16;
+		struct key_row *rows = realloc(loading->rows, cap * sizeof(*rows));
+		if (!rows) {
+			loading->failed = true;
+			return false;
+		}
+		loading->rows = rows;
+		loading->cap = cap;
+	}
+	loading->rows[loading->n++] = *row;
+	return true;
+}
+
+enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err)
+{
+	struct loading loading = {0};
+	int64_t generation;
+	enum status status = generations_read(db, STR("keys"), &generation, err);
+
+	if (status != STATUS_OK || generation == ring->generation)
+		return status;
+	status = keys_each(db, add_row, &loading, err);
+	if (status == STATUS_OK && loading.failed)
+		status = err_set(err, STATUS_NO_MEMORY, "No memory for the API keys.");
+	if (status != STATUS_OK) {
+		free(loading.rows);
+		return status;
+	}
+	if (loading.n > 0)
+		qsort(loading.rows, loading.n, sizeof(*loading.rows), by_id);
+	free(ring->rows);
+	ring->rows = loading.rows;
+	ring->n = loading.n;
+	ring->cap = loading.cap;
+	ring->generation = generation;
+	return STATUS_OK;
+}
+
+/* The row that the key's public part names, or NULL. */
+static const struct key_row *find_row(const struct keyring *ring, struct str key)
+{
+	struct key_row wanted;
+
+	if (ring->n == 0 || key.n != KEY_TEXT_BYTES - 1 || !str_starts(key, STR("ak_")) || key.p[19] != '_')
+		return NULL;
+	memcpy(wanted.id, key.p + 3, 16);
+	wanted.id[16] = '\0';
+	return bsearch(&wanted, ring->rows, ring->n, sizeof(*ring->rows), by_id);
+}
+
+enum status keyring_check(const struct keyring *ring, struct str key, int64_t now_us, struct caller *out)
+{
+	static const uint8_t nobody[KEY_HASH_BYTES];
+	uint8_t hash[KEY_HASH_BYTES];
+
+	*out = (struct caller){.rate_per_minute = -1};
+	if (key.n == 0)
+		return STATUS_UNAUTHENTICATED;
+	hash_key(key, hash);
+	/* Both comparisons are always made, and each takes the same time whatever differs. */
+	const struct key_row *row = find_row(ring, key);
+	bool env = sodium_memcmp(hash, ring->env_hash, sizeof(hash)) == 0 && ring->has_env;
+	bool found = sodium_memcmp(hash, row ? row->hash : nobody, sizeof(hash)) == 0 && row;
+	if (env) {
+		memcpy(out->key_id, "env", sizeof("env"));
+		memcpy(out->name, "default-user", sizeof("default-user"));
+		return STATUS_OK;
+	}
+	if (!found || (row->revoked_us != 0 && row->revoked_us <= now_us) ||
+	    (row->expires_us != 0 && row->expires_us <= now_us))
+		return STATUS_FORBIDDEN;
+	memcpy(out->key_id, row->id, sizeof(out->key_id));
+	memcpy(out->name, row->name, sizeof(out->name));
+	out->rate_per_minute = row->rate_per_minute;
+	return STATUS_OK;
+}
+
+void keyring_generate(char text[static KEY_TEXT_BYTES], struct key_row *row)
+{
+	uint8_t public_id[8], secret[32];
+
+	randombytes_buf(public_id, sizeof(public_id));
+	randombytes_buf(secret, sizeof(secret));
+	hex_format(public_id, sizeof(public_id), row->id);
+	memcpy(text, "ak_", 3);
+	memcpy(text + 3, row->id, 16);
+	text[19] = '_';
+	sodium_bin2base64(text + 20, 44, secret, sizeof(secret), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+	hash_key(str_of(text), row->hash);
+	sodium_memzero(secret, sizeof(secret));
+}

@@ -1,0 +1,44 @@
+/* The API keys that are valid now, in this worker's memory, as hashes. Belongs to one thread.
+ *
+ * A key reads "ak_<16 hex digits of its public id>_<43 characters>": the id finds the row without telling anything
+ * about the secret, and the secret's hash is compared in constant time. The key from the environment may be any text.
+ * Keys carry 256 bits from the system's random source, so a fast hash (BLAKE2b) is enough: there is nothing to guess.
+ */
+#ifndef APPCORE_AUTH_KEYRING_H
+#define APPCORE_AUTH_KEYRING_H
+
+#include "store/keys.h"
+
+enum { KEY_TEXT_BYTES = 3 + 16 + 1 + 43 + 1 };
+
+/* Who makes a request. */
+struct caller {
+	char key_id[KEY_ID_BYTES]; /* "env" for the key from the environment; empty: nobody */
+	char name[KEY_NAME_BYTES]; /* "default-user" for the key from the environment */
+	int64_t rate_per_minute;   /* -1: the setting's default; 0: no limit */
+};
+
+struct keyring {
+	uint8_t env_hash[KEY_HASH_BYTES];
+	bool has_env;
+	struct key_row *rows; /* sorted by id */
+	size_t n, cap;
+	int64_t generation; /* of the table when it was read; -1: never */
+};
+
+/* An empty keyring that knows the key from the environment (empty: none). */
+void keyring_init(struct keyring *ring, struct str env_key) __attribute__((nonnull));
+void keyring_release(struct keyring *ring) __attribute__((nonnull));
+
+/* Reads the table when its generation changed since the last time; keeps what it has when reading fails. */
+enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Who presents this key at `now_us`. STATUS_UNAUTHENTICATED: no key; STATUS_FORBIDDEN: unknown, revoked or expired. */
+enum status keyring_check(const struct keyring *ring, struct str key, int64_t now_us, struct caller *out)
+	__attribute__((nonnull, warn_unused_result));
+
+/* Makes a new key: its text (shown once, then forgotten; wipe it) and id and hash in *row. */
+void keyring_generate(char text[static KEY_TEXT_BYTES], struct key_row *row) __attribute__((nonnull));
+
+#endif
