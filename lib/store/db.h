@@ -3,7 +3,8 @@
  * thread, is the business of store.h.
  *
  * SQL uses placeholders $1, $2, … in order of first use, which both engines read. A connection belongs to one thread at
- * a time. Statements are prepared once per connection and kept (by the address of their text: use static const text).
+ * a time. Statements are prepared once per connection and kept (by the address of their text: use static const text),
+ * so one text is read by one loop at a time.
  */
 #ifndef APPCORE_STORE_DB_H
 #define APPCORE_STORE_DB_H
@@ -20,8 +21,8 @@ enum db_mode {
 };
 
 /* Opens `url` (sqlite:///relative.db, sqlite:////absolute.db). DB_WRITE makes the file and its directory when missing;
- * DB_READ does not. Errors: STATUS_INVALID (a URL of no known form), STATUS_UNAVAILABLE. Caller closes with db_close.
- */
+ * DB_READ does not. Errors: STATUS_INVALID (a URL of no known form, another program's database), STATUS_BUSY (a restore
+ * is under way), STATUS_UNAVAILABLE. Caller closes with db_close. */
 enum status db_open(struct db **out, struct str url, enum db_mode mode, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 void db_close(struct db *db);
@@ -74,11 +75,21 @@ enum status db_begin(struct db *db, struct err *err) __attribute__((nonnull(1), 
 enum status db_commit(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 void db_rollback(struct db *db) __attribute__((nonnull));
 
+/* A part of a write transaction that can be taken back alone. Nests not. Undo fails when the engine has rolled back the
+ * whole transaction already (a full disk): then db_rollback is all that is left. */
+enum status db_part_begin(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+enum status db_part_keep(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+enum status db_part_undo(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
 /* A read transaction (one snapshot for several statements). */
 enum status db_begin_read(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 void db_end_read(struct db *db) __attribute__((nonnull));
 
 /* --- housekeeping --- */
+
+/* Whether there is a table of that name (a database that was never migrated has none). */
+enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)
+	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 
 /* Moves the log into the database when it has grown past `pages`; wants the turn held and no transaction open.
  * *checkpointed (may be NULL) says whether anything was done. On an engine without a log it does nothing. */

@@ -1,0 +1,226 @@
+/* The seam: finds the engine by the URL's scheme, keeps prepared statements by the address of their text, and passes
+ * every other call on. A second engine is one more row in ENGINES. */
+#include "store/db_impl.h"
+
+static const struct db_engine *const ENGINES[] = {&DB_SQLITE};
+
+static const struct db_engine *engine_of(struct str url, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(ENGINES) / sizeof(ENGINES[0]); i++)
+		if (str_starts(url, str_of(ENGINES[i]->scheme)))
+			return ENGINES[i];
+	/* The URL is not repeated here: that of another engine may hold a password. */
+	err_set(err, STATUS_INVALID,
+		"the database URL is of no known form: use sqlite:///relative.db or sqlite:////absolute.db");
+	return NULL;
+}
+
+enum status db_open(struct db **out, struct str url, enum db_mode mode, struct err *err)
+{
+	const struct db_engine *engine = engine_of(url, err);
+
+	*out = NULL;
+	return engine ? engine->open(out, url, mode, err) : STATUS_INVALID;
+}
+
+void db_close(struct db *db)
+{
+	if (!db)
+		return;
+	for (int i = 0; i < DB_STATEMENTS; i++) {
+		while (db->statements[i]) {
+			struct stmt *stmt = db->statements[i];
+			db->statements[i] = stmt->next;
+			stmt->engine->stmt_free(stmt);
+		}
+	}
+	db->engine->close(db);
+}
+
+enum status db_restore(struct str url, const char *path, struct err *err)
+{
+	const struct db_engine *engine = engine_of(url, err);
+
+	return engine ? engine->restore(url, path, err) : STATUS_INVALID;
+}
+
+enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct err *err)
+{
+	struct stmt **bucket = &db->statements[((uintptr_t)sql >> 3) % DB_STATEMENTS];
+
+	for (struct stmt *stmt = *bucket; stmt; stmt = stmt->next) {
+		if (stmt->sql == sql) {
+			db->engine->clear(stmt);
+			*out = stmt;
+			return STATUS_OK;
+		}
+	}
+	*out = NULL;
+	enum status status = db->engine->stmt_new(db, sql, out, err);
+	if (status != STATUS_OK)
+		return status;
+	(*out)->engine = db->engine;
+	(*out)->sql = sql;
+	(*out)->next = *bucket;
+	*bucket = *out;
+	return STATUS_OK;
+}
+
+void db_bind_text(struct stmt *stmt, int i, struct str text)
+{
+	stmt->engine->bind_text(stmt, i, text);
+}
+
+void db_bind_blob(struct stmt *stmt, int i, const void *p, size_t n)
+{
+	stmt->engine->bind_blob(stmt, i, p, n);
+}
+
+void db_bind_i64(struct stmt *stmt, int i, int64_t value)
+{
+	stmt->engine->bind_i64(stmt, i, value);
+}
+
+void db_bind_double(struct stmt *stmt, int i, double value)
+{
+	stmt->engine->bind_double(stmt, i, value);
+}
+
+void db_bind_null(struct stmt *stmt, int i)
+{
+	stmt->engine->bind_null(stmt, i);
+}
+
+enum status db_step(struct stmt *stmt, bool *row, struct err *err)
+{
+	return stmt->engine->step(stmt, row, err);
+}
+
+void db_reset(struct stmt *stmt)
+{
+	stmt->engine->reset(stmt);
+}
+
+struct str db_column_text(struct stmt *stmt, int c)
+{
+	return stmt->engine->column_text(stmt, c);
+}
+
+struct str db_column_blob(struct stmt *stmt, int c)
+{
+	return stmt->engine->column_blob(stmt, c);
+}
+
+int64_t db_column_i64(struct stmt *stmt, int c)
+{
+	return stmt->engine->column_i64(stmt, c);
+}
+
+double db_column_double(struct stmt *stmt, int c)
+{
+	return stmt->engine->column_double(stmt, c);
+}
+
+bool db_column_is_null(struct stmt *stmt, int c)
+{
+	return stmt->engine->column_is_null(stmt, c);
+}
+
+enum status db_run(struct stmt *stmt, int64_t *changed, struct err *err)
+{
+	enum status status;
+	bool row;
+
+	do
+		status = stmt->engine->step(stmt, &row, err);
+	while (status == STATUS_OK && row);
+	if (changed)
+		*changed = status == STATUS_OK ? stmt->engine->changed(stmt) : 0;
+	stmt->engine->reset(stmt);
+	return status;
+}
+
+enum status db_script(struct db *db, const char *sql, struct err *err)
+{
+	return db->engine->script(db, sql, err);
+}
+
+enum status db_turn_take(struct db *db, int wait_ms, struct err *err)
+{
+	return db->engine->turn_take(db, wait_ms, err);
+}
+
+void db_turn_give(struct db *db)
+{
+	db->engine->turn_give(db);
+}
+
+enum status db_begin(struct db *db, struct err *err)
+{
+	return db->engine->begin(db, err);
+}
+
+enum status db_commit(struct db *db, struct err *err)
+{
+	return db->engine->commit(db, err);
+}
+
+void db_rollback(struct db *db)
+{
+	db->engine->rollback(db);
+}
+
+enum status db_part_begin(struct db *db, struct err *err)
+{
+	return db->engine->part_begin(db, err);
+}
+
+enum status db_part_keep(struct db *db, struct err *err)
+{
+	return db->engine->part_keep(db, err);
+}
+
+enum status db_part_undo(struct db *db, struct err *err)
+{
+	return db->engine->part_undo(db, err);
+}
+
+enum status db_begin_read(struct db *db, struct err *err)
+{
+	return db->engine->begin_read(db, err);
+}
+
+void db_end_read(struct db *db)
+{
+	db->engine->end_read(db);
+}
+
+enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)
+{
+	return db->engine->has_table(db, name, has, err);
+}
+
+enum status db_checkpoint(struct db *db, int pages, bool *checkpointed, struct err *err)
+{
+	return db->engine->checkpoint(db, pages, checkpointed, err);
+}
+
+void db_info(struct db *db, struct db_info *out)
+{
+	db->engine->info(db, out);
+}
+
+enum status db_ping(struct db *db, struct err *err)
+{
+	return db->engine->ping(db, err);
+}
+
+enum status db_backup(struct db *db, const char *path, struct err *err)
+{
+	return db->engine->backup(db, path, err);
+}
+
+enum status db_integrity(struct db *db, struct err *err)
+{
+	return db->engine->integrity(db, err);
+}

@@ -1,0 +1,67 @@
+/* What an engine behind db.h provides. db.c picks one by the URL's scheme, keeps the prepared statements and passes
+ * everything else on, so the contracts are those of db.h. */
+#ifndef APPCORE_STORE_DB_IMPL_H
+#define APPCORE_STORE_DB_IMPL_H
+
+#include "store/db.h"
+
+enum { DB_STATEMENTS = 64 /* buckets */ };
+
+struct db_engine {
+	const char *scheme; /* "sqlite:" */
+	enum status (*open)(struct db **out, struct str url, enum db_mode mode, struct err *err);
+	void (*close)(struct db *db); /* after its statements were freed */
+	enum status (*restore)(struct str url, const char *path, struct err *err);
+
+	enum status (*stmt_new)(struct db *db, const char *sql, struct stmt **out, struct err *err);
+	void (*stmt_free)(struct stmt *stmt);
+	void (*clear)(struct stmt *stmt); /* reset, and without bindings */
+	void (*bind_text)(struct stmt *stmt, int i, struct str text);
+	void (*bind_blob)(struct stmt *stmt, int i, const void *p, size_t n);
+	void (*bind_i64)(struct stmt *stmt, int i, int64_t value);
+	void (*bind_double)(struct stmt *stmt, int i, double value);
+	void (*bind_null)(struct stmt *stmt, int i);
+	enum status (*step)(struct stmt *stmt, bool *row, struct err *err);
+	void (*reset)(struct stmt *stmt);
+	int64_t (*changed)(struct stmt *stmt); /* by the statement that just ran to its end */
+	struct str (*column_text)(struct stmt *stmt, int c);
+	struct str (*column_blob)(struct stmt *stmt, int c);
+	int64_t (*column_i64)(struct stmt *stmt, int c);
+	double (*column_double)(struct stmt *stmt, int c);
+	bool (*column_is_null)(struct stmt *stmt, int c);
+	enum status (*script)(struct db *db, const char *sql, struct err *err);
+
+	enum status (*turn_take)(struct db *db, int wait_ms, struct err *err);
+	void (*turn_give)(struct db *db);
+	enum status (*begin)(struct db *db, struct err *err);
+	enum status (*commit)(struct db *db, struct err *err);
+	void (*rollback)(struct db *db);
+	enum status (*part_begin)(struct db *db, struct err *err);
+	enum status (*part_keep)(struct db *db, struct err *err);
+	enum status (*part_undo)(struct db *db, struct err *err);
+	enum status (*begin_read)(struct db *db, struct err *err);
+	void (*end_read)(struct db *db);
+
+	enum status (*has_table)(struct db *db, const char *name, bool *has, struct err *err);
+	enum status (*checkpoint)(struct db *db, int pages, bool *checkpointed, struct err *err);
+	void (*info)(struct db *db, struct db_info *out);
+	enum status (*ping)(struct db *db, struct err *err);
+	enum status (*backup)(struct db *db, const char *path, struct err *err);
+	enum status (*integrity)(struct db *db, struct err *err);
+};
+
+/* Both stand first in the engine's own struct. */
+struct db {
+	const struct db_engine *engine;
+	struct stmt *statements[DB_STATEMENTS];
+};
+
+struct stmt {
+	const struct db_engine *engine;
+	const char *sql;
+	struct stmt *next; /* in its bucket */
+};
+
+extern const struct db_engine DB_SQLITE;
+
+#endif
