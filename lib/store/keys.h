@@ -5,6 +5,9 @@
 
 #include "store/db.h"
 
+/* The topic in table generations that every change of a key bumps. */
+#define KEYS_TOPIC STR("api_keys")
+
 enum { KEY_ID_BYTES = 17, KEY_HASH_BYTES = 32, KEY_NAME_BYTES = 101 };
 
 struct key_row {
@@ -17,14 +20,17 @@ struct key_row {
 
 typedef bool key_row_fn(void *arg, const struct key_row *row);
 
-/* Want a write transaction. STATUS_CONFLICT: the name is taken. STATUS_NOT_FOUND: no such key that is still valid. */
+/* Want a write transaction. STATUS_INVALID: the name is empty, too long or not UTF-8. STATUS_CONFLICT: the name is
+ * taken. STATUS_NOT_FOUND: no key with that id, nor (looked at second) that name, that is not revoked. A key that has
+ * expired keeps its name until it is revoked. */
 enum status keys_insert(struct db *db, const struct key_row *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 enum status keys_revoke(struct db *db, struct str id_or_name, int64_t now_us, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 
 /* Replaces a key: `fresh` (its id, hash, created_us set) takes over name, rate and expiry of the key `id_or_name`,
- * which stays valid until `overlap_until_us` and loses its name to "<name> (until rotation)" form, unique by its id. */
+ * which stays valid until `overlap_until_us` (or its own expiry, if that is sooner) and is called
+ * "<name> (until rotation, <id>)" from now on. STATUS_NOT_FOUND also when the key has expired at fresh->created_us. */
 enum status keys_rotate(struct db *db, struct str id_or_name, struct key_row *fresh, int64_t overlap_until_us,
 			struct err *err) __attribute__((nonnull(1, 3), warn_unused_result));
 

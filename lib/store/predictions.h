@@ -48,10 +48,11 @@ struct predictions_query {
 	int limit;
 };
 
-/* Rows by created_at, then id, newest first. Uses an index for every combination: cost is bounded by `limit` and a
- * constant number of rows looked at (PREDICTIONS_SCAN_MAX), after which it stops. *last_created_at and *last_id
- * (buffers of 40 bytes) get the last position looked at when it stopped early and *more is set, so that the next page
- * goes on from there. */
+/* Rows by created_at, then id, newest first: up to `limit` of them. Every combination of filters walks an index, and
+ * rows that the index found but another filter refuses are bounded too: after PREDICTIONS_SCAN_MAX rows looked at it
+ * stops, with fewer rows than `limit` or none. *more says that there are further rows, or may be after such a stop;
+ * then *last_created_at and *last_id (buffers of 40 bytes) are the position for the next page to go on from (otherwise
+ * empty). */
 enum { PREDICTIONS_SCAN_MAX = 20000 };
 enum status predictions_list(struct db *db, const struct predictions_query *query, prediction_row *row, void *arg,
 			     bool *more, char last_created_at[static 40], char last_id[static 40], struct err *err)

@@ -1,0 +1,223 @@
+/* Table predictions. Nothing here reads more rows than it answers with, but for the list with two filters, whose
+ * looking around is bounded (PREDICTIONS_SCAN_MAX). */
+#include "store/predictions.h"
+
+#include <stdio.h>
+
+/* In the order of read_row(). */
+#define COLUMNS                                                                                                        \
+	"id, features, result, model_version, created_at,"                                                             \
+	" model_name, model_hash, key_id, request_id, trace_id, duration_us"
+
+static void read_row(struct stmt *stmt, struct prediction *row)
+{
+	row->id = db_column_text(stmt, 0);
+	row->features = db_column_text(stmt, 1);
+	row->result = db_column_double(stmt, 2);
+	row->model_version = db_column_text(stmt, 3);
+	row->created_at = db_column_text(stmt, 4);
+	row->model_name = db_column_text(stmt, 5);
+	row->model_hash = db_column_text(stmt, 6);
+	row->key_id = db_column_text(stmt, 7);
+	row->request_id = db_column_text(stmt, 8);
+	row->trace_id = db_column_text(stmt, 9);
+	row->duration_us = db_column_i64(stmt, 10);
+}
+
+enum status predictions_save(struct db *db, const struct prediction *row, bool *repeated, prediction_row *stored,
+			     void *arg, struct err *err)
+{
+	static const char sql[] = "INSERT INTO predictions (" COLUMNS ")"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+				  " ON CONFLICT (id) DO NOTHING";
+	struct stmt *stmt;
+	int64_t inserted;
+
+	*repeated = false;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, row->id);
+	db_bind_text(stmt, 2, row->features);
+	db_bind_double(stmt, 3, row->result);
+	db_bind_text(stmt, 4, row->model_version);
+	db_bind_text(stmt, 5, row->created_at);
+	db_bind_text(stmt, 6, row->model_name);
+	db_bind_text(stmt, 7, row->model_hash);
+	db_bind_text(stmt, 8, row->key_id);
+	db_bind_text(stmt, 9, row->request_id);
+	db_bind_text(stmt, 10, row->trace_id);
+	db_bind_i64(stmt, 11, row->duration_us);
+	status = db_run(stmt, &inserted, err);
+	if (status != STATUS_OK)
+		return status;
+	*repeated = inserted == 0;
+	return *repeated && stored ? predictions_get(db, row->id, stored, arg, err) : STATUS_OK;
+}
+
+enum status predictions_get(struct db *db, struct str id, prediction_row *row, void *arg, struct err *err)
+{
+	static const char sql[] = "SELECT " COLUMNS " FROM predictions WHERE id = $1";
+	struct stmt *stmt;
+	bool there;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, id);
+	status = db_step(stmt, &there, err);
+	if (status == STATUS_OK && there) {
+		struct prediction found;
+		read_row(stmt, &found);
+		row(arg, &found);
+	} else if (status == STATUS_OK) {
+		status = err_set(err, STATUS_NOT_FOUND, "Prediction not found");
+	}
+	db_reset(stmt);
+	return status;
+}
+
+enum status predictions_recent(struct db *db, int limit, prediction_row *row, void *arg, struct err *err)
+{
+	static const char sql[] = "SELECT " COLUMNS " FROM predictions ORDER BY created_at DESC, id DESC LIMIT $1";
+	struct stmt *stmt;
+	bool there = true;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, limit > 0 ? limit : 0);
+	while (there && (status = db_step(stmt, &there, err)) == STATUS_OK && there) {
+		struct prediction found;
+		read_row(stmt, &found);
+		there = row(arg, &found);
+	}
+	db_reset(stmt);
+	return status;
+}
+
+/* --- the list --- */
+
+/* The statement for a query: the index that fits the most selective filter. All take the position to start below as
+ * $1, $2 and the oldest time as $3; the second and third an equal value as $4. Other filters are looked at row by row.
+ * created_at and id together name a position in each of these indexes, because the key is the last column of every
+ * index of a table without rowid. */
+#define LIST(where)                                                                                                    \
+	"SELECT " COLUMNS " FROM predictions WHERE (created_at, id) < ($1, $2) AND created_at >= $3" where             \
+	" ORDER BY created_at DESC, id DESC"
+
+static enum status prepare_list(struct db *db, const struct predictions_query *query, struct stmt **out,
+				struct err *err)
+{
+	static const char by_time[] = LIST("");
+	static const char by_key[] = LIST(" AND key_id = $4");
+	static const char by_version[] = LIST(" AND model_version = $4");
+	bool after = query->after_created_at.n > 0;
+	struct str position = query->after_created_at, id = query->after_id;
+
+	const char *sql = query->key_id.n > 0 ? by_key : query->model_version.n > 0 ? by_version : by_time;
+	enum status status = db_prepare(db, sql, out, err);
+	if (status != STATUS_OK)
+		return status;
+	/* The sooner end counts. Nothing is older than ("until", ""), so that row itself is out. */
+	if (query->until.n > 0) {
+		size_t n = query->until.n < position.n ? query->until.n : position.n;
+		int order = after ? memcmp(query->until.p, position.p, n) : -1;
+		if (order < 0 || (order == 0 && query->until.n <= position.n)) {
+			position = query->until;
+			id = (struct str){0};
+		}
+	} else if (!after) {
+		position = STR("~"); /* after every digit */
+	}
+	db_bind_text(*out, 1, position);
+	db_bind_text(*out, 2, id);
+	db_bind_text(*out, 3, query->from);
+	if (sql != by_time)
+		db_bind_text(*out, 4, sql == by_key ? query->key_id : query->model_version);
+	return STATUS_OK;
+}
+
+static bool fits(struct str wanted, struct str value)
+{
+	return wanted.n == 0 || str_eq(wanted, value);
+}
+
+static void copy_position(struct str text, char out[static 40])
+{
+	size_t n = text.n < 40 ? text.n : 39;
+
+	if (n > 0)
+		memcpy(out, text.p, n);
+	out[n] = '\0';
+}
+
+enum status predictions_list(struct db *db, const struct predictions_query *query, prediction_row *row, void *arg,
+			     bool *more, char last_created_at[static 40], char last_id[static 40], struct err *err)
+{
+	struct stmt *stmt;
+	struct prediction found;
+	bool there = true;
+
+	*more = false;
+	last_created_at[0] = last_id[0] = '\0';
+	if (query->limit <= 0)
+		return STATUS_OK;
+	enum status status = prepare_list(db, query, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	for (int looked = 0, given = 0; (status = db_step(stmt, &there, err)) == STATUS_OK && there; looked++) {
+		if (given == query->limit || looked == PREDICTIONS_SCAN_MAX) {
+			*more = true;
+			break;
+		}
+		read_row(stmt, &found);
+		copy_position(found.created_at, last_created_at);
+		copy_position(found.id, last_id);
+		if (!fits(query->model_version, found.model_version) || !fits(query->model_name, found.model_name) ||
+		    !fits(query->key_id, found.key_id))
+			continue;
+		given++;
+		if (!row(arg, &found)) {
+			*more = true;
+			break;
+		}
+	}
+	db_reset(stmt);
+	if (!*more)
+		last_created_at[0] = last_id[0] = '\0';
+	return status;
+}
+
+enum status predictions_count(struct db *db, int64_t *count, struct err *err)
+{
+	static const char sql[] = "SELECT count(*) FROM predictions";
+	struct stmt *stmt;
+	bool there;
+
+	*count = 0;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	status = db_step(stmt, &there, err);
+	if (status == STATUS_OK && there)
+		*count = db_column_i64(stmt, 0);
+	db_reset(stmt);
+	return status;
+}
+
+enum status predictions_delete_before(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
+{
+	static const char sql[] =
+		"DELETE FROM predictions WHERE id IN"
+		" (SELECT id FROM predictions WHERE created_at < $1 ORDER BY created_at, id LIMIT $2)";
+	struct stmt *stmt;
+
+	*deleted = 0;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, before);
+	db_bind_i64(stmt, 2, max > 0 ? max : 0);
+	return db_run(stmt, deleted, err);
+}
