@@ -55,7 +55,8 @@ void store_close(struct store *store);
 /* Submits a read. `done` may be called before it returns. Call from the mailbox's thread only. */
 void store_read(struct store *store, struct store_op *op) __attribute__((nonnull));
 
-/* Submits a write from any thread. STATUS_BUSY when the queue is full: then `done` is not called. */
+/* Submits a write from any thread. STATUS_BUSY when the queue is full, STATUS_UNAVAILABLE while closing: then `done` is
+ * not called. */
 enum status store_write(struct store *store, struct store_op *op) __attribute__((nonnull, warn_unused_result));
 
 /* A read-only connection for a thread of the caller's own (slow lane); caller closes with db_close. */
