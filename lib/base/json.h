@@ -14,17 +14,18 @@ struct json_object; /* json-c */
 
 enum { JSON_MAX_DEPTH = 32 };
 
-enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+/* Not json_type: that is json-c's. */
+enum json_kind { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
 /* Why a text is not JSON. */
 struct json_fault {
-	size_t offset;   /* in characters (code points; bytes where the text is not UTF-8), as Python counts */
+	size_t offset;   /* in characters (code points) as Python counts; of "Invalid UTF-8" in bytes */
 	char reason[96]; /* Python's wording where Python has one */
 };
 
 /* A value inside a checked text; borrows the text. */
 struct json_value {
-	enum json_type type;
+	enum json_kind type;
 	struct str text; /* as written: with quotes, brackets, escapes */
 };
 
@@ -34,8 +35,10 @@ struct json_iter {
 	bool object;
 };
 
-/* The whole text is one JSON value, at most `max_depth` containers deep, valid UTF-8, no object with the same key twice
- * (compared after unescaping). Linear in time. False with *fault filled; *root is set on success. */
+/* The whole text is one JSON value, at most `max_depth` containers deep (JSON_MAX_DEPTH where that is less), valid
+ * UTF-8, no object with the same key twice (compared after unescaping). Linear in time; takes heap memory only while an
+ * object of many, long or escaped keys is open, in proportion to these ("Out of memory" when there is none). False with
+ * *fault filled at the first fault in reading order; *root is set on success and borrows the text. */
 bool json_check(struct str text, unsigned max_depth, struct json_value *root, struct json_fault *fault)
 	__attribute__((nonnull, warn_unused_result));
 
@@ -61,10 +64,13 @@ struct str json_string(struct json_value string, struct arena *arena) __attribut
  * ("1.5", " 2", "+3", ".5", "1e3"), "inf", "nan" in any case. False when it is none. The result may be not finite. */
 bool json_number_of_text(struct str text, double *out) __attribute__((nonnull, warn_unused_result));
 
-/* A json-c tree of a checked value; caller frees with json_object_put. NULL when memory is short, or for JSON null. */
+/* A json-c tree of a checked value; caller frees with json_object_put. NULL when memory is short, or for JSON null.
+ * What json-c can't hold it bends: integers past 64 bits end at the bound, 1e400 is infinite, a key ends at its first
+ * \u0000. */
 struct json_object *json_tree(struct json_value value) __attribute__((warn_unused_result));
 
-/* Appends a string with quotes; slashes and non-ASCII stay as they are. Bytes that are not UTF-8 become U+FFFD. */
+/* Appends a string with quotes; slashes, DEL and non-ASCII stay as they are. Every byte that is not UTF-8 becomes
+ * U+FFFD. */
 void json_put_string(struct buf *out, struct str s) __attribute__((nonnull));
 
 /* Appends the shortest decimal that reads back as the same double, in the form of Python's repr: 2.0, 0.1, 1e+16,

@@ -75,9 +75,11 @@ bool str_is_token(struct str s)
 	return true;
 }
 
-/* Bytes of the well-formed sequence at p, 0 when there is none (Unicode 15, table 3-7). */
-static size_t utf8_sequence(const unsigned char *p, size_t n)
+/* Unicode 15, table 3-7: the second byte's range depends on the first. */
+size_t str_utf8_sequence(const char *text, size_t n)
 {
+	const unsigned char *p = (const unsigned char *)text;
+
 	if (p[0] < 0x80)
 		return 1;
 	size_t need = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
@@ -102,10 +104,8 @@ static size_t utf8_sequence(const unsigned char *p, size_t n)
 
 bool str_is_utf8(struct str s)
 {
-	const unsigned char *p = (const unsigned char *)s.p;
-
 	for (size_t i = 0; i < s.n;) {
-		size_t step = utf8_sequence(p + i, s.n - i);
+		size_t step = str_utf8_sequence(s.p + i, s.n - i);
 		if (step == 0)
 			return false;
 		i += step;
