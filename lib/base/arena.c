@@ -42,8 +42,8 @@ void *arena_alloc(struct arena *arena, size_t size)
 {
 	const size_t align = _Alignof(max_align_t);
 
-	if (size > arena->limit || arena->used > arena->limit - size)
-		return NULL;
+	if (size > PTRDIFF_MAX / 2 || size > arena->limit || arena->used > arena->limit - size)
+		return NULL; /* also where rounding up would run over */
 	size_t rounded = (size + align - 1) & ~(align - 1);
 	struct arena_chunk *chunk = arena->current;
 	if (!chunk || chunk->size - chunk->used < rounded)

@@ -7,6 +7,10 @@
 static const int64_t US_PER_SECOND = 1000000;
 static const int64_t SECONDS_PER_DAY = 86400;
 
+/* What four digits of a year can tell: 0000-01-01 to the end of 9999. */
+static const int64_t FIRST_US = INT64_C(-62167219200000000);
+static const int64_t LAST_US = INT64_C(253402300799999999);
+
 uint64_t clock_mono_ns(void)
 {
 	struct timespec t;
@@ -61,8 +65,11 @@ static char *put_digits(char *at, int64_t value, int width)
 /* "YYYY-MM-DD?HH:MM:SS" with `sep` between; returns the end and the microseconds left over. */
 static char *put_seconds(char *at, int64_t wall_us, char sep, int64_t *us)
 {
+	if (wall_us < FIRST_US)
+		wall_us = FIRST_US;
+	if (wall_us > LAST_US)
+		wall_us = LAST_US;
 	int64_t seconds = wall_us / US_PER_SECOND;
-
 	*us = wall_us % US_PER_SECOND;
 	if (*us < 0) {
 		*us += US_PER_SECOND;
@@ -188,16 +195,21 @@ bool clock_parse_iso(struct str text, int64_t *wall_us)
 			return false;
 		if (!take_digits(&s, 2, &h) || !take_char(&s, ':') || !take_digits(&s, 2, &m))
 			return false;
-		if (take_char(&s, ':') && !take_digits(&s, 2, &sec))
-			return false;
-		if (take_char(&s, '.') && !parse_fraction(&s, &us))
-			return false;
+		if (take_char(&s, ':')) {
+			if (!take_digits(&s, 2, &sec))
+				return false;
+			if (take_char(&s, '.') && !parse_fraction(&s, &us))
+				return false;
+		}
 		if (!parse_offset(&s, &offset))
 			return false;
 	}
 	if (s.n > 0 || h > 23 || m > 59 || sec > 60)
 		return false;
-	*wall_us = (days * SECONDS_PER_DAY + h * 3600 + m * 60 + sec - offset) * US_PER_SECOND + us;
+	int64_t at = (days * SECONDS_PER_DAY + h * 3600 + m * 60 + sec - offset) * US_PER_SECOND + us;
+	if (at < FIRST_US || at > LAST_US)
+		return false; /* the offset leads out of the years that can be written */
+	*wall_us = at;
 	return true;
 }
 

@@ -52,6 +52,9 @@ bool edge_parse(struct str msec, struct str request_id, struct edge_identity *ou
 	if (!str_to_u64(seconds, (UINT64_C(1) << 48) / 1000 - 1, &s) || rest.n != 3 || !str_to_u64(rest, 999, &ms))
 		return false;
 	edge.ms = (int64_t)(s * 1000 + ms);
+	for (size_t i = 0; i < request_id.n; i++)
+		if (request_id.p[i] >= 'A' && request_id.p[i] <= 'F')
+			return false; /* nginx writes lower case: this came from somewhere else */
 	if (!hex_parse(request_id, edge.random, sizeof(edge.random)))
 		return false;
 	*out = edge;
