@@ -170,6 +170,11 @@ void db_rollback(struct db *db)
 	db->engine->rollback(db);
 }
 
+bool db_in_transaction(struct db *db)
+{
+	return db->engine->in_transaction(db);
+}
+
 enum status db_part_begin(struct db *db, struct err *err)
 {
 	return db->engine->part_begin(db, err);
@@ -183,6 +188,11 @@ enum status db_part_keep(struct db *db, struct err *err)
 enum status db_part_undo(struct db *db, struct err *err)
 {
 	return db->engine->part_undo(db, err);
+}
+
+int64_t db_changes(struct db *db)
+{
+	return db->engine->changes(db);
 }
 
 enum status db_begin_read(struct db *db, struct err *err)

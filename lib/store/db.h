@@ -75,11 +75,17 @@ enum status db_begin(struct db *db, struct err *err) __attribute__((nonnull(1), 
 enum status db_commit(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 void db_rollback(struct db *db) __attribute__((nonnull));
 
+/* Whether a transaction is open: some errors (a full disk, no memory) end it by themselves. */
+bool db_in_transaction(struct db *db) __attribute__((nonnull));
+
 /* A part of a write transaction that can be taken back alone. Nests not. Undo fails when the engine has rolled back the
  * whole transaction already (a full disk): then db_rollback is all that is left. */
 enum status db_part_begin(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 enum status db_part_keep(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 enum status db_part_undo(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
+/* A number that grows with every row that this connection inserts, updates or deletes. */
+int64_t db_changes(struct db *db) __attribute__((nonnull));
 
 /* A read transaction (one snapshot for several statements). */
 enum status db_begin_read(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));

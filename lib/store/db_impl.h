@@ -36,9 +36,11 @@ struct db_engine {
 	enum status (*begin)(struct db *db, struct err *err);
 	enum status (*commit)(struct db *db, struct err *err);
 	void (*rollback)(struct db *db);
+	bool (*in_transaction)(struct db *db);
 	enum status (*part_begin)(struct db *db, struct err *err);
 	enum status (*part_keep)(struct db *db, struct err *err);
 	enum status (*part_undo)(struct db *db, struct err *err);
+	int64_t (*changes)(struct db *db);
 	enum status (*begin_read)(struct db *db, struct err *err);
 	void (*end_read)(struct db *db);
 

@@ -239,10 +239,14 @@ static enum status begin(struct db *base, struct err *err)
 	return run(base, "BEGIN IMMEDIATE", err);
 }
 
-/* Some errors roll back by themselves (a full disk); a rollback then would be an error. */
+static bool in_transaction(struct db *base)
+{
+	return !sqlite3_get_autocommit(of_db(base)->handle);
+}
+
 static void rollback(struct db *base)
 {
-	if (!sqlite3_get_autocommit(of_db(base)->handle)) {
+	if (in_transaction(base)) {
 		enum status ignored = run(base, "ROLLBACK", NULL);
 		(void)ignored; /* what can't be rolled back is when the connection closes */
 	}
@@ -255,7 +259,7 @@ static enum status commit(struct db *base, struct err *err)
 	sqlite3 *handle = of_db(base)->handle;
 	struct stmt *stmt;
 
-	if (sqlite3_get_autocommit(handle))
+	if (!in_transaction(base))
 		return err_set(err, STATUS_UNAVAILABLE, "the transaction was rolled back by the database");
 	enum status status = db_prepare(base, "COMMIT", &stmt, err);
 	if (status == STATUS_OK)
@@ -282,10 +286,15 @@ static enum status part_keep(struct db *base, struct err *err)
 
 static enum status part_undo(struct db *base, struct err *err)
 {
-	if (sqlite3_get_autocommit(of_db(base)->handle))
+	if (!in_transaction(base))
 		return err_set(err, STATUS_UNAVAILABLE, "the transaction was rolled back by the database");
 	enum status status = run(base, "ROLLBACK TO part", err);
 	return status == STATUS_OK ? run(base, "RELEASE part", err) : status;
+}
+
+static int64_t changes(struct db *base)
+{
+	return sqlite3_total_changes64(of_db(base)->handle);
 }
 
 static enum status begin_read(struct db *base, struct err *err)
@@ -568,9 +577,11 @@ const struct db_engine DB_SQLITE = {
 	.begin = begin,
 	.commit = commit,
 	.rollback = rollback,
+	.in_transaction = in_transaction,
 	.part_begin = part_begin,
 	.part_keep = part_keep,
 	.part_undo = part_undo,
+	.changes = changes,
 	.begin_read = begin_read,
 	.end_read = rollback,
 	.has_table = has_table,

@@ -53,7 +53,7 @@ struct predictions_query {
  * stops, with fewer rows than `limit` or none. *more says that there are further rows, or may be after such a stop;
  * then *last_created_at and *last_id (buffers of 40 bytes) are the position for the next page to go on from (otherwise
  * empty). */
-enum { PREDICTIONS_SCAN_MAX = 20000 };
+enum { PREDICTIONS_SCAN_MAX = 2000 };
 enum status predictions_list(struct db *db, const struct predictions_query *query, prediction_row *row, void *arg,
 			     bool *more, char last_created_at[static 40], char last_id[static 40], struct err *err)
 	__attribute__((nonnull(1, 2, 3, 5, 6, 7), warn_unused_result));

@@ -8,9 +8,9 @@
  * callers must not care.
  *
  * Writes are queued for the commit thread, which takes the turn, runs all that are waiting (up to 5 ms or STORE_BATCH
- * of them) in one transaction, each inside its own savepoint only when it may fail by itself, commits once, and then
- * lets their `done` be called. An op that waits for longer than the deadline is taken out of the queue and completed
- * with STATUS_BUSY: it was not run and will not be. */
+ * of them) in one transaction, commits once, and then lets their `done` be called. An op that fails by itself after it
+ * wrote costs the transaction a second run, with a savepoint for each op; check first, then write. An op that waits for
+ * longer than the deadline is taken out of the queue and completed with STATUS_BUSY: it was not run and will not be. */
 #ifndef APPCORE_STORE_STORE_H
 #define APPCORE_STORE_STORE_H
 
@@ -24,7 +24,9 @@ enum { STORE_QUEUE = 4096, STORE_BATCH = 512 };
 
 struct store_op {
 	/* Set by the caller. */
-	enum status (*run)(struct db *db, struct store_op *op, struct err *err); /* any thread; one at a time */
+	/* Any thread; one at a time. A write's may be called once more after its first call was rolled back: what
+	 * counts is what the last call found. On an error nothing that it wrote stays. */
+	enum status (*run)(struct db *db, struct store_op *op, struct err *err);
 	void (*done)(struct store_op *op); /* mailbox's thread; op->status and op->err are set */
 	const uint8_t *identity;           /* 16 bytes of the request for the crash mark; may be NULL */
 
