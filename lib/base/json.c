@@ -97,10 +97,7 @@ static bool check_string(struct checker *c, bool *escaped)
 	const char *quote = c->at++;
 
 	for (;;) {
-		while (c->end - c->at >= 8 && json_is_plain8(c->at))
-			c->at += 8;
-		while (c->at < c->end && json_is_plain(*c->at))
-			c->at++;
+		c->at = json_skip_plain(c->at, c->end);
 		if (c->at == c->end)
 			return fail(c, quote, "Unterminated string starting at");
 		if (*c->at == '"') {

@@ -4,6 +4,8 @@
 
 #include "base/json.h"
 
+#include <endian.h>
+
 static inline bool json_is_blank(char c)
 {
 	return c == ' ' || c == '\n' || c == '\r' || c == '\t';
@@ -26,22 +28,42 @@ static inline bool json_is_plain(char c)
 	return u >= 0x20 && u < 0x80 && u != '"' && u != '\\';
 }
 
-/* Are these eight bytes plain? A byte with one of its top bits set by the subtractions is not ("Bit Twiddling Hacks",
- * Sean Eron Anderson: haszero, hasless); a borrow can only start at a byte that is not plain itself. */
-static inline bool json_is_plain8(const char *p)
+/* How many of the eight bytes at `p` are plain before the first that is not. A top bit set by one of the subtractions
+ * marks it ("Bit Twiddling Hacks", Sean Eron Anderson: haszero, hasless); a borrow can only start at a marked byte, so
+ * what it marks falsely lies behind. */
+static inline size_t json_plain_of_8(const char *p)
 {
 	const uint64_t ones = UINT64_C(0x0101010101010101);
 	uint64_t w;
 
 	memcpy(&w, p, sizeof(w));
+	w = le64toh(w);
 	uint64_t quote = w ^ (ones * '"');
 	uint64_t slash = w ^ (ones * '\\');
 	uint64_t hits = w | ((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((w - ones * 0x20) & ~w);
-	return (hits & (ones * 0x80)) == 0;
+	hits &= ones * 0x80;
+	return hits ? (size_t)__builtin_ctzll(hits) / 8 : 8;
+}
+
+/* The first byte from `p` that is not plain, or `end`. */
+static inline const char *json_skip_plain(const char *p, const char *end)
+{
+	while (end - p >= 8) {
+		size_t n = json_plain_of_8(p);
+		p += n;
+		if (n < 8)
+			return p;
+	}
+	while (p < end && json_is_plain(*p))
+		p++;
+	return p;
 }
 
 /* What kind of value starts at `at` in a checked text. */
 enum json_kind json_type_at(const char *at) __attribute__((nonnull));
+
+/* Behind the checked string that starts at `p` (a quote); the text can be read up to `end`. */
+const char *json_skip_string(const char *p, const char *end) __attribute__((nonnull));
 
 /* Decodes the checked escape at `at` (a backslash) to UTF-8; two escapes that form a surrogate pair are taken together.
  * Returns the place behind it. The text must reach to its closing quote. */

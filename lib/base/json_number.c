@@ -307,7 +307,7 @@ static uint64_t shortest_by_trying(double value, int *exp10)
 /* The bounds between which all decimals read as the same double, and the double, all times 10^s and cut to integers. */
 struct bounds {
 	uint64_t low, value, high;
-	bool low_exact, value_exact; /* nothing was cut, digits removed since then included */
+	bool low_exact, value_exact, high_exact; /* nothing was cut, digits removed since then included */
 };
 
 /* Takes off the last digit of all three and returns that of the value. */
@@ -327,6 +327,7 @@ static uint64_t shortest_between(struct bounds *b, bool even, int *exp10)
 {
 	unsigned last = 0;
 
+	b->high -= !even && b->high_exact;
 	for (; b->high / 10 > b->low / 10; ++*exp10)
 		last = remove_digit(b, last);
 	if (b->low_exact && even)
@@ -338,35 +339,62 @@ static uint64_t shortest_between(struct bounds *b, bool even, int *exp10)
 	return b->value + (below || last >= 5);
 }
 
+/* five * c / 2^shift cut to an integer, which must fit; shift is 0 to 127. The product has up to 192 bits. */
+static uint64_t multiply_shift(u128 five, uint64_t c, int shift, bool *exact)
+{
+	u128 product = (u128)(uint64_t)five * c;
+	uint64_t low = (uint64_t)product;
+	u128 high = (five >> 64) * c + (product >> 64);
+
+	if (shift >= 64) {
+		*exact = low == 0 && (high & (((u128)1 << (shift - 64)) - 1)) == 0;
+		return (uint64_t)(high >> (shift - 64));
+	}
+	*exact = (low & ((UINT64_C(1) << shift) - 1)) == 0;
+	return (uint64_t)(high << (64 - shift)) | low >> shift;
+}
+
+/* c * 2^exp2 * 5^s cut to an integer. */
+static uint64_t bound(uint64_t c, int exp2, int s, bool *exact)
+{
+	if (s < 0) {
+		u128 dividend = (u128)c << exp2;
+		u128 quotient = dividend / FIVES[-s];
+		*exact = quotient * FIVES[-s] == dividend;
+		return (uint64_t)quotient;
+	}
+	if (exp2 > 0) {
+		*exact = true;
+		return c * FIVES[s] << exp2;
+	}
+	const int most = FIVES__MAX - 1;
+	u128 five = s <= most ? FIVES[s] : (u128)FIVES[most] * FIVES[s - most];
+	return multiply_shift(five, c, -exp2, exact);
+}
+
 /* The shortest digits of a finite value > 0; the value they stand for is the result * 10^*exp10. */
 static uint64_t shortest(double value, int *exp10)
 {
+	struct bounds b;
 	uint64_t bits;
 
 	memcpy(&bits, &value, sizeof(bits));
 	int e = (int)(bits >> 52) - 1023; /* 2^e <= value < 2^(e+1) */
-	if (e < -33 || e > 52)
+	if (e < -122 || e > 127)
 		return shortest_by_trying(value, exp10);
 	uint64_t fraction = bits & ((UINT64_C(1) << 52) - 1);
 	uint64_t c = 4 * (fraction | UINT64_C(1) << 52); /* value = c * 2^(e-54), the neighbours are 4 away */
 
 	/* s brings the value to 18 or 19 digits: room between the bounds for ten and more integers, so that at least
-	 * one digit is removed, and all within 64 bits. floor(e * log10(2)) is exact here; it takes 5^s to 5^27 at the
-	 * most. */
+	 * one digit is removed, and all within 64 bits. It is 17 - floor(e * log10(2)), from -21 to 54; 10^s = 2^s *
+	 * 5^s. */
 	int s = 17 - (int)(((int64_t)e * 78913) >> 18);
-	int shift = 54 - e - s;
-	u128 five = FIVES[s], mask = ((u128)1 << shift) - 1;
-	u128 low = five * (c - (fraction ? 2 : 1)), mid = five * c, high = five * (c + 2);
-	bool even = fraction % 2 == 0;
-	struct bounds b = {
-		.low = (uint64_t)(low >> shift),
-		.value = (uint64_t)(mid >> shift),
-		.high = (uint64_t)(high >> shift) - (!even && (high & mask) == 0),
-		.low_exact = (low & mask) == 0,
-		.value_exact = (mid & mask) == 0,
-	};
+	int exp2 = e - 54 + s;
+	b.low = bound(c - (fraction ? 2 : 1), exp2, s, &b.low_exact);
+	b.value = bound(c, exp2, s, &b.value_exact);
+	b.high = bound(c + 2, exp2, s, &b.high_exact);
 	*exp10 = -s;
-	return shortest_between(&b, even, exp10);
+	return shortest_between(&b, fraction % 2 == 0, exp10);
 }
 
 void json_put_double(struct buf *out, double value)

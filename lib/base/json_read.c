@@ -141,22 +141,20 @@ int json_reader_next(struct json_reader *reader)
 	return (unsigned char)reader->pending[0];
 }
 
-/* Behind the string that starts at `p` (a quote). */
-static const char *skip_string(const char *p)
+const char *json_skip_string(const char *p, const char *end)
 {
-	for (p++; *p != '"'; p++)
-		if (*p == '\\')
-			p++;
+	for (p = json_skip_plain(p + 1, end); *p != '"'; p = json_skip_plain(p, end))
+		p += *p == '\\' ? 2 : 1;
 	return p + 1;
 }
 
-static const char *skip_container(const char *p)
+static const char *skip_container(const char *p, const char *end)
 {
 	size_t depth = 0;
 
 	do {
 		if (*p == '"') {
-			p = skip_string(p);
+			p = json_skip_string(p, end);
 			continue;
 		}
 		if (*p == '[' || *p == '{')
@@ -172,10 +170,10 @@ static const char *skip_value(const char *p, const char *end)
 {
 	switch (*p) {
 	case '"':
-		return skip_string(p);
+		return json_skip_string(p, end);
 	case '[':
 	case '{':
-		return skip_container(p);
+		return skip_container(p, end);
 	default:
 		while (p < end && *p != ',' && !json_is_blank(*p))
 			p++;
@@ -204,7 +202,7 @@ bool json_next(struct json_iter *iter, struct json_value *key, struct json_value
 	}
 	if (iter->object) {
 		const char *name = p;
-		p = skip_string(p);
+		p = json_skip_string(p, end);
 		if (key)
 			*key = (struct json_value){JSON_STRING, {name, (size_t)(p - name)}};
 		while (json_is_blank(*p) || *p == ':')

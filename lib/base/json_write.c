@@ -30,13 +30,10 @@ static void put_escape(struct buf *out, char c)
 }
 
 /* First byte from `p` that can't be copied as it is. */
-static const char *skip_plain(const char *p, const char *end)
+static const char *skip_copied(const char *p, const char *end)
 {
 	for (;;) {
-		while (end - p >= 8 && json_is_plain8(p))
-			p += 8;
-		while (p < end && json_is_plain(*p))
-			p++;
+		p = json_skip_plain(p, end);
 		size_t step = p < end && (unsigned char)*p >= 0x80 ? str_utf8_sequence(p, (size_t)(end - p)) : 0;
 		if (step == 0)
 			return p;
@@ -52,7 +49,7 @@ void json_put_string(struct buf *out, struct str s)
 		return;
 	buf_char(out, '"');
 	for (;;) {
-		const char *stop = skip_plain(p, end);
+		const char *stop = skip_copied(p, end);
 		buf_put(out, p, (size_t)(stop - p));
 		if (stop == end)
 			break;
@@ -79,20 +76,20 @@ void json_put_i64(struct buf *out, int64_t value)
 void json_put_value(struct buf *out, struct json_value value)
 {
 	const char *p = value.text.p, *end = p + value.text.n;
+	const char *run = p; /* what is copied when a blank comes */
 
 	if (!buf_reserve(out, value.text.n))
 		return;
-	char *to = out->p + out->n;
-	bool inside = false;
 	while (p < end) {
-		char c = *p++;
-		if (!inside && json_is_blank(c))
+		if (*p == '"') {
+			p = json_skip_string(p, end);
 			continue;
-		*to++ = c;
-		if (c == '"')
-			inside = !inside;
-		else if (c == '\\') /* only inside: what it escapes ends nothing */
-			*to++ = *p++;
+		}
+		if (json_is_blank(*p)) {
+			buf_put(out, run, (size_t)(p - run));
+			run = p + 1;
+		}
+		p++;
 	}
-	out->n = (size_t)(to - out->p);
+	buf_put(out, run, (size_t)(end - run));
 }
