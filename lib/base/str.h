@@ -15,6 +15,8 @@ struct str {
 
 /* A view of a string literal. */
 #define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
+/* The same in the initialiser of a static table. */
+#define STR_INIT(literal) {(literal), sizeof(literal) - 1}
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).n, (s).p ? (s).p : ""
 

@@ -1,0 +1,286 @@
+/* A request's way through the application, and what is counted and logged about it. */
+#include "app.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "middleware.h"
+#include "store/idempotency.h"
+#include "store/predictions.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *const REJECTED[APP_REJECTED__MAX] = {
+	[APP_REJECTED_RATE_LIMIT] = "rate_limit",
+	[APP_REJECTED_KEY_RATE_LIMIT] = "key_rate_limit",
+	[APP_REJECTED_UNAUTHENTICATED] = "unauthenticated",
+	[APP_REJECTED_FORBIDDEN] = "forbidden",
+	[APP_REJECTED_TOO_LARGE] = "too_large",
+	[APP_REJECTED_MEDIA_TYPE] = "media_type",
+	[APP_REJECTED_QUEUE_FULL] = "queue_full",
+	[APP_REJECTED_STORE] = "store",
+	[APP_REJECTED_CRASHED_WORKER] = "crashed_worker",
+	[APP_REJECTED_NO_IDENTITY] = "no_identity",
+};
+
+static const char *const IDEMPOTENCY[APP_IDEM__MAX] = {
+	[APP_IDEM_STORED] = "stored",
+	[APP_IDEM_REPLAYED] = "replayed",
+	[APP_IDEM_MISMATCH] = "mismatch",
+	[APP_IDEM_RUNNING] = "running",
+};
+
+/* The statuses that get a series of their own; another one shares the last cell. */
+static const int STATUSES[APP_STATUSES] = {200, 201, 202, 204, 206, 301, 304, 307, 400, 401, 403, 404,
+					   405, 406, 408, 409, 410, 412, 413, 415, 422, 429, 500, 503};
+
+enum { RETENTION_PIECE = 200, RETENTION_EVERY_MS = 10 * 60 * 1000, KEYS_EVERY_MS = 500 };
+
+struct keys_op {
+	struct store_op op; /* first: the store hands it back */
+	struct app *app;
+	bool failing;
+};
+
+struct retention_op {
+	struct store_op op; /* first: the store hands it back */
+	struct app *app;
+	char before[CLOCK_ISO_BYTES];
+	int64_t now_us;
+	int64_t predictions, keys; /* rows the last piece deleted */
+	bool busy;
+};
+
+struct app_chores {
+	struct keys_op keys;
+	struct retention_op retention;
+	uint64_t keys_ms, retention_ms; /* when last done; 0: never */
+};
+
+static int status_index(int status)
+{
+	for (int i = 0; i < APP_STATUSES; i++)
+		if (STATUSES[i] == status)
+			return i;
+	return APP_STATUSES - 1;
+}
+
+static metrics_series one_label(struct app *app, enum metrics_family family, const char *name, const char *value)
+{
+	struct metrics_label label = {name, str_of(value)};
+
+	return metrics_find(app->shm, family, &label, 1);
+}
+
+static void find_model_series(struct app *app)
+{
+	static const char *const outcomes[] = {"error", "success"};
+
+	for (int i = 0; i < app->models.n; i++) {
+		struct metrics_label labels[] = {{"model_version", str_of(app->models.models[i]->version)},
+						 {"status", {0}}};
+		app->series.prediction_seconds[i] = metrics_find(app->shm, METRICS_PREDICTION_DURATION, labels, 1);
+		for (int k = 0; k < 2; k++) {
+			labels[1].value = str_of(outcomes[k]);
+			app->series.predictions[i][k] = metrics_find(app->shm, METRICS_PREDICTIONS, labels, 2);
+		}
+	}
+}
+
+bool app_init(struct app *app)
+{
+	struct app_series *series = &app->series;
+
+	app->chores = calloc(1, sizeof(struct app_chores));
+	if (!app->chores)
+		return false;
+
+	memset(series, 0, sizeof(*series));
+	for (size_t i = 0; i < sizeof(series->requests) / sizeof(metrics_series); i++)
+		(&series->requests[0][0][0])[i] = METRICS_NONE - 1;
+	for (size_t i = 0; i < sizeof(series->durations) / sizeof(metrics_series); i++)
+		(&series->durations[0][0])[i] = METRICS_NONE - 1;
+	for (int i = 0; i < APP_REJECTED__MAX; i++)
+		series->rejected[i] = one_label(app, METRICS_REJECTED, "reason", REJECTED[i]);
+	for (int i = 0; i < APP_IDEM__MAX; i++)
+		series->idempotency[i] = one_label(app, METRICS_IDEMPOTENCY, "outcome", IDEMPOTENCY[i]);
+	find_model_series(app);
+	series->repeated_writes = metrics_find(app->shm, METRICS_REPEATED_WRITES, NULL, 0);
+	series->health = metrics_find(app->shm, METRICS_HEALTH, NULL, 0);
+	series->retention = one_label(app, METRICS_RETENTION_DELETED, "table", "predictions");
+
+	keyring_init(&app->keyring, str_of(app->config->api_key));
+	app->read_needs_key = strcmp(app->config->predictions_read, "key") == 0;
+	/* A body of small numbers becomes up to eight times its size as doubles, and its text is built by doubling. */
+	size_t body = app->config->max_body_bytes > 0 ? (size_t)app->config->max_body_bytes : 256u << 20;
+	app->arena_limit = 32 * body + (4u << 20);
+	return true;
+}
+
+void app_release(struct app *app)
+{
+	keyring_release(&app->keyring);
+	free(app->chores);
+}
+
+bool app_begin(struct request *req)
+{
+	req->start_ns = clock_mono_ns();
+	return middleware_run(req);
+}
+
+void app_run(struct request *req)
+{
+	req->route->handler(req);
+}
+
+void app_count_rejected(struct app *app, enum app_rejected reason)
+{
+	metrics_add(app->shm, app->series.rejected[reason], 1);
+}
+
+void app_count_idempotency(struct app *app, enum app_idempotency outcome)
+{
+	metrics_add(app->shm, app->series.idempotency[outcome], 1);
+}
+
+/* --- counting and logging --- */
+
+static void count(struct request *req, double seconds)
+{
+	struct app_series *series = &req->app->series;
+	int route = req->route ? (int)(req->route - ROUTES) : ROUTES_N;
+	int status = status_index(req->response.status);
+	metrics_series *requests = &series->requests[route][req->method][status];
+	metrics_series *durations = &series->durations[route][req->method];
+
+	if (*requests == METRICS_NONE - 1 || *durations == METRICS_NONE - 1) {
+		char code[8];
+		snprintf(code, sizeof(code), "%d", STATUSES[status]);
+		struct metrics_label labels[] = {
+			{"method", str_of(http_method_name(req->method))},
+			{"endpoint", req->route ? str_of(req->route->pattern) : STR("unmatched")},
+			{"status_code", str_of(code)},
+		};
+		*requests = metrics_find(req->app->shm, METRICS_HTTP_REQUESTS, labels, 3);
+		*durations = metrics_find(req->app->shm, METRICS_HTTP_DURATION, labels, 2);
+	}
+	metrics_add(req->app->shm, *requests, 1);
+	metrics_observe(req->app->shm, *durations, seconds);
+}
+
+static void write_log_line(struct request *req, double seconds)
+{
+	char text[1200];
+	enum { PATH_SHOWN = 1024 };
+	struct str path = {req->path.p, req->path.n < PATH_SHOWN ? req->path.n : PATH_SHOWN};
+	int n = snprintf(text, sizeof(text), "%.*s %.*s \u2192 %d (%.3fs)",
+			 req->method_text.n < 32 ? (int)req->method_text.n : 32,
+			 req->method_text.p ? req->method_text.p : "", STR_ARG(path), req->response.status, seconds);
+	size_t shown = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
+	struct buf *line = log_begin(LOG_LEVEL_INFO, (struct str){text, shown});
+
+	log_str(line, "request_id", req->request_id);
+	log_str(line, "method", req->method_text);
+	log_str(line, "path", path);
+	log_i64(line, "status_code", req->response.status);
+	log_fixed2(line, "duration_ms", seconds * 1000.0);
+	log_str(line, "client", req->remote_addr);
+	if (req->caller.key_id[0])
+		log_str(line, "key_id", str_of(req->caller.key_id));
+	if (req->trace_id[0])
+		log_str(line, "trace_id", str_of(req->trace_id));
+	log_end(line);
+}
+
+void app_complete(struct request *req)
+{
+	double seconds = (double)(clock_mono_ns() - req->start_ns) / 1e9;
+
+	if (req->response.body.failed && !req->streamed) {
+		struct err err;
+		response_init(&req->response, &req->arena);
+		request_answer_error(req, err_set(&err, STATUS_NO_MEMORY, "Out of memory for this request."), &err);
+	}
+	if (req->request_id.n > 0)
+		response_header(&req->response, "X-Request-ID", req->request_id);
+	count(req, seconds);
+	write_log_line(req, seconds);
+	req->transport->respond(req);
+}
+
+/* --- ticking --- */
+
+static enum status read_keys(struct db *db, struct store_op *op, struct err *err)
+{
+	struct keys_op *keys = (struct keys_op *)(void *)op;
+
+	return keyring_refresh(&keys->app->keyring, db, err);
+}
+
+static void keys_done(struct store_op *op)
+{
+	struct keys_op *keys = (struct keys_op *)(void *)op;
+
+	if (op->status != STATUS_OK && !keys->failing)
+		log_event(LOG_LEVEL_ERROR, "API keys can't be read, the last known ones stay in force: %s",
+			  op->err.text);
+	keys->failing = op->status != STATUS_OK;
+}
+
+static enum status delete_piece(struct db *db, struct store_op *op, struct err *err)
+{
+	struct retention_op *retention = (struct retention_op *)(void *)op;
+	enum status status = STATUS_OK;
+
+	retention->predictions = retention->keys = 0;
+	if (retention->app->config->retention_days > 0)
+		status = predictions_delete_before(db, str_of(retention->before), RETENTION_PIECE,
+						   &retention->predictions, err);
+	if (status == STATUS_OK)
+		status = idempotency_delete_expired(db, retention->now_us, RETENTION_PIECE, &retention->keys, err);
+	return status;
+}
+
+static void piece_done(struct store_op *op)
+{
+	struct retention_op *retention = (struct retention_op *)(void *)op;
+	bool more = retention->predictions == RETENTION_PIECE || retention->keys == RETENTION_PIECE;
+
+	retention->busy = false;
+	if (op->status != STATUS_OK) {
+		log_event(LOG_LEVEL_WARNING, "old rows could not be deleted now: %s", op->err.text);
+		return;
+	}
+	metrics_add(retention->app->shm, retention->app->series.retention, (uint64_t)retention->predictions);
+	if (more && !retention->app->draining)
+		retention->busy = store_write(retention->app->store, op) == STATUS_OK;
+}
+
+static void start_retention(struct app *app, struct retention_op *retention)
+{
+	int64_t days_us = app->config->retention_days * INT64_C(86400000000);
+
+	*retention = (struct retention_op){.op = {.run = delete_piece, .done = piece_done}, .app = app};
+	retention->now_us = clock_wall_us();
+	clock_format_iso(retention->now_us - days_us, retention->before);
+	retention->busy = store_write(app->store, &retention->op) == STATUS_OK;
+}
+
+void app_tick(struct app *app, uint64_t now_ms)
+{
+	struct app_chores *chores = app->chores;
+
+	if (chores->keys_ms == 0 || now_ms - chores->keys_ms >= KEYS_EVERY_MS) {
+		chores->keys_ms = now_ms;
+		chores->keys.op = (struct store_op){.run = read_keys, .done = keys_done};
+		chores->keys.app = app;
+		store_read(app->store, &chores->keys.op);
+	}
+	if (!chores->retention.busy && !app->draining &&
+	    (chores->retention_ms == 0 || now_ms - chores->retention_ms >= RETENTION_EVERY_MS)) {
+		chores->retention_ms = now_ms;
+		start_retention(app, &chores->retention);
+	}
+}

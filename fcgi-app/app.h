@@ -1,0 +1,85 @@
+/* The application: what a request meets between the transport and its handler, and the process's parts that handlers
+ * use. One per process; all but the members said otherwise belong to the event thread. */
+#ifndef APPCORE_APP_H
+#define APPCORE_APP_H
+
+#include "auth/keyring.h"
+#include "base/config.h"
+#include "base/mailbox.h"
+#include "base/pool.h"
+#include "http/router.h"
+#include "model/model.h"
+#include "shared/limit.h"
+#include "shared/metrics.h"
+#include "shared/shm.h"
+#include "store/store.h"
+
+enum app_rejected {
+	APP_REJECTED_RATE_LIMIT,
+	APP_REJECTED_KEY_RATE_LIMIT,
+	APP_REJECTED_UNAUTHENTICATED,
+	APP_REJECTED_FORBIDDEN,
+	APP_REJECTED_TOO_LARGE,
+	APP_REJECTED_MEDIA_TYPE,
+	APP_REJECTED_QUEUE_FULL,
+	APP_REJECTED_STORE,
+	APP_REJECTED_CRASHED_WORKER,
+	APP_REJECTED_NO_IDENTITY,
+	APP_REJECTED__MAX
+};
+
+enum app_idempotency { APP_IDEM_STORED, APP_IDEM_REPLAYED, APP_IDEM_MISMATCH, APP_IDEM_RUNNING, APP_IDEM__MAX };
+
+struct app_chores;
+
+enum { APP_STATUSES = 24 };
+
+/* Series found once and kept, so that counting a request is a few additions. */
+struct app_series {
+	metrics_series requests[ROUTES_MAX + 1][HTTP_METHOD__MAX][APP_STATUSES]; /* 0: not looked up yet */
+	metrics_series durations[ROUTES_MAX + 1][HTTP_METHOD__MAX];
+	metrics_series rejected[APP_REJECTED__MAX];
+	metrics_series idempotency[APP_IDEM__MAX];
+	metrics_series predictions[MODEL_REGISTRY_MAX][2]; /* error, success; any thread */
+	metrics_series prediction_seconds[MODEL_REGISTRY_MAX];
+	metrics_series repeated_writes, health, crashes, retention;
+};
+
+struct app {
+	const struct config *config;
+	struct shm *shm;              /* any thread */
+	struct store *store;          /* store_write: any thread */
+	struct mailbox *mailbox;      /* mailbox_send: any thread */
+	struct pool *slow;            /* any thread */
+	struct model_registry models; /* read by any thread, not changed after the start */
+	struct keyring keyring;
+	struct app_series series;
+	bool read_needs_key;
+	size_t arena_limit;        /* bytes a request may use */
+	bool draining;             /* said SIGTERM: not ready */
+	struct app_chores *chores; /* what app_tick does from time to time */
+};
+
+/* Looks up the series that are always needed; call once shm, models and config are set. False: no memory. */
+bool app_init(struct app *app) __attribute__((nonnull, warn_unused_result));
+void app_release(struct app *app) __attribute__((nonnull));
+
+/* Before the body is there: finds the route, sets CORS and limit headers, checks everything the row demands. True: the
+ * handler may run (app_run) as soon as req->body is set. False: the response is set; call app_complete. Event thread.
+ */
+bool app_begin(struct request *req) __attribute__((nonnull, warn_unused_result));
+
+/* Runs the handler, which ends in request_finish(). Event thread, or a slow thread with req->slow set. */
+void app_run(struct request *req) __attribute__((nonnull));
+
+/* Logs and counts the finished request and hands it to the transport. Event thread; through request_finish(). */
+void app_complete(struct request *req) __attribute__((nonnull));
+
+void app_count_rejected(struct app *app, enum app_rejected reason) __attribute__((nonnull));
+void app_count_idempotency(struct app *app, enum app_idempotency outcome) __attribute__((nonnull));
+
+/* Every half second: reads the API keys when they changed. Every ten minutes: deletes what retention says, in small
+ * pieces through the commit thread. */
+void app_tick(struct app *app, uint64_t now_ms) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,120 @@
+/* What the service says about itself: /, /health, /version, and the probes /livez and /readyz. */
+#include "app.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/version.h"
+#include "handlers/handlers.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* B's root answer keeps the seed's version until the product passes it. */
+static const char ROOT[] = "{\"message\":\"Sentiment Analysis API\",\"version\":\"1.0.0\",\"docs\":\"/docs\"}";
+
+static void answer_json(struct request *req, int status)
+{
+	req->response.status = status;
+	req->response.content_type = "application/json";
+}
+
+void root_get(struct request *req)
+{
+	answer_json(req, 200);
+	buf_str(&req->response.body, str_of(ROOT));
+	request_finish(req);
+}
+
+void version_get(struct request *req)
+{
+	struct model *model = model_registry_find(&req->app->models, (struct str){0});
+	struct buf *body = &req->response.body;
+
+	answer_json(req, 200);
+	buf_str(body, STR("{\"version\":\"" APPCORE_VERSION "\",\"api_version\":\"" APPCORE_API_VERSION
+			  "\",\"model_version\":"));
+	json_put_string(body, str_of(model ? model->version : ""));
+	buf_char(body, '}');
+	request_finish(req);
+}
+
+/* The process is there and its event thread runs: nothing else is asked. */
+void live_get(struct request *req)
+{
+	answer_json(req, 200);
+	buf_str(&req->response.body, STR("{\"status\":\"alive\"}"));
+	request_finish(req);
+}
+
+struct condition {
+	bool model, database;
+	char database_text[260]; /* "ok" or "error: …" */
+};
+
+static struct condition find_condition(struct app *app)
+{
+	struct condition condition = {0};
+	struct model *model = model_registry_find(&app->models, (struct str){0});
+	struct err err = {0};
+
+	condition.model = model && model->ops->is_healthy(model);
+#ifdef APPCORE_FAULTS
+	if (getenv("APPCORE_FAULT_UNHEALTHY"))
+		condition.model = false;
+#endif
+	condition.database = store_health(app->store, &err) == STATUS_OK;
+	snprintf(condition.database_text, sizeof(condition.database_text), condition.database ? "ok" : "error: %s",
+		 err.text);
+	return condition;
+}
+
+void ready_get(struct request *req)
+{
+	struct condition condition = find_condition(req->app);
+	bool ready = condition.model && condition.database && !req->app->draining;
+
+	answer_json(req, ready ? 200 : 503);
+	buf_str(&req->response.body, ready ? STR("{\"status\":\"ready\"}") : STR("{\"status\":\"not ready\"}"));
+	request_finish(req);
+}
+
+static void put_bool(struct buf *out, bool value)
+{
+	buf_str(out, value ? STR("true") : STR("false"));
+}
+
+/* Seconds since the service (not this worker) started, with two decimals at the most. */
+static void put_uptime(struct buf *out, struct shm *shm)
+{
+	int64_t us = clock_wall_us() - shm_service_start_us(shm);
+
+	json_put_double(out, us > 0 ? (double)(us / 10000) / 100.0 : 0.0);
+}
+
+/* One body on every listener: the union of what the clients of A and B read. "redis" stands for what takes its place,
+ * the shared memory of limits and counters, which a worker can't be without. */
+void health_get(struct request *req)
+{
+	struct condition condition = find_condition(req->app);
+	bool healthy = condition.model && condition.database;
+	struct buf *body = &req->response.body;
+	char now[CLOCK_ISO_BYTES];
+
+	clock_format_iso(clock_wall_us(), now);
+	answer_json(req, healthy ? 200 : 503);
+	if (!healthy)
+		buf_str(body, STR("{\"detail\":"));
+	buf_str(body, healthy ? STR("{\"status\":\"healthy\"") : STR("{\"status\":\"unhealthy\""));
+	buf_str(body, STR(",\"api\":\"ok\",\"database\":"));
+	json_put_string(body, str_of(condition.database_text));
+	buf_str(body, STR(",\"redis\":\"ok\",\"timestamp\":"));
+	json_put_string(body, str_of(now));
+	buf_str(body, STR(",\"checks\":{\"model_loaded\":"));
+	put_bool(body, condition.model);
+	buf_str(body, STR(",\"uptime_seconds\":"));
+	put_uptime(body, req->app->shm);
+	buf_str(body, STR(",\"database\":"));
+	put_bool(body, condition.database);
+	buf_str(body, healthy ? STR("}}") : STR("}}}"));
+	metrics_set(req->app->shm, req->app->series.health, healthy ? 1.0 : 0.0);
+	request_finish(req);
+}

@@ -1,0 +1,511 @@
+/* FastCGI over libfcgi, without a thread per connection.
+ *
+ * libfcgi's calls block. So a connection is handed to it only when what it will read is already in the socket: the
+ * waiting bytes are looked at first (MSG_PEEK, fcgi_scan). A request whose body is still on its way, which nginx sends
+ * in one go but a large one takes several rounds, is read by a slow thread under the socket's receive timeout.
+ *
+ * Writing: a kept connection carries one request at a time, and its peer has read the whole answer before it sends the
+ * next request, so the socket's buffer is empty when an answer starts, and one of up to RESPONSE_INLINE bytes never
+ * blocks. Larger ones are written by a slow thread, piece by piece, each when the socket can take it.
+ *
+ * libfcgi never accepts here (listening socket -1). FCGX_Accept_r begins with a finish, which closes the connection
+ * unless keepConnection is set, so a fresh request gets ipcFd and keepConnection by hand first; afterwards ipcFd < 0
+ * says that the connection is closed. */
+#include "http/fcgi.h"
+
+#include "app.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/fcgi_scan.h"
+
+#include <errno.h>
+#include <fcgiapp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum {
+	PEEK_BYTES = 64 * 1024,
+	RESPONSE_INLINE = 32 * 1024,
+	PIECE = 32 * 1024,
+	IO_TIMEOUT_S = 10,
+	PARTIAL_MS = 10 * 1000,
+	SWEEP_MS = 1000,
+};
+
+struct conn {
+	struct loop_watch watch; /* first: the loop hands it back */
+	struct fcgi_server *server;
+	FCGX_Request fcgx;
+	struct request req;
+	bool busy;                 /* a request is on the way: the bytes that come meanwhile wait */
+	bool again;                /* something came while it was busy */
+	bool last;                 /* close after this response */
+	uint64_t partial_ms;       /* since when half a request waits; 0: none */
+	struct conn *next, **link; /* list of open connections, or of closed ones */
+};
+
+struct fcgi_server {
+	struct loop_watch watch; /* first: of the listening socket */
+	struct loop *loop;
+	struct app *app;
+	struct conn *open, *closed;
+	int connections, busy;
+	bool accepting, draining;
+	uint64_t swept_ms;
+	uint8_t peek[PEEK_BYTES];
+};
+
+static struct conn *conn_of(struct request *req)
+{
+	return (struct conn *)(void *)((char *)req - offsetof(struct conn, req));
+}
+
+static void read_requests(struct conn *conn);
+
+/* --- closing and recycling --- */
+
+static void resume_accepting(struct fcgi_server *server)
+{
+	if (!server->accepting && !server->draining && server->connections < FCGI_CONNECTIONS)
+		server->accepting = loop_add(server->loop, &server->watch, false);
+}
+
+/* libfcgi would linger for up to two seconds in select() to close, so descriptors are closed here. */
+static void close_now(struct conn *conn)
+{
+	if (conn->fcgx.ipcFd >= 0)
+		close(conn->fcgx.ipcFd);
+	conn->fcgx.ipcFd = -1;
+	FCGX_Free(&conn->fcgx, 0);
+}
+
+/* Ends a connection. Its memory goes at the end of the round. */
+static void drop(struct conn *conn)
+{
+	struct fcgi_server *server = conn->server;
+
+	close_now(conn);
+	arena_release(&conn->req.arena);
+	conn->watch.dead = true;
+	*conn->link = conn->next;
+	if (conn->next)
+		conn->next->link = conn->link;
+	conn->next = server->closed;
+	server->closed = conn;
+	server->connections--;
+	resume_accepting(server);
+}
+
+/* After the response: the connection waits for its next request, or is closed. */
+static void recycle(struct conn *conn)
+{
+	bool again = conn->again;
+
+	conn->busy = conn->again = false;
+	conn->server->busy--;
+	if (conn->fcgx.ipcFd < 0) {
+		drop(conn);
+		return;
+	}
+	request_reset(&conn->req);
+	arena_release(&conn->req.arena); /* idle connections hold no memory but their own */
+	if (again)
+		read_requests(conn);
+}
+
+/* --- writing --- */
+
+static bool wait_writable(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+	return poll(&p, 1, IO_TIMEOUT_S * 1000) == 1 && !(p.revents & (POLLERR | POLLHUP));
+}
+
+/* Event thread when it fits the socket's empty buffer; else a slow thread, with a wait before each piece. */
+static bool put(struct conn *conn, struct str bytes, bool may_block)
+{
+	while (bytes.n > 0) {
+		size_t n = bytes.n < PIECE ? bytes.n : PIECE;
+		if (may_block && !wait_writable(conn->fcgx.ipcFd))
+			return false;
+		if (FCGX_PutStr(bytes.p, (int)n, conn->fcgx.out) != (int)n)
+			return false;
+		if (may_block && FCGX_FFlush(conn->fcgx.out) != 0)
+			return false;
+		bytes.p += n;
+		bytes.n -= n;
+	}
+	return true;
+}
+
+static bool put_head(struct conn *conn, bool known_length, bool may_block)
+{
+	struct buf head;
+
+	buf_init(&head, &conn->req.arena);
+	response_head(&conn->req.response, known_length, &head);
+	return !head.failed && put(conn, buf_view(&head), may_block);
+}
+
+static bool put_response(struct conn *conn, bool may_block)
+{
+	struct request *req = &conn->req;
+
+	if (req->streamed)
+		return !req->broken;
+	return put_head(conn, true, may_block) &&
+	       (req->method == HTTP_HEAD || put(conn, buf_view(&req->response.body), may_block));
+}
+
+/* Sends the end of the request. When something failed, the connection is closed without it, so that nginx does not take
+ * half an answer for a whole one. */
+static void finish(struct conn *conn, bool good)
+{
+	if (good)
+		FCGX_Finish_r(&conn->fcgx);
+	if (!good || conn->last)
+		close_now(conn);
+}
+
+static void open_written(struct mail *mail)
+{
+	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
+
+	recycle(conn_of(req));
+}
+
+static void write_slowly(struct pool_job *job, void *thread_state)
+{
+	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
+	struct conn *conn = conn_of(req);
+
+	(void)thread_state;
+	finish(conn, put_response(conn, true));
+	req->mail = (struct mail){.open = open_written};
+	mailbox_send(req->app->mailbox, &req->mail);
+}
+
+static void respond(struct request *req)
+{
+	struct conn *conn = conn_of(req);
+
+	conn->last |= conn->server->draining;
+	if (!req->streamed && req->response.body.n > RESPONSE_INLINE) {
+		struct err err;
+		req->job.run = write_slowly;
+		if (pool_submit(req->app->slow, &req->job))
+			return;
+		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
+		request_answer_error(
+			req, err_set(&err, STATUS_BUSY, "Too many large answers at once. Try again later."), &err);
+	}
+	finish(conn, put_response(conn, false));
+	recycle(conn);
+}
+
+static bool stream(struct request *req, struct str piece)
+{
+	struct conn *conn = conn_of(req);
+
+	if (!req->streamed) {
+		req->streamed = true;
+		if (req->request_id.n > 0)
+			response_header(&req->response, "X-Request-ID", req->request_id);
+		if (!put_head(conn, false, true))
+			return false;
+	}
+	return req->method == HTTP_HEAD || put(conn, piece, true);
+}
+
+static const struct transport TRANSPORT = {.respond = respond, .stream = stream};
+
+/* --- reading --- */
+
+static void take_params(struct conn *conn)
+{
+	for (char **p = conn->fcgx.envp; p && *p; p++) {
+		struct str value = str_of(*p);
+		struct str name = str_cut(&value, '=');
+		request_set_param(&conn->req, name, value);
+	}
+}
+
+/* The announced body, and the empty record that ends it. False when the peer sends another length or stops. */
+static bool read_body(struct conn *conn)
+{
+	struct request *req = &conn->req;
+	size_t n = (size_t)req->content_length;
+	char more;
+
+	if (n > 0) {
+		char *body = arena_alloc(&req->arena, n + 1);
+		if (!body || FCGX_GetStr(body, (int)n, conn->fcgx.in) != (int)n)
+			return false;
+		body[n] = '\0';
+		req->body = (struct str){body, n};
+	}
+	return FCGX_GetStr(&more, 1, conn->fcgx.in) == 0 && FCGX_GetError(conn->fcgx.in) == 0;
+}
+
+/* Reads away what nobody wants, so that the next request is found behind it. Only when it is all there. */
+static void skip_body(struct conn *conn)
+{
+	char waste[4096];
+
+	while (FCGX_GetStr(waste, sizeof(waste), conn->fcgx.in) > 0)
+		;
+}
+
+static void answer_unreadable(struct conn *conn)
+{
+	conn->last = true;
+	request_answer_detail(&conn->req, 400, STR("The request body could not be read."));
+	request_finish(&conn->req);
+}
+
+static void run(struct conn *conn)
+{
+	if (read_body(conn))
+		app_run(&conn->req);
+	else
+		answer_unreadable(conn);
+}
+
+/* Slow thread: the body is still coming. */
+static void read_slowly(struct request *req, struct db *db)
+{
+	(void)db;
+	run(conn_of(req));
+}
+
+static bool wants_body(const struct request *req)
+{
+	return req->route && req->route->body != ROUTE_NO_BODY;
+}
+
+/* A request's parameters are in; `whole` says that its body is, too. */
+static void serve_request(struct conn *conn, bool whole)
+{
+	struct request *req = &conn->req;
+
+	take_params(conn);
+	bool pass = app_begin(req);
+	if (!pass || !wants_body(req)) {
+		if (whole)
+			skip_body(conn);
+		else
+			conn->last = true; /* the unread body is in the way of the next request */
+	}
+	if (!pass) {
+		app_complete(req);
+		return;
+	}
+	shm_working_on(req->edge.random);
+	if (!wants_body(req)) {
+		app_run(req);
+	} else if (whole) {
+		run(conn);
+	} else {
+		request_go_slow(req, read_slowly);
+	}
+	shm_working_on(NULL);
+}
+
+static void start_request(struct conn *conn, bool whole)
+{
+	conn->busy = true;
+	conn->server->busy++;
+	conn->partial_ms = 0;
+	conn->last = false;
+	arena_init(&conn->req.arena, conn->server->app->arena_limit);
+	request_reset(&conn->req);
+	conn->fcgx.keepConnection = 1;
+	conn->fcgx.detached = 1; /* no lingering in its close() either */
+	if (FCGX_Accept_r(&conn->fcgx) != 0 || conn->fcgx.ipcFd < 0) {
+		conn->busy = false;
+		conn->server->busy--;
+		drop(conn);
+		return;
+	}
+	serve_request(conn, whole);
+}
+
+static void read_requests(struct conn *conn)
+{
+	struct fcgi_server *server = conn->server;
+	ssize_t n = recv(conn->watch.fd, server->peek, sizeof(server->peek), MSG_PEEK | MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		drop(conn);
+		return;
+	}
+	switch (fcgi_scan(server->peek, (size_t)n)) {
+	case FCGI_SCAN_WHOLE:
+		start_request(conn, true);
+		return;
+	case FCGI_SCAN_HEAD:
+		start_request(conn, false);
+		return;
+	case FCGI_SCAN_PARTIAL:
+		if (n < (ssize_t)sizeof(server->peek)) {
+			if (conn->partial_ms == 0)
+				conn->partial_ms = clock_mono_ms();
+			return;
+		}
+		break;
+	case FCGI_SCAN_BAD:
+		break;
+	}
+	log_event(LOG_LEVEL_WARNING, "a peer on the socket sent what is no FastCGI request; its connection is closed");
+	drop(conn);
+}
+
+static void conn_ready(struct loop_watch *watch)
+{
+	struct conn *conn = (struct conn *)(void *)watch;
+
+	if (conn->busy)
+		conn->again = true;
+	else
+		read_requests(conn);
+}
+
+/* --- accepting --- */
+
+static void add_conn(struct fcgi_server *server, int fd)
+{
+	struct conn *conn = calloc(1, sizeof(*conn));
+	const struct timeval timeout = {.tv_sec = IO_TIMEOUT_S};
+
+	if (!conn) {
+		close(fd);
+		return;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+	conn->server = server;
+	conn->watch = (struct loop_watch){.ready = conn_ready, .fd = fd};
+	conn->req.app = server->app;
+	conn->req.transport = &TRANSPORT;
+	if (FCGX_InitRequest(&conn->fcgx, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0 ||
+	    !loop_add(server->loop, &conn->watch, true)) {
+		close(fd);
+		free(conn);
+		return;
+	}
+	conn->fcgx.ipcFd = fd;
+	conn->fcgx.keepConnection = 1;
+	conn->link = &server->open;
+	conn->next = server->open;
+	if (conn->next)
+		conn->next->link = &conn->next;
+	server->open = conn;
+	server->connections++;
+}
+
+static void accept_ready(struct loop_watch *watch)
+{
+	struct fcgi_server *server = (struct fcgi_server *)(void *)watch;
+
+	while (server->connections < FCGI_CONNECTIONS) {
+		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (fd < 0)
+			return;
+		add_conn(server, fd);
+	}
+	loop_remove(server->loop, watch);
+	server->accepting = false;
+}
+
+bool fcgi_open(struct fcgi_server **out, struct loop *loop, int listen_fd, struct app *app)
+{
+	struct fcgi_server *server = calloc(1, sizeof(*server));
+	int nonblocking = 1;
+
+	if (!server)
+		return false;
+	if (FCGX_Init() != 0 || ioctl(listen_fd, FIONBIO, &nonblocking) != 0) {
+		free(server);
+		return false;
+	}
+	server->loop = loop;
+	server->app = app;
+	server->watch = (struct loop_watch){.ready = accept_ready, .fd = listen_fd};
+	server->accepting = loop_add(loop, &server->watch, false);
+	if (!server->accepting) {
+		free(server);
+		return false;
+	}
+	*out = server;
+	return true;
+}
+
+void fcgi_drain(struct fcgi_server *server)
+{
+	if (server->draining)
+		return;
+	accept_ready(&server->watch);
+	server->draining = true;
+	if (server->accepting)
+		loop_remove(server->loop, &server->watch);
+	server->accepting = false;
+	close(server->watch.fd);
+	struct conn *next;
+	for (struct conn *conn = server->open; conn; conn = next) {
+		next = conn->next;
+		if (conn->busy)
+			continue;
+		/* What has arrived is served; a connection without anything is closed. */
+		read_requests(conn);
+	}
+	for (struct conn *conn = server->open; conn; conn = next) {
+		next = conn->next;
+		if (!conn->busy)
+			drop(conn);
+	}
+}
+
+int fcgi_connections(const struct fcgi_server *server)
+{
+	return server->connections;
+}
+
+int fcgi_busy(const struct fcgi_server *server)
+{
+	return server->busy;
+}
+
+void fcgi_sweep(struct fcgi_server *server, uint64_t now_ms)
+{
+	while (server->closed) {
+		struct conn *conn = server->closed;
+		server->closed = conn->next;
+		free(conn);
+	}
+	if (now_ms - server->swept_ms < SWEEP_MS)
+		return;
+	server->swept_ms = now_ms;
+	struct conn *next;
+	for (struct conn *conn = server->open; conn; conn = next) {
+		next = conn->next;
+		if (!conn->busy && conn->partial_ms != 0 && now_ms - conn->partial_ms > PARTIAL_MS)
+			drop(conn);
+	}
+}
+
+void fcgi_close(struct fcgi_server *server)
+{
+	if (!server)
+		return;
+	while (server->open)
+		drop(server->open);
+	fcgi_sweep(server, 0);
+	free(server);
+}

@@ -1,0 +1,187 @@
+/* Requests: from CGI variables to fields, query parameters, and the ways an answer is given. */
+#include "http/request.h"
+
+#include "app.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "http/router.h"
+
+/* CGI variables that anything here looks at. EDGE_* are nginx's own: a client's header would arrive as HTTP_EDGE_*. */
+static const struct {
+	struct str name;
+	size_t at;
+} PARAMS[] = {
+	{STR_INIT("REQUEST_METHOD"), offsetof(struct request, method_text)},
+	{STR_INIT("DOCUMENT_URI"), offsetof(struct request, path)},
+	{STR_INIT("QUERY_STRING"), offsetof(struct request, query)},
+	{STR_INIT("CONTENT_TYPE"), offsetof(struct request, content_type)},
+	{STR_INIT("CONTENT_LENGTH"), offsetof(struct request, content_length_text)},
+	{STR_INIT("REMOTE_ADDR"), offsetof(struct request, remote_addr)},
+	{STR_INIT("REQUEST_ID"), offsetof(struct request, request_id)},
+	{STR_INIT("EDGE_MSEC"), offsetof(struct request, edge_msec)},
+	{STR_INIT("EDGE_ID"), offsetof(struct request, edge_id)},
+	{STR_INIT("HTTP_X_API_KEY"), offsetof(struct request, api_key)},
+	{STR_INIT("HTTP_IDEMPOTENCY_KEY"), offsetof(struct request, idempotency_key)},
+	{STR_INIT("HTTP_ORIGIN"), offsetof(struct request, origin)},
+	{STR_INIT("HTTP_TRACEPARENT"), offsetof(struct request, traceparent)},
+	{STR_INIT("HTTP_ACCESS_CONTROL_REQUEST_METHOD"), offsetof(struct request, acr_method)},
+	{STR_INIT("HTTP_ACCESS_CONTROL_REQUEST_HEADERS"), offsetof(struct request, acr_headers)},
+};
+
+void request_reset(struct request *req)
+{
+	struct arena arena;
+	struct app *app = req->app;
+	const struct transport *transport = req->transport;
+
+	arena_reset(&req->arena);
+	arena = req->arena;
+	memset(req, 0, sizeof(*req));
+	req->arena = arena;
+	req->app = app;
+	req->transport = transport;
+	response_init(&req->response, &req->arena);
+}
+
+void request_set_param(struct request *req, struct str name, struct str value)
+{
+	for (size_t i = 0; i < sizeof(PARAMS) / sizeof(PARAMS[0]); i++) {
+		if (str_eq(PARAMS[i].name, name)) {
+			*(struct str *)(void *)((char *)req + PARAMS[i].at) = value;
+			return;
+		}
+	}
+}
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* application/x-www-form-urlencoded: '+' is a blank, %XX a byte. */
+static struct str url_decode(struct arena *arena, struct str s)
+{
+	char *out = arena_alloc(arena, s.n + 1);
+	size_t n = 0;
+
+	for (size_t i = 0; out && i < s.n; i++) {
+		int high = -1, low = -1;
+		if (s.p[i] == '%' && i + 2 < s.n) {
+			high = hex_value(s.p[i + 1]);
+			low = hex_value(s.p[i + 2]);
+		}
+		if (high >= 0 && low >= 0) {
+			out[n++] = (char)(high << 4 | low);
+			i += 2;
+		} else {
+			out[n++] = s.p[i] == '+' ? ' ' : s.p[i];
+		}
+	}
+	return (struct str){out, out ? n : 0};
+}
+
+bool request_query(struct request *req, struct str name, struct str *value)
+{
+	struct str rest = req->query;
+	bool found = false;
+
+	while (rest.n > 0) {
+		struct str raw = str_cut(&rest, '&');
+		struct str key = str_cut(&raw, '=');
+		if (str_eq(url_decode(&req->arena, key), name)) {
+			*value = url_decode(&req->arena, raw);
+			found = true;
+		}
+	}
+	return found;
+}
+
+bool request_is_json(const struct request *req)
+{
+	struct str rest = req->content_type;
+	struct str type = str_trim(str_cut(&rest, ';'));
+
+	if (type.n == 0 || str_eq_nocase(type, STR("application/json")))
+		return true;
+	return type.n > 17 && str_eq_nocase((struct str){type.p, 12}, STR("application/")) &&
+	       str_eq_nocase((struct str){type.p + type.n - 5, 5}, STR("+json"));
+}
+
+static void open_finished(struct mail *mail)
+{
+	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
+
+	req->slow = false;
+	app_complete(req);
+}
+
+void request_finish(struct request *req)
+{
+	if (!req->slow) {
+		app_complete(req);
+		return;
+	}
+	req->mail = (struct mail){.open = open_finished};
+	mailbox_send(req->app->mailbox, &req->mail);
+}
+
+static void run_slow(struct pool_job *job, void *thread_state)
+{
+	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
+
+	shm_working_on(req->edge.random);
+	req->slow_run(req, thread_state);
+	shm_working_on(NULL);
+}
+
+void request_go_slow(struct request *req, void (*run)(struct request *req, struct db *db))
+{
+	struct err err;
+
+	req->slow_run = run;
+	req->slow = true;
+	req->job.run = run_slow;
+	if (pool_submit(req->app->slow, &req->job))
+		return;
+	req->slow = false;
+	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
+	request_answer_error(req, err_set(&err, STATUS_BUSY, "Too many large requests at once. Try again later."),
+			     &err);
+	request_finish(req);
+}
+
+void request_answer_detail(struct request *req, int http_status, struct str detail)
+{
+	struct response *response = &req->response;
+
+	response->status = http_status;
+	response->content_type = "application/json";
+	response->body.n = 0;
+	response->body.failed = false;
+	buf_str(&response->body, STR("{\"detail\":"));
+	json_put_string(&response->body, detail);
+	buf_char(&response->body, '}');
+}
+
+void request_answer_error(struct request *req, enum status status, const struct err *err)
+{
+	int http_status = response_http_status(status);
+
+	if (status == STATUS_INTERNAL) {
+		struct buf *line = log_begin(LOG_LEVEL_ERROR, STR("internal error"));
+		log_str(line, "request_id", req->request_id);
+		log_str(line, "exception", str_of(err->text));
+		log_end(line);
+		request_answer_detail(req, http_status, STR("Internal Server Error"));
+		return;
+	}
+	if (http_status == 503)
+		response_header(&req->response, "Retry-After", STR("1"));
+	request_answer_detail(req, http_status, str_of(err->text));
+}

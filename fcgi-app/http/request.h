@@ -1,0 +1,102 @@
+/* A request and its response, whatever brought it here: FastCGI (fcgi.c) or a test. All text in it lives in its arena
+ * or is borrowed from the transport until the response is out. One thread works on a request at a time. */
+#ifndef APPCORE_HTTP_REQUEST_H
+#define APPCORE_HTTP_REQUEST_H
+
+#include "auth/keyring.h"
+#include "base/id.h"
+#include "base/mailbox.h"
+#include "base/pool.h"
+#include "http/response.h"
+
+struct app;
+struct route;
+struct request;
+
+enum http_method {
+	HTTP_GET,
+	HTTP_HEAD,
+	HTTP_POST,
+	HTTP_PUT,
+	HTTP_PATCH,
+	HTTP_DELETE,
+	HTTP_OPTIONS,
+	HTTP_OTHER,
+	HTTP_METHOD__MAX
+};
+
+/* What the layer that carries requests does with a finished or streaming response. */
+struct transport {
+	/* The response is final (or the last piece was streamed): send it and recycle the request. Event thread. */
+	void (*respond)(struct request *req);
+	/* Sends a piece of the body now, the head first; blocks, within a timeout. False when the peer is gone: stop.
+	 * Slow threads only. */
+	bool (*stream)(struct request *req, struct str piece);
+};
+
+struct request {
+	struct arena arena;
+	struct app *app;
+	const struct transport *transport;
+
+	/* As received. */
+	enum http_method method;
+	struct str method_text;
+	struct str path;  /* decoded and normalised by nginx */
+	struct str query; /* as sent */
+	struct str content_type;
+	struct str content_length_text;
+	struct str remote_addr; /* of the real client, as nginx says */
+	struct str request_id;  /* for correlation: the client's own when valid, else nginx's */
+	struct str edge_msec, edge_id;
+	struct str api_key, idempotency_key, origin, traceparent;
+	struct str acr_method, acr_headers; /* Access-Control-Request-* */
+	struct str body;
+	uint64_t content_length;
+
+	/* Found on the way. */
+	const struct route *route; /* NULL: none matches */
+	struct str param;          /* the path's variable part */
+	struct edge_identity edge;
+	struct caller caller;
+	char trace_id[33]; /* W3C trace id, or empty */
+	uint64_t start_ns; /* monotonic */
+	bool slow;         /* runs on a slow thread now */
+	bool streamed;     /* the head is out */
+	bool broken;       /* the stream could not be completed: close instead of ending it */
+
+	struct response response;
+	struct mail mail;                                     /* brings the request back to the event thread */
+	struct pool_job job;                                  /* takes it to a slow thread */
+	void (*slow_run)(struct request *req, struct db *db); /* request_go_slow's */
+	void *state;                                          /* the handler's own, in the arena */
+};
+
+/* An empty request for the next use; keeps arena and app. */
+void request_reset(struct request *req) __attribute__((nonnull));
+
+/* Takes over one CGI variable ("REQUEST_METHOD", "HTTP_X_API_KEY", …); unknown names are ignored. Borrows the value. */
+void request_set_param(struct request *req, struct str name, struct str value) __attribute__((nonnull));
+
+/* The value of a query parameter, decoded, into the arena. False when it is not there; a bad escape or a byte that is
+ * not UTF-8 is kept as U+FFFD. The last one wins. */
+bool request_query(struct request *req, struct str name, struct str *value)
+	__attribute__((nonnull, warn_unused_result));
+
+/* The media type is JSON (application/json, application/…+json), or there is none. */
+bool request_is_json(const struct request *req) __attribute__((nonnull));
+
+/* The response is complete; from any thread, once, last thing: the request may be gone afterwards. */
+void request_finish(struct request *req) __attribute__((nonnull));
+
+/* Takes the request to a slow thread, where run(req, db) is called with a read-only connection (NULL when the store
+ * can't be reached). Answers 503 itself when the queue is full. */
+void request_go_slow(struct request *req, void (*run)(struct request *req, struct db *db)) __attribute__((nonnull));
+
+/* Replaces the response: {"detail":"…"}. */
+void request_answer_detail(struct request *req, int http_status, struct str detail) __attribute__((nonnull));
+
+/* Replaces the response with what a failed call says; what is our own fault is logged and not told. */
+void request_answer_error(struct request *req, enum status status, const struct err *err) __attribute__((nonnull));
+
+#endif

@@ -1,0 +1,74 @@
+/* From method and path to a row of the table of routes (routes.c). A row states everything that must hold before its
+ * handler runs; middleware.c enforces it. */
+#ifndef APPCORE_HTTP_ROUTER_H
+#define APPCORE_HTTP_ROUTER_H
+
+#include "http/request.h"
+
+enum route_auth {
+	ROUTE_OPEN, /* anybody */
+	ROUTE_KEY,  /* X-API-Key */
+	ROUTE_READ, /* as PREDICTIONS_READ says: open, or a key */
+};
+
+enum route_rate {
+	ROUTE_UNLIMITED, /* probes */
+	ROUTE_LIMITED,   /* RATE_LIMIT_PER_MINUTE per client address, and the key's own rate */
+};
+
+enum route_cors {
+	ROUTE_ANY_ORIGIN,     /* the contract's paths */
+	ROUTE_LISTED_ORIGINS, /* CORS_ORIGINS */
+};
+
+enum route_body {
+	ROUTE_NO_BODY,   /* what comes is not read */
+	ROUTE_ANY_BODY,  /* the handler judges the media type */
+	ROUTE_JSON_BODY, /* anything else is 415 */
+};
+
+/* Where the handler's work runs. Bodies that are not there yet, and answers that are large, are carried by the slow
+ * threads whatever the lane. */
+enum route_lane {
+	ROUTE_LANE_READ,  /* event thread, answers at once */
+	ROUTE_LANE_WRITE, /* computes on the event thread, stores in the commit thread */
+};
+
+typedef void route_handler(struct request *req);
+
+struct route {
+	enum http_method method;
+	const char *pattern; /* one segment at most may be {variable} */
+	route_handler *handler;
+	enum route_auth auth;
+	enum route_rate rate;
+	enum route_cors cors;
+	enum route_body body;
+	enum route_lane lane;
+};
+
+/* The table and its length; rows of one pattern stand together. */
+extern const struct route ROUTES[];
+extern const int ROUTES_N;
+enum { ROUTES_MAX = 64 }; /* asserted in routes.c */
+
+enum router_result {
+	ROUTER_FOUND,
+	ROUTER_NO_PATH,
+	ROUTER_NO_METHOD, /* the path is known, the method is not: *route is a row of the path */
+	ROUTER_SLASH,     /* the path without its last slash is known */
+};
+
+/* Finds the row for method and path (HEAD finds GET's). *param gets the variable part of the path. */
+enum router_result router_find(enum http_method method, struct str path, const struct route **route, struct str *param)
+	__attribute__((nonnull, warn_unused_result));
+
+/* Appends the methods of the path that `route` belongs to, as Allow has them: "GET, HEAD". OPTIONS is
+ * answered everywhere and not listed. */
+void router_allow(const struct route *route, struct buf *out) __attribute__((nonnull));
+
+/* "GET"; "OTHER" for what is none of ours. */
+const char *http_method_name(enum http_method method) __attribute__((returns_nonnull));
+enum http_method http_method_of(struct str text);
+
+#endif

@@ -1,0 +1,237 @@
+/* The keeper reads shared memory, /proc/self and the store's file sizes; it writes gauges, the metrics file, and, to
+ * workers silent for SILENT_MS, SIGKILL. It ends when keeper_stop asks. */
+#include "keeper.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <json-c/json_c_version.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { TICK_MS = 250, MEASURE_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000 };
+
+struct gauges {
+	metrics_series resident, connections, fds, cpu;
+	metrics_series queue_write, queue_slow, queue_log;
+	metrics_series wal, database, killed, log_dropped;
+};
+
+struct keeper {
+	struct app *app;
+	const atomic_int *connections;
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stopping; /* guarded by lock */
+	struct gauges gauges;
+	uint64_t log_dropped; /* already counted */
+	char path[4096];
+	bool failing;
+};
+
+static metrics_series of_instance(struct app *app, enum metrics_family family, const char *queue)
+{
+	struct metrics_label labels[] = {{"instance", str_of(app->config->instance_id)}, {"queue", str_of(queue)}};
+
+	return metrics_find(app->shm, family, labels, queue ? 2 : 1);
+}
+
+static void find_gauges(struct app *app, struct gauges *gauges)
+{
+	gauges->resident = of_instance(app, METRICS_WORKER_RESIDENT, NULL);
+	gauges->connections = of_instance(app, METRICS_WORKER_CONNECTIONS, NULL);
+	gauges->fds = of_instance(app, METRICS_WORKER_OPEN_FDS, NULL);
+	gauges->cpu = of_instance(app, METRICS_WORKER_CPU, NULL);
+	gauges->queue_write = of_instance(app, METRICS_QUEUE_LENGTH, "write");
+	gauges->queue_slow = of_instance(app, METRICS_QUEUE_LENGTH, "slow");
+	gauges->queue_log = of_instance(app, METRICS_QUEUE_LENGTH, "log");
+	gauges->wal = metrics_find(app->shm, METRICS_WAL_BYTES, NULL, 0);
+	gauges->database = metrics_find(app->shm, METRICS_DATABASE_BYTES, NULL, 0);
+	gauges->killed = metrics_find(app->shm, METRICS_WORKERS_KILLED, NULL, 0);
+	gauges->log_dropped = metrics_find(app->shm, METRICS_LOG_DROPPED, NULL, 0);
+}
+
+static double resident_bytes(void)
+{
+	long pages = 0, size = 0;
+	FILE *file = fopen("/proc/self/statm", "re");
+
+	if (!file)
+		return 0.0;
+	if (fscanf(file, "%ld %ld", &size, &pages) != 2)
+		pages = 0;
+	fclose(file);
+	return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+static double open_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int n = 0;
+
+	if (!dir)
+		return 0.0;
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n - 3; /* ".", ".." and the directory's own */
+}
+
+static double cpu_seconds(void)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_SELF, &usage) != 0)
+		return 0.0;
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void measure(struct keeper *keeper)
+{
+	struct app *app = keeper->app;
+	const struct gauges *gauges = &keeper->gauges;
+	struct db_info info;
+
+	store_info(app->store, &info);
+	metrics_set(app->shm, gauges->resident, resident_bytes());
+	metrics_set(app->shm, gauges->connections, atomic_load_explicit(keeper->connections, memory_order_relaxed));
+	metrics_set(app->shm, gauges->fds, open_fds());
+	metrics_set(app->shm, gauges->cpu, cpu_seconds());
+	metrics_set(app->shm, gauges->queue_write, (double)store_queue_length(app->store));
+	metrics_set(app->shm, gauges->queue_slow, (double)pool_queue_length(app->slow));
+	metrics_set(app->shm, gauges->queue_log, (double)log_waiting());
+	metrics_set(app->shm, gauges->wal, (double)info.log_bytes);
+	metrics_set(app->shm, gauges->database, (double)info.database_bytes);
+	uint64_t dropped = log_dropped();
+	metrics_add(app->shm, gauges->log_dropped, dropped - keeper->log_dropped);
+	keeper->log_dropped = dropped;
+}
+
+static void reap(struct keeper *keeper, uint64_t now_ms)
+{
+	int killed = shm_reap_silent(keeper->app->shm, now_ms, SILENT_MS);
+
+	if (killed == 0)
+		return;
+	metrics_add(keeper->app->shm, keeper->gauges.killed, (uint64_t)killed);
+	log_event(LOG_LEVEL_ERROR,
+		  "%d worker(s) gave no sign of life for %d ms and were ended; the supervisor starts them anew", killed,
+		  SILENT_MS);
+}
+
+static void write_metrics(struct keeper *keeper)
+{
+	struct err err;
+	enum status status = metrics_write_file(keeper->app->shm, keeper->path, &err);
+
+	if (status == STATUS_BUSY)
+		return;
+	if (status != STATUS_OK && !keeper->failing)
+		log_event(LOG_LEVEL_ERROR, "the metrics file can't be written: %s", err.text);
+	keeper->failing = status != STATUS_OK;
+}
+
+static bool pause_unless_stopping(struct keeper *keeper)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += TICK_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	pthread_mutex_lock(&keeper->lock);
+	while (!keeper->stopping && pthread_cond_timedwait(&keeper->wake, &keeper->lock, &until) != ETIMEDOUT)
+		;
+	bool stopping = keeper->stopping;
+	pthread_mutex_unlock(&keeper->lock);
+	return !stopping;
+}
+
+static void *keeper_main(void *arg)
+{
+	struct keeper *keeper = arg;
+	uint64_t measured_ms = 0, rendered_ms = 0, changes = 0;
+
+	do {
+		uint64_t now_ms = clock_mono_ms();
+		reap(keeper, now_ms);
+		if (measured_ms == 0 || now_ms - measured_ms >= MEASURE_MS) {
+			measured_ms = now_ms;
+			measure(keeper);
+		}
+		uint64_t seen = metrics_changes(keeper->app->shm);
+		if (seen != changes || now_ms - rendered_ms >= RENDER_MS) {
+			changes = seen;
+			rendered_ms = now_ms;
+			write_metrics(keeper);
+		}
+	} while (pause_unless_stopping(keeper));
+	write_metrics(keeper);
+	return NULL;
+}
+
+static void tell_build(struct app *app)
+{
+	char sqlite[64], compiler[32];
+	struct db_info info;
+
+	store_info(app->store, &info);
+	snprintf(sqlite, sizeof(sqlite), "%s", info.engine);
+	snprintf(compiler, sizeof(compiler), "%.31s", __VERSION__);
+	struct metrics_label labels[] = {
+		{"version", STR(APPCORE_VERSION)},    {"commit", STR(APPCORE_COMMIT)},
+		{"compiler", str_of(compiler)},       {"engine", str_of(sqlite)},
+		{"json_c", str_of(json_c_version())}, {"sodium", str_of(sodium_version_string())},
+	};
+	metrics_series series = metrics_find(app->shm, METRICS_BUILD_INFO, labels, 6);
+	metrics_set(app->shm, series, 1.0);
+}
+
+bool keeper_start(struct keeper **out, struct app *app, const atomic_int *connections)
+{
+	struct keeper *keeper = calloc(1, sizeof(*keeper));
+	pthread_condattr_t attr;
+
+	if (!keeper)
+		return false;
+	keeper->app = app;
+	keeper->connections = connections;
+	snprintf(keeper->path, sizeof(keeper->path), "%s/metrics.prom", app->config->run_dir);
+	find_gauges(app, &keeper->gauges);
+	tell_build(app);
+	pthread_mutex_init(&keeper->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&keeper->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	if (pthread_create(&keeper->thread, NULL, keeper_main, keeper) != 0) {
+		free(keeper);
+		return false;
+	}
+	pthread_setname_np(keeper->thread, "keeper");
+	*out = keeper;
+	return true;
+}
+
+void keeper_stop(struct keeper *keeper)
+{
+	if (!keeper)
+		return;
+	pthread_mutex_lock(&keeper->lock);
+	keeper->stopping = true;
+	pthread_cond_signal(&keeper->wake);
+	pthread_mutex_unlock(&keeper->lock);
+	pthread_join(keeper->thread, NULL);
+	pthread_mutex_destroy(&keeper->lock);
+	pthread_cond_destroy(&keeper->wake);
+	free(keeper);
+}

@@ -1,0 +1,247 @@
+/* appcore: one binary, a table of subcommands. */
+#include "base/version.h"
+#include "command.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static int help_main(int argc, char **argv);
+static int version_main(int argc, char **argv);
+
+const struct command COMMANDS[] = {
+	{"serve", serve_main, "answer requests over FastCGI (started by spawn-fcgi)",
+	 "usage: spawn-fcgi -n -s SOCKET -- appcore serve\n"
+	 "\n"
+	 "Answers FastCGI requests on the listening socket on descriptor 0 until SIGTERM, which lets it finish what "
+	 "it\n"
+	 "has begun; a second SIGTERM ends it at once. Logs JSON lines to standard output, or to LOG_FILE.\n"
+	 "\n"
+	 "Exit codes: 0 after SIGTERM, 100 settings are wrong, 111 the system refuses something.\n"},
+	{"migrate", migrate_main, "bring the database's schema up or down",
+	 "usage: appcore migrate up [--to NUMBER] [--dry-run]\n"
+	 "       appcore migrate down --to NUMBER [--dry-run]\n"
+	 "       appcore migrate current [--json]\n"
+	 "       appcore migrate history [--json]\n"
+	 "       appcore migrate new NAME\n"
+	 "\n"
+	 "up applies what is pending, down takes back what is above NUMBER (0: everything, with all data), current "
+	 "tells\n"
+	 "the newest applied number, history lists all migrations, new writes two empty files into\n"
+	 "lib/store/migrations for a developer to fill. --dry-run prints the SQL and changes nothing.\n"},
+	{"key", key_main, "create, list, revoke and rotate API keys",
+	 "usage: appcore key create --name NAME [--rate N] [--expires WHEN] [--json]\n"
+	 "       appcore key list [--json]\n"
+	 "       appcore key revoke ID-OR-NAME\n"
+	 "       appcore key rotate ID-OR-NAME [--overlap DURATION] [--json]\n"
+	 "\n"
+	 "create prints a new key once; only its hash is kept. --rate is its requests per minute (0: no limit; "
+	 "default:\n"
+	 "KEY_RATE_LIMIT_PER_MINUTE). --expires takes a date (2027-01-31, 2027-01-31T12:00:00Z) or a duration from "
+	 "now\n"
+	 "(90d, 24h). rotate makes a new key with the same name, rate and expiry; the old one works on for DURATION\n"
+	 "(default 24h). Running workers know a change within a second.\n"},
+	{"backup", backup_main, "copy the database while it serves",
+	 "usage: appcore backup FILE\n"
+	 "\n"
+	 "Writes a consistent copy of the whole database to the new file FILE (mode 0600), while the service runs.\n"},
+	{"restore", restore_main, "put a backup in the database's place",
+	 "usage: appcore restore FILE\n"
+	 "\n"
+	 "Checks the backup FILE and puts it in the place of the database. Refuses while the service runs.\n"},
+	{"check", check_main, "check settings, database and model",
+	 "usage: appcore check [--integrity] [--json]\n"
+	 "\n"
+	 "Checks the settings, opens the database, tells its schema's number and how many predictions it holds.\n"
+	 "--integrity reads the whole database for damage. Exit code 0 when all is well.\n"},
+	{"config", config_main, "print the settings in force",
+	 "usage: appcore config [--shell | --json]\n"
+	 "\n"
+	 "Prints every setting as it is after environment, .env and defaults, without secrets.\n"},
+	{"version", version_main, "print the version",
+	 "usage: appcore version\n"
+	 "\n"
+	 "Prints the version and what it was built from.\n"},
+	{"help", help_main, "this list, or help for one subcommand", "usage: appcore help [COMMAND]\n"},
+};
+const int COMMANDS_N = sizeof(COMMANDS) / sizeof(COMMANDS[0]);
+
+static const char *running = "appcore";
+
+const struct command *command_find(const char *name)
+{
+	for (int i = 0; i < COMMANDS_N; i++)
+		if (strcmp(COMMANDS[i].name, name) == 0)
+			return &COMMANDS[i];
+	return NULL;
+}
+
+int command_print(struct str text)
+{
+	if (fwrite(text.p, 1, text.n, stdout) != text.n || fflush(stdout) != 0)
+		return command_fail(EXIT_SYSTEM, "standard output can't be written: %s.", strerror(errno));
+	return EXIT_OK;
+}
+
+int command_fail(int code, const char *format, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "appcore %s: ", running);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return code;
+}
+
+int command_exit_code(enum status status)
+{
+	switch (status) {
+	case STATUS_OK:
+		return EXIT_OK;
+	case STATUS_INVALID:
+	case STATUS_NOT_FOUND:
+	case STATUS_CONFLICT:
+	case STATUS_TOO_LARGE:
+		return EXIT_USAGE;
+	case STATUS_UNAUTHENTICATED:
+	case STATUS_FORBIDDEN:
+	case STATUS_LIMITED:
+	case STATUS_BUSY:
+	case STATUS_UNAVAILABLE:
+	case STATUS_UNKNOWN_OUTCOME:
+	case STATUS_NO_MEMORY:
+	case STATUS_INTERNAL:
+	case STATUS__MAX:
+		break;
+	}
+	return EXIT_SYSTEM;
+}
+
+bool command_load_config(struct config *config)
+{
+	struct config_problems problems;
+	bool good = config_load(config, ".env", &problems);
+	struct str text = buf_view(&problems.text);
+
+	while (text.n > 0) {
+		struct str line = str_cut(&text, '\n');
+		command_fail(EXIT_USAGE, "%.*s", STR_ARG(line));
+	}
+	config_problems_release(&problems);
+	if (!good)
+		config_release(config);
+	return good;
+}
+
+bool command_open_db(struct config *config, struct db **db, enum db_mode mode, int *exit_code)
+{
+	struct err err;
+
+	if (!command_load_config(config)) {
+		*exit_code = EXIT_USAGE;
+		return false;
+	}
+	enum status status = db_open(db, str_of(config->database_url), mode, &err);
+	if (status == STATUS_OK)
+		return true;
+	*exit_code = command_fail(command_exit_code(status), "%s", err.text);
+	config_release(config);
+	return false;
+}
+
+/* One word that begins with a dash. Returns how many words it took; 0: wrong. */
+static int take_option(char **argv, int left, const struct option_spec *specs, int specs_n)
+{
+	for (int k = 0; k < specs_n; k++) {
+		size_t n = strlen(specs[k].name);
+		bool joined = strncmp(argv[0], specs[k].name, n) == 0 && argv[0][n] == '=';
+		if (!joined && strcmp(argv[0], specs[k].name) != 0)
+			continue;
+		if (specs[k].set)
+			*specs[k].set = true;
+		if (!specs[k].value)
+			return joined ? 0 : 1;
+		if (!joined && left < 2)
+			return 0;
+		*specs[k].value = joined ? argv[0] + n + 1 : argv[1];
+		return joined ? 1 : 2;
+	}
+	return 0;
+}
+
+bool command_options(const struct command *command, int *argc, char **argv, const struct option_spec *specs,
+		     int specs_n, bool *done)
+{
+	int kept = 1;
+
+	*done = false;
+	for (int i = 1; i < *argc;) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			*done = true;
+			return command_print(str_of(command->help)) == EXIT_OK;
+		}
+		if (argv[i][0] != '-' || !argv[i][1]) {
+			argv[kept++] = argv[i++];
+			continue;
+		}
+		int taken = take_option(argv + i, *argc - i, specs, specs_n);
+		if (taken == 0) {
+			command_fail(EXIT_USAGE,
+				     "option %s is unknown, or its value is missing or too many; see --help.", argv[i]);
+			return false;
+		}
+		i += taken;
+	}
+	*argc = kept;
+	return true;
+}
+
+static int version_main(int argc, char **argv)
+{
+	bool done;
+
+	if (!command_options(command_find("version"), &argc, argv, NULL, 0, &done))
+		return EXIT_USAGE;
+	if (!done)
+		printf("appcore %s (%s)\n", APPCORE_VERSION, APPCORE_COMMIT);
+	return EXIT_OK;
+}
+
+static int help_main(int argc, char **argv)
+{
+	if (argc > 1) {
+		const struct command *command = command_find(argv[1]);
+		if (!command)
+			return command_fail(EXIT_USAGE, "there is no subcommand %s; see appcore help.", argv[1]);
+		return command_print(str_of(command->help));
+	}
+	printf("usage: appcore COMMAND [ARGUMENTS]\n\n");
+	for (int i = 0; i < COMMANDS_N; i++)
+		printf("  %-8s  %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+	printf("\nappcore COMMAND --help tells more. Settings come from the environment, then from .env.\n");
+	return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	if (sodium_init() < 0)
+		return command_fail(EXIT_SYSTEM, "libsodium can't be initialised.");
+	if (argc < 2) {
+		help_main(1, argv);
+		return EXIT_USAGE;
+	}
+	const char *name = argv[1];
+	if (strcmp(name, "--version") == 0)
+		name = "version";
+	else if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		name = "help";
+	const struct command *command = command_find(name);
+	if (!command)
+		return command_fail(EXIT_USAGE, "there is no subcommand %s; see appcore help.", name);
+	running = command->name;
+	return command->run(argc - 1, argv + 1);
+}

@@ -1,0 +1,298 @@
+/* The checks, in the order in which they stand in the array at the end. Each reads the route's row and the settings,
+ * and either lets the request pass or sets the response. */
+#include "middleware.h"
+
+#include "app.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+typedef bool middleware_fn(struct request *req);
+
+static struct str printed(struct request *req, const struct buf *text)
+{
+	(void)req;
+	return text->failed ? (struct str){0} : buf_view(text);
+}
+
+/* --- identity --- */
+
+/* A well-formed traceparent (W3C Trace Context, level 1): version, 32 hex of trace id, 16 of parent id, flags. */
+static void take_trace_id(struct request *req)
+{
+	struct str t = req->traceparent;
+	uint8_t trace[16], parent[8];
+	static const uint8_t zero[16];
+
+	if (t.n < 55 || t.p[2] != '-' || t.p[35] != '-' || t.p[52] != '-' || (t.n > 55 && t.p[55] != '-') ||
+	    str_eq((struct str){t.p, 2}, STR("ff")) || !hex_parse((struct str){t.p + 3, 32}, trace, 16) ||
+	    !hex_parse((struct str){t.p + 36, 16}, parent, 8) || memcmp(trace, zero, 16) == 0 ||
+	    memcmp(parent, zero, 8) == 0)
+		return;
+	hex_format(trace, sizeof(trace), req->trace_id);
+}
+
+/* nginx gives every request its identity (design: a write happens once). Without it the configuration is wrong. */
+static bool check_identity(struct request *req)
+{
+	take_trace_id(req);
+	if (!edge_parse(req->edge_msec, req->edge_id, &req->edge)) {
+		log_event(LOG_LEVEL_ERROR, "a request came without EDGE_MSEC and EDGE_ID: nginx must include "
+					   "fastcgi_params.conf of appcore");
+		app_count_rejected(req->app, APP_REJECTED_NO_IDENTITY);
+		request_answer_detail(req, 500, STR("Internal Server Error"));
+		return false;
+	}
+	return true;
+}
+
+/* nginx tries a request again when its worker died. One that killed its worker must not kill the next. */
+static bool check_crash_mark(struct request *req)
+{
+	if (!shm_is_crash_marked(req->app->shm, req->edge.random))
+		return true;
+	struct buf *line = log_begin(LOG_LEVEL_ERROR, STR("the request crashed a worker and is not tried again"));
+	log_str(line, "request_id", req->request_id);
+	log_str(line, "path", req->path);
+	log_end(line);
+	app_count_rejected(req->app, APP_REJECTED_CRASHED_WORKER);
+	request_answer_detail(req, 500, STR("Internal Server Error"));
+	return false;
+}
+
+/* --- CORS --- */
+
+static bool origin_is_listed(const char *list, struct str origin)
+{
+	struct str rest = str_of(list);
+
+	while (rest.n > 0) {
+		struct str item = str_trim(str_cut(&rest, ','));
+		if (str_eq(item, origin) || str_eq(item, STR("*")))
+			return true;
+	}
+	return false;
+}
+
+static enum route_cors cors_of(const struct request *req)
+{
+	if (req->route)
+		return req->route->cors;
+	return str_starts(req->path, STR("/api/")) ? ROUTE_LISTED_ORIGINS : ROUTE_ANY_ORIGIN;
+}
+
+static void answer_preflight(struct request *req, bool allowed)
+{
+	struct response *response = &req->response;
+
+	response_header(response, "Access-Control-Allow-Methods", STR("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"));
+	response_header(response, "Access-Control-Max-Age", STR("600"));
+	if (req->acr_headers.n > 0)
+		response_header(response, "Access-Control-Allow-Headers", req->acr_headers);
+	response->status = allowed ? 200 : 400;
+	response->content_type = "text/plain; charset=utf-8";
+	buf_str(&response->body, allowed ? STR("OK") : STR("Disallowed CORS origin"));
+}
+
+static bool check_cors(struct request *req)
+{
+	struct response *response = &req->response;
+	bool any = cors_of(req) == ROUTE_ANY_ORIGIN;
+	bool allowed = any || origin_is_listed(req->app->config->cors_origins, req->origin);
+
+	if (!any)
+		response_header(response, "Vary", STR("Origin"));
+	if (req->origin.n == 0)
+		return true;
+	if (allowed) {
+		response_header(response, "Access-Control-Allow-Origin", any ? STR("*") : req->origin);
+		response_header(response, "Access-Control-Expose-Headers",
+				STR("X-Request-ID, X-RateLimit-Remaining, Retry-After"));
+	}
+	if (req->method == HTTP_OPTIONS && req->acr_method.n > 0) {
+		answer_preflight(req, allowed);
+		return false;
+	}
+	return true;
+}
+
+/* --- limits --- */
+
+/* One number where two limits apply: the smaller, which is the one that will bite. */
+static void put_remaining(struct response *response, uint32_t remaining)
+{
+	static const char name[] = "X-RateLimit-Remaining";
+
+	for (int i = 0; i < response->headers_n; i++) {
+		uint64_t other;
+		if (response->headers[i].name != name || !str_to_u64(response->headers[i].value, UINT32_MAX, &other))
+			continue;
+		if (remaining < other)
+			response->headers[i] = response->headers[--response->headers_n];
+		else
+			return;
+	}
+	response_header_u64(response, name, remaining);
+}
+
+static void put_limit_headers(struct request *req, const char *policy, const struct limit_result *result)
+{
+	const char *form = req->app->config->rate_limit_headers;
+	struct response *response = &req->response;
+
+	if (strcmp(form, "ietf") != 0)
+		put_remaining(response, result->remaining);
+	if (strcmp(form, "legacy") == 0)
+		return;
+	/* draft-ietf-httpapi-ratelimit-headers: q quota, w window, r remaining, t seconds to the reset. */
+	struct buf text;
+	buf_init(&text, &req->arena);
+	buf_fmt(&text, "\"%s\";q=%u;w=%d", policy, result->limit, CONFIG_SECONDS_PER_WINDOW);
+	response_header(response, "RateLimit-Policy", printed(req, &text));
+	buf_init(&text, &req->arena);
+	buf_fmt(&text, "\"%s\";r=%u;t=%llu", policy, result->remaining,
+		(unsigned long long)((result->retry_ms + 999) / 1000));
+	response_header(response, "RateLimit", printed(req, &text));
+}
+
+static bool take(struct request *req, const char *policy, struct limit_id id, int64_t limit, enum app_rejected reason)
+{
+	struct limit_result result = limit_take(req->app->shm, id, (uint32_t)limit, CONFIG_SECONDS_PER_WINDOW * 1000,
+						clock_mono_ms());
+
+	put_limit_headers(req, policy, &result);
+	if (result.allowed)
+		return true;
+	uint64_t seconds = (result.retry_ms + 999) / 1000;
+	response_header_u64(&req->response, "Retry-After", seconds > 0 ? seconds : 1);
+	app_count_rejected(req->app, reason);
+	request_answer_detail(req, 429, STR("Rate limit exceeded. Try again later."));
+	return false;
+}
+
+static bool check_address_rate(struct request *req)
+{
+	int64_t limit = req->app->config->rate_limit_per_minute;
+
+	if (limit == 0 || (req->route && req->route->rate == ROUTE_UNLIMITED))
+		return true;
+	return take(req, "address", limit_id_of_address(req->remote_addr), limit, APP_REJECTED_RATE_LIMIT);
+}
+
+static bool check_key_rate(struct request *req)
+{
+	int64_t limit = req->caller.rate_per_minute;
+
+	if (limit < 0)
+		limit = req->app->config->key_rate_limit_per_minute;
+	if (limit == 0 || req->caller.key_id[0] == '\0' || req->route->rate == ROUTE_UNLIMITED)
+		return true;
+	return take(req, "key", limit_id_of_key(str_of(req->caller.key_id)), limit, APP_REJECTED_KEY_RATE_LIMIT);
+}
+
+/* --- route and caller --- */
+
+static bool check_route(struct request *req)
+{
+	struct buf text;
+
+	switch (router_find(req->method, req->path, &req->route, &req->param)) {
+	case ROUTER_FOUND:
+		return true;
+	case ROUTER_NO_PATH:
+		request_answer_detail(req, 404, STR("Not Found"));
+		return false;
+	case ROUTER_NO_METHOD:
+		buf_init(&text, &req->arena);
+		router_allow(req->route, &text);
+		response_header(&req->response, "Allow", printed(req, &text));
+		if (req->method == HTTP_OPTIONS)
+			req->response.status = 204;
+		else
+			request_answer_detail(req, 405, STR("Method Not Allowed"));
+		return false;
+	case ROUTER_SLASH:
+		buf_init(&text, &req->arena);
+		buf_put(&text, req->path.p, req->path.n - 1);
+		if (req->query.n > 0) {
+			buf_char(&text, '?');
+			buf_str(&text, req->query);
+		}
+		response_header(&req->response, "Location", printed(req, &text));
+		req->response.status = 307;
+		return false;
+	}
+	return false;
+}
+
+static bool check_key(struct request *req)
+{
+	enum route_auth auth = req->route->auth;
+
+	if (auth == ROUTE_OPEN || (auth == ROUTE_READ && !req->app->read_needs_key))
+		return true;
+	switch (keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &req->caller)) {
+	case STATUS_OK:
+		return true;
+	case STATUS_UNAUTHENTICATED:
+		app_count_rejected(req->app, APP_REJECTED_UNAUTHENTICATED);
+		request_answer_detail(req, 401, STR("Missing API key. Include X-API-Key header."));
+		return false;
+	default:
+		app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
+		request_answer_detail(req, 403, STR("Invalid API key."));
+		return false;
+	}
+}
+
+static bool check_body(struct request *req)
+{
+	int64_t max = req->app->config->max_body_bytes;
+
+	if (req->route->body == ROUTE_NO_BODY)
+		return true;
+	if (req->content_length_text.n > 0 && !str_to_u64(req->content_length_text, UINT64_MAX, &req->content_length)) {
+		request_answer_detail(req, 400, STR("Content-Length is not a number."));
+		return false;
+	}
+	if (max > 0 && req->content_length > (uint64_t)max) {
+		app_count_rejected(req->app, APP_REJECTED_TOO_LARGE);
+		request_answer_detail(req, 413, STR("Request body is too large."));
+		return false;
+	}
+	if (req->route->body == ROUTE_JSON_BODY && !request_is_json(req)) {
+		app_count_rejected(req->app, APP_REJECTED_MEDIA_TYPE);
+		request_answer_detail(req, 415, STR("Content-Type must be application/json."));
+		return false;
+	}
+	return true;
+}
+
+/* Finds the row without judging, for the checks that come before check_route and want to know it. */
+static bool find_route(struct request *req)
+{
+	const struct route *route;
+
+	req->method = http_method_of(req->method_text);
+	req->route = router_find(req->method, req->path, &route, &req->param) == ROUTER_NO_PATH ? NULL : route;
+	return true;
+}
+
+static middleware_fn *const MIDDLEWARE[] = {
+	find_route,         /* which row, for what follows */
+	check_identity,     /* nginx's identity, W3C trace id */
+	check_crash_mark,   /* a request that killed a worker ends here */
+	check_cors,         /* headers; a preflight ends here */
+	check_address_rate, /* RATE_LIMIT_PER_MINUTE */
+	check_route,        /* 404, 405, 307 */
+	check_key,          /* 401, 403 */
+	check_key_rate,     /* the key's own limit */
+	check_body,         /* 413, 415 */
+};
+
+bool middleware_run(struct request *req)
+{
+	for (size_t i = 0; i < sizeof(MIDDLEWARE) / sizeof(MIDDLEWARE[0]); i++)
+		if (!MIDDLEWARE[i](req))
+			return false;
+	return true;
+}

@@ -1,0 +1,41 @@
+/* THE table of routes: what appcore answers, and what must hold before a handler runs.
+ *
+ * method, pattern, handler | who may call | counted against limits | CORS | body | lane (router.h explains each).
+ * The contract's paths stand at the root; the same stand under /api/v1/, where newer forms live. */
+#include "handlers/handlers.h"
+#include "http/router.h"
+
+/* clang-format off */
+#define ROUTE(m, p, h, a, r, c, b, l) \
+	{.method = HTTP_##m, .pattern = p, .handler = h, .auth = ROUTE_##a, .rate = ROUTE_##r, .cors = ROUTE_##c, \
+	 .body = ROUTE_##b, .lane = ROUTE_LANE_##l}
+
+const struct route ROUTES[] = {
+	/* service */
+	ROUTE(GET,  "/",                                   root_get,              OPEN, LIMITED,   ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(GET,  "/health",                             health_get,            OPEN, LIMITED,   ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(GET,  "/version",                            version_get,           OPEN, LIMITED,   ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(GET,  "/livez",                              live_get,              OPEN, UNLIMITED, ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(GET,  "/readyz",                             ready_get,             OPEN, UNLIMITED, ANY_ORIGIN,     NO_BODY,   READ),
+
+	/* predictions: the contract */
+	ROUTE(POST, "/predict",                            predict_post,          KEY,  LIMITED,   ANY_ORIGIN,     ANY_BODY,  WRITE),
+	ROUTE(GET,  "/predictions",                        predictions_get_list,  READ, LIMITED,   ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(GET,  "/predictions/{prediction_id}",        predictions_get_one,   READ, LIMITED,   ANY_ORIGIN,     NO_BODY,   READ),
+
+	/* predictions: /api/v1 */
+	ROUTE(POST, "/api/v1/predict",                     predict_v1_post,       KEY,  LIMITED,   LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(GET,  "/api/v1/predictions",                 predictions_v1_list,   READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/predictions/{prediction_id}", predictions_v1_one,    READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+
+	/* service: /api/v1 */
+	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/version",                     version_get,           OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/livez",                       live_get,              OPEN, UNLIMITED, LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/readyz",                      ready_get,             OPEN, UNLIMITED, LISTED_ORIGINS, NO_BODY,   READ),
+};
+/* clang-format on */
+
+const int ROUTES_N = sizeof(ROUTES) / sizeof(ROUTES[0]);
+
+_Static_assert(sizeof(ROUTES) / sizeof(ROUTES[0]) <= ROUTES_MAX, "the metrics keep a place for each route");

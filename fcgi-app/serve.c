@@ -1,0 +1,324 @@
+/* appcore serve: one worker.
+ *
+ * Threads: this one is the event thread (all connections, reads, ticks); the commit thread (store.c); a few slow
+ * threads (large bodies and answers); the keeper (metrics file, silent peers); the log's writer. The event thread ends
+ * the process: after SIGTERM when nothing is on the way any more, at once after a second SIGTERM, and likewise, with a
+ * failure, when a commit had an outcome that nobody can know. */
+#include "app.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "command.h"
+#include "http/fcgi.h"
+#include "keeper.h"
+#include "notify.h"
+#include "store/migrate.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { LOOP_MS = 100, EXPIRE_MS = 100, NOTIFY_MS = 500, DRAIN_MAX_MS = 30 * 1000 };
+enum { SLOW_THREADS = 4, SLOW_QUEUE = 64, MMAP_BYTES = 128 * 1024 };
+
+struct worker {
+	struct config config;
+	struct app app;
+	struct mailbox mailbox;
+	struct loop *loop;
+	struct fcgi_server *server;
+	struct keeper *keeper;
+	struct loop_watch mail_watch, signal_watch;
+	atomic_int connections;
+	int terms;         /* SIGTERMs so far */
+	bool broken;       /* an unknown outcome: end with a failure */
+	uint64_t drain_ms; /* since when */
+	uint64_t ticked_ms, notified_ms;
+	bool has_mailbox;
+};
+
+/* The event loop hands back the watch; the worker around it is one per process. */
+static struct worker *worker_of(struct loop_watch *watch, size_t at)
+{
+	return (struct worker *)(void *)((char *)watch - at);
+}
+
+static void mail_ready(struct loop_watch *watch)
+{
+	mailbox_drain(&worker_of(watch, offsetof(struct worker, mail_watch))->mailbox);
+}
+
+static void start_draining(struct worker *worker)
+{
+	if (worker->app.draining)
+		return;
+	worker->app.draining = true;
+	worker->drain_ms = clock_mono_ms();
+	notify_send("STOPPING=1");
+	fcgi_drain(worker->server);
+}
+
+static void signal_ready(struct loop_watch *watch)
+{
+	struct worker *worker = worker_of(watch, offsetof(struct worker, signal_watch));
+	struct signalfd_siginfo info;
+
+	while (read(watch->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		worker->terms++;
+		log_event(LOG_LEVEL_INFO,
+			  worker->terms == 1 ? "SIGTERM: finishing what has begun" : "second SIGTERM: ending at once");
+		start_draining(worker);
+	}
+}
+
+/* --- starting --- */
+
+/* Slow threads read with connections of their own. */
+static void *open_slow_connection(void *arg)
+{
+	struct store *store = arg;
+	struct db *db;
+	struct err err;
+
+	if (store_connect(store, &db, &err) == STATUS_OK)
+		return db;
+	log_event(LOG_LEVEL_ERROR, "a slow thread has no database connection: %s", err.text);
+	return NULL;
+}
+
+static void close_slow_connection(void *arg, void *thread_state)
+{
+	(void)arg;
+	db_close(thread_state);
+}
+
+static bool is_listening(int fd)
+{
+	int value = 0;
+	socklen_t n = sizeof(value);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &n) == 0 && value == 1;
+}
+
+/* The schema must be the one this binary was written for. */
+static int check_schema(const struct config *config)
+{
+	struct db *db;
+	struct err err;
+	int number, known;
+
+	migrate_all(&known);
+	enum status status = db_open(&db, str_of(config->database_url), DB_READ, &err);
+	if (status != STATUS_OK)
+		return command_fail(command_exit_code(status), "%s Run: appcore migrate up", err.text);
+	status = migrate_current(db, &number, &err);
+	db_close(db);
+	if (status != STATUS_OK)
+		return command_fail(command_exit_code(status), "%s", err.text);
+	if (number < known)
+		return command_fail(EXIT_USAGE,
+				    "the database's schema is at migration %d, this program wants %d. "
+				    "Run: appcore migrate up",
+				    number, known);
+	if (number > known)
+		return command_fail(EXIT_USAGE,
+				    "the database's schema is at migration %d, which is newer than this program "
+				    "(%d). Use the newer program.",
+				    number, known);
+	return EXIT_OK;
+}
+
+static int open_shared(struct worker *worker)
+{
+	struct err err;
+	enum status status = shm_open_dir(&worker->app.shm, worker->config.run_dir, &err);
+
+	if (status == STATUS_OK)
+		status = shm_claim_slot(worker->app.shm, worker->config.instance_id, &err);
+	if (status != STATUS_OK)
+		return command_fail(EXIT_SYSTEM, "%s", err.text);
+	return EXIT_OK;
+}
+
+static int open_store(struct worker *worker)
+{
+	struct err err;
+	struct store_options options = {
+		.url = str_of(worker->config.database_url),
+		.mailbox = &worker->mailbox,
+		.shm = worker->app.shm,
+	};
+
+	worker->has_mailbox = mailbox_init(&worker->mailbox);
+	if (!worker->has_mailbox)
+		return command_fail(EXIT_SYSTEM, "no descriptor for the mailbox: %s.", strerror(errno));
+	worker->app.mailbox = &worker->mailbox;
+	enum status status = store_open(&worker->app.store, &options, &err);
+	if (status != STATUS_OK)
+		return command_fail(command_exit_code(status), "%s", err.text);
+	struct pool_options slow = {
+		.name = "slow",
+		.threads = SLOW_THREADS,
+		.queue = SLOW_QUEUE,
+		.thread_start = open_slow_connection,
+		.thread_stop = close_slow_connection,
+		.arg = worker->app.store,
+	};
+	if (!pool_open(&worker->app.slow, &slow))
+		return command_fail(EXIT_SYSTEM, "no threads for slow requests: %s.", strerror(errno));
+	return EXIT_OK;
+}
+
+static int open_server(struct worker *worker)
+{
+	sigset_t terminating;
+	struct app *app = &worker->app;
+
+	if (!app_init(app) || !loop_open(&worker->loop) || !fcgi_open(&worker->server, worker->loop, STDIN_FILENO, app))
+		return command_fail(EXIT_SYSTEM, "the socket can't be served: %s.", strerror(errno));
+	/* libfcgi has installed handlers of its own by now. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+	shm_mark_crashes(app->shm);
+	sigemptyset(&terminating);
+	sigaddset(&terminating, SIGTERM);
+	sigaddset(&terminating, SIGINT);
+	worker->signal_watch.fd = signalfd(-1, &terminating, SFD_CLOEXEC | SFD_NONBLOCK);
+	worker->signal_watch.ready = signal_ready;
+	worker->mail_watch = (struct loop_watch){.ready = mail_ready, .fd = worker->mailbox.fd};
+	if (worker->signal_watch.fd < 0 || !loop_add(worker->loop, &worker->signal_watch, false) ||
+	    !loop_add(worker->loop, &worker->mail_watch, false) ||
+	    !keeper_start(&worker->keeper, app, &worker->connections))
+		return command_fail(EXIT_SYSTEM, "the worker can't be set up: %s.", strerror(errno));
+	return EXIT_OK;
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Everything in the order in which it depends on each other; the threads start with the signals blocked. */
+static int start(struct worker *worker)
+{
+	struct config *config = &worker->config;
+	int code;
+
+	if (!is_listening(STDIN_FILENO))
+		return command_fail(EXIT_USAGE, "descriptor 0 is no listening socket: start me through spawn-fcgi (see "
+						"appcore serve --help).");
+	worker->app.config = config;
+	block_signals();
+	if (!log_start(log_level_of(config->log_level), config->log_file, config->instance_id))
+		return command_fail(EXIT_SYSTEM, "the log %s can't be written: %s.", config->log_file, strerror(errno));
+	if (model_registry_add(&worker->app.models, model_mean(), NULL) != STATUS_OK)
+		return command_fail(EXIT_SYSTEM, "the model can't be registered.");
+	if ((code = check_schema(config)) != EXIT_OK || (code = open_shared(worker)) != EXIT_OK ||
+	    (code = open_store(worker)) != EXIT_OK || (code = open_server(worker)) != EXIT_OK)
+		return code;
+	return EXIT_OK;
+}
+
+/* --- running --- */
+
+static void tick(struct worker *worker, uint64_t now_ms)
+{
+	struct app *app = &worker->app;
+
+	shm_beat(app->shm, now_ms);
+	fcgi_sweep(worker->server, now_ms);
+	if (now_ms - worker->ticked_ms < EXPIRE_MS)
+		return;
+	worker->ticked_ms = now_ms;
+	store_expire(app->store, now_ms);
+	app_tick(app, now_ms);
+	atomic_store_explicit(&worker->connections, fcgi_connections(worker->server), memory_order_relaxed);
+	if (now_ms - worker->notified_ms >= NOTIFY_MS) {
+		worker->notified_ms = now_ms;
+		notify_send("WATCHDOG=1");
+	}
+	if (store_is_broken(app->store) && !worker->broken) {
+		worker->broken = true;
+		log_event(LOG_LEVEL_CRITICAL,
+			  "a commit ended without a known outcome; this worker ends and starts anew");
+		start_draining(worker);
+	}
+}
+
+static bool is_done(const struct worker *worker, uint64_t now_ms)
+{
+	if (!worker->app.draining)
+		return false;
+	return worker->terms > 1 || fcgi_busy(worker->server) == 0 || now_ms - worker->drain_ms > DRAIN_MAX_MS;
+}
+
+static void run(struct worker *worker)
+{
+	uint64_t now_ms = clock_mono_ms();
+
+	app_tick(&worker->app, now_ms); /* the API keys, before the first request */
+	log_event(LOG_LEVEL_INFO, "appcore %s (%s) serves, pid %d", APPCORE_VERSION, APPCORE_COMMIT, (int)getpid());
+	notify_send("READY=1");
+	while (!is_done(worker, now_ms)) {
+		loop_run(worker->loop, LOOP_MS);
+		now_ms = clock_mono_ms();
+		tick(worker, now_ms);
+	}
+}
+
+/* The other way round; also what a failed start has left. */
+static void stop(struct worker *worker)
+{
+	struct app *app = &worker->app;
+
+	keeper_stop(worker->keeper);
+	pool_close(app->slow);
+	store_close(app->store);
+	if (worker->has_mailbox)
+		mailbox_drain(&worker->mailbox);
+	fcgi_close(worker->server);
+	loop_close(worker->loop);
+	if (app->chores)
+		app_release(app);
+	if (worker->has_mailbox)
+		mailbox_release(&worker->mailbox);
+	shm_close(app->shm);
+	log_event(LOG_LEVEL_INFO, "ended");
+	log_stop();
+	config_release(&worker->config);
+}
+
+int serve_main(int argc, char **argv)
+{
+	static struct worker worker;
+	bool done;
+
+	if (!command_options(command_find("serve"), &argc, argv, NULL, 0, &done))
+		return EXIT_USAGE;
+	if (done)
+		return EXIT_OK;
+	if (argc > 1)
+		return command_fail(EXIT_USAGE, "there are no arguments; see --help.");
+	/* Large requests give their memory back to the system when they end, instead of into a heap that stays. */
+	mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
+	mallopt(M_TRIM_THRESHOLD, MMAP_BYTES);
+	mallopt(M_ARENA_MAX, 2);
+	if (!command_load_config(&worker.config))
+		return EXIT_USAGE;
+	int code = start(&worker);
+	if (code == EXIT_OK)
+		run(&worker);
+	bool failed = worker.broken;
+	stop(&worker);
+	return code != EXIT_OK ? code : failed ? EXIT_SYSTEM : EXIT_OK;
+}
