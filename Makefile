@@ -21,6 +21,15 @@ CFLAGS_faults   := -O2 -g -D_FORTIFY_SOURCE=3 -DAPPCORE_FAULTS
 CFLAGS += $(CFLAGS_$(VARIANT))
 LDFLAGS += $(filter -fsanitize% --coverage,$(CFLAGS_$(VARIANT)))
 
+# Debian's packages (12 or 13), with the least version where an older one would not do. "make deps" installs them all.
+RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 libjson-c5>=0.16 libsqlite3-0>=3.40 \
+                    libsodium23>=1.0.18 curl openssl ca-certificates
+BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2 libjson-c-dev>=0.16 \
+                    libsqlite3-dev>=3.40 libsodium-dev>=1.0.18
+TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck gcovr jq sqlite3 wrk \
+                    nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2
+quoted = $(foreach package,$(1),'$(package)')
+
 OUT   := build/$(VARIANT)
 LIB_C := $(wildcard lib/*/*.c)
 APP_C := $(wildcard fcgi-app/*.c fcgi-app/*/*.c)
@@ -58,12 +67,53 @@ unit: $(UNIT) ## build and run the unit tests (of VARIANT)
 
 -include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
 
+deps: ## install what is missing of Debian's packages: to run, to build and to test
+	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
+
+deps-run: # what `make run` needs: no tools of the tests
+	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES))
+
+run: deps-run ## install, build, start and show the logs; Ctrl-C stops everything
+	@$(MAKE) --no-print-directory all
+	@exec scripts/service.sh run
+
+start: deps-run ## the same in the background; returns once it is healthy
+	@$(MAKE) --no-print-directory all
+	@exec scripts/service.sh start
+
+stop: ## drain and stop
+	@exec scripts/service.sh stop
+
+status: ## what runs: 0 when all of it, 3 when nothing does
+	@exec scripts/service.sh status
+
+restart: all ## one instance after the other, without a failed request
+	@exec scripts/service.sh restart
+
+reload: ## give nginx its configuration anew
+	@exec scripts/service.sh reload
+
+PREFIX ?= /usr/local
+SHARE   = $(DESTDIR)$(PREFIX)/share
+
+install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
+	install -D -m 755 $(OUT)/appcore $(DESTDIR)$(PREFIX)/bin/appcore
+	install -D -m 755 -t $(SHARE)/appcore/scripts scripts/render_nginx.sh scripts/make_certificate.sh scripts/health_check.sh
+	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
+	install -D -m 644 -t $(SHARE)/appcore .env.example
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
+	for unit in systemd/*.service systemd/*.target; do \
+		sed 's|/usr/local/|$(PREFIX)/|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; done
+	install -m 644 systemd/appcore.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/appcore.conf
+	for page in docs/man/*.1; do [ ! -e $$page ] || install -D -m 644 -t $(SHARE)/man/man1 $$page || exit; done
+	[ ! -e scripts/completion ] || install -D -m 644 scripts/completion $(SHARE)/bash-completion/completions/appcore
+
 clean: ## remove everything that was built
 	rm -rf build
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit clean help
+.PHONY: all unit clean help deps deps-run run start stop status restart reload install
 .DELETE_ON_ERROR:
 .SECONDARY:
