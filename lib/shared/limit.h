@@ -2,8 +2,9 @@
  *
  * A client (an address, or a key) may make `limit` requests in any `window_ms`. Up to LIMIT_EXACT it is exact: each
  * request's time is kept, and capacity returns request by request. Above, neighbouring requests share a cell of
- * window / LIMIT_EXACT. A refused request is not counted. Memory is bounded: under a flood of clients the idlest are
- * forgotten first, then those that have used least. Clients hash to sets with a secret made with the segment. */
+ * window / LIMIT_EXACT that counts until its newest request has left, so capacity returns up to that much late and
+ * never early. A refused request is not counted. Memory is bounded: under a flood of clients the idlest are forgotten
+ * first, then those that have used least. Clients hash to sets with a secret made with the segment. */
 #ifndef APPCORE_SHARED_LIMIT_H
 #define APPCORE_SHARED_LIMIT_H
 
@@ -29,8 +30,10 @@ struct limit_id limit_id_of_address(struct str address);
 /* The id of an API key (its public id). */
 struct limit_id limit_id_of_key(struct str key_id);
 
-/* Counts a request at `now_ms` (clock_mono_ms). `limit` 0 always allows and keeps nothing. When the client's set can't
- * be locked within a bound (its holder is stopped), the request is allowed and counted in a metric. */
+/* Counts a request at `now_ms` (clock_mono_ms). A request made at t is in the window while now < t + window_ms. `limit`
+ * 0 always allows, keeps nothing, and returns zeros. One id goes with one limit and window; when these change, what was
+ * counted before stays. When the client's set can't be locked within 2 ms (its holder is stopped), the request is
+ * allowed and counted in a metric. */
 struct limit_result limit_take(struct shm *shm, struct limit_id id, uint32_t limit, uint32_t window_ms, uint64_t now_ms)
 	__attribute__((nonnull));
 

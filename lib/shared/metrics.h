@@ -5,7 +5,10 @@
  * name: whoever renders sums all segments in the run directory, also those of other versions. The number of series is
  * bounded (METRICS_SERIES); what does not fit is counted in appcore_metrics_series_dropped_total.
  *
- * Families are a table in metrics.c: name, type, help, buckets. HELP and TYPE lines are there from the start. */
+ * Families are a table in metrics.c: name, type, help, buckets. HELP and TYPE lines are there from the start; so are
+ * counters and histograms without labels, as zeros; series with labels appear when they are first added to or set.
+ * metrics_render itself computes app_info, the time of rendering, the service's start, the workers and their starts,
+ * series dropped and requests the limiter skipped. */
 #ifndef APPCORE_SHARED_METRICS_H
 #define APPCORE_SHARED_METRICS_H
 
@@ -61,14 +64,16 @@ struct metrics_label {
 };
 
 /* Finds or makes the series with these labels, in the order given (always the same order for a family). Needs a claimed
- * slot. Values are escaped as the text format wants; one longer than 64 bytes is cut. Takes a lock: keep the result. */
+ * slot. Values are escaped as the text format wants; one longer than 64 bytes is cut. Takes a lock for a new series,
+ * and searches: keep the result. METRICS_NONE also when the lock does not come in 100 ms, and for a computed family. */
 metrics_series metrics_find(struct shm *shm, enum metrics_family family, const struct metrics_label *labels, int n)
 	__attribute__((nonnull(1), warn_unused_result));
 
 /* Counter: adds. */
 void metrics_add(struct shm *shm, metrics_series series, uint64_t by) __attribute__((nonnull));
 
-/* Gauge of this slot: sets. Gone with the slot's owner, but for METRICS_HEALTH, which stays. */
+/* Gauge of this slot: sets. Gone with the slot's owner, but for METRICS_HEALTH, which stays. Where several workers set
+ * the same series (sizes of the database), the text has the one set last. */
 void metrics_set(struct shm *shm, metrics_series series, double value) __attribute__((nonnull));
 
 /* Histogram: counts one observation (seconds, or a size). */
@@ -78,7 +83,7 @@ void metrics_observe(struct shm *shm, metrics_series series, double value) __att
 uint64_t metrics_changes(const struct shm *shm) __attribute__((nonnull));
 
 /* Appends the whole exposition (text format 0.0.4), summed over all segments in the run directory. Sample values are
- * written as floats ("101.0"). */
+ * written as floats ("101.0"). `out` has failed when memory is short. */
 void metrics_render(struct shm *shm, struct buf *out) __attribute__((nonnull));
 
 /* Renders to `path` by writing beside it and renaming, when this process wins the turn to do so (a lock file in the run
