@@ -65,8 +65,8 @@ struct str json_string(struct json_value string, struct arena *arena) __attribut
 bool json_number_of_text(struct str text, double *out) __attribute__((nonnull, warn_unused_result));
 
 /* A json-c tree of a checked value; caller frees with json_object_put. NULL when memory is short, or for JSON null.
- * What json-c can't hold it bends: integers past 64 bits end at the bound, 1e400 is infinite, a key ends at its first
- * \u0000. */
+ * What json-c can't hold it bends: integers past 64 bits end at the bound, -0 is 0, 1e400 is infinite, a key ends at
+ * its first \u0000. */
 struct json_object *json_tree(struct json_value value) __attribute__((warn_unused_result));
 
 /* Appends a string with quotes; slashes, DEL and non-ASCII stay as they are. Every byte that is not UTF-8 becomes
