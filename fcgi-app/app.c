@@ -35,6 +35,7 @@ static const char *const IDEMPOTENCY[APP_IDEM__MAX] = {
 static const int STATUSES[APP_STATUSES] = {200, 201, 202, 204, 206, 301, 304, 307, 400, 401, 403, 404,
 					   405, 406, 408, 409, 410, 412, 413, 415, 422, 429, 500, 503};
 
+enum { PATH_SHOWN = 1024, METHOD_SHOWN = 32 };
 enum { RETENTION_PIECE = 200, RETENTION_EVERY_MS = 10 * 60 * 1000, KEYS_EVERY_MS = 500 };
 
 struct keys_op {
@@ -170,16 +171,34 @@ static void count(struct request *req, double seconds)
 	metrics_observe(req->app->shm, *durations, seconds);
 }
 
+/* "POST /predict → 201 (0.003s)" */
+static void put_message(const struct request *req, struct str path, double seconds, struct buf *out)
+{
+	uint64_t ms = (uint64_t)(seconds * 1000.0 + 0.5);
+
+	buf_str(out, (struct str){req->method_text.p,
+				  req->method_text.n < METHOD_SHOWN ? req->method_text.n : METHOD_SHOWN});
+	buf_char(out, ' ');
+	buf_str(out, path);
+	buf_str(out, STR(" \u2192 "));
+	buf_u64(out, (uint64_t)req->response.status);
+	buf_str(out, STR(" ("));
+	buf_u64(out, ms / 1000);
+	buf_char(out, '.');
+	for (uint64_t unit = 100; unit > 0; unit /= 10)
+		buf_char(out, (char)('0' + ms / unit % 10));
+	buf_str(out, STR("s)"));
+}
+
 static void write_log_line(struct request *req, double seconds)
 {
-	char text[1200];
-	enum { PATH_SHOWN = 1024 };
 	struct str path = {req->path.p, req->path.n < PATH_SHOWN ? req->path.n : PATH_SHOWN};
-	int n = snprintf(text, sizeof(text), "%.*s %.*s \u2192 %d (%.3fs)",
-			 req->method_text.n < 32 ? (int)req->method_text.n : 32,
-			 req->method_text.p ? req->method_text.p : "", STR_ARG(path), req->response.status, seconds);
-	size_t shown = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
-	struct buf *line = log_begin(LOG_LEVEL_INFO, (struct str){text, shown});
+	struct buf message;
+
+	buf_init(&message, &req->arena);
+	put_message(req, path, seconds, &message);
+	struct buf *line = log_begin(req->response.status >= 500 ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO,
+				     buf_view(&message));
 
 	log_str(line, "request_id", req->request_id);
 	log_str(line, "method", req->method_text);
@@ -191,6 +210,8 @@ static void write_log_line(struct request *req, double seconds)
 		log_str(line, "key_id", str_of(req->caller.key_id));
 	if (req->trace_id[0])
 		log_str(line, "trace_id", str_of(req->trace_id));
+	if (req->error.n > 0)
+		log_str(line, "exception", req->error);
 	log_end(line);
 }
 

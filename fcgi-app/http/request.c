@@ -3,7 +3,6 @@
 
 #include "app.h"
 #include "base/json.h"
-#include "base/log.h"
 #include "http/router.h"
 
 /* CGI variables that anything here looks at. EDGE_* are nginx's own: a client's header would arrive as HTTP_EDGE_*. */
@@ -169,19 +168,29 @@ void request_answer_detail(struct request *req, int http_status, struct str deta
 	buf_char(&response->body, '}');
 }
 
+/* What a client is told when the text of the error is for the operator. NULL: the text is for both. */
+static const char *told(enum status status)
+{
+	switch (status) {
+	case STATUS_INTERNAL:
+		return "Internal Server Error";
+	case STATUS_UNAVAILABLE:
+		return "The store can't be used now and nothing was changed. Try again later.";
+	case STATUS_UNKNOWN_OUTCOME:
+		return "It is not known whether this was stored. Try again with the same Idempotency-Key.";
+	default:
+		return NULL;
+	}
+}
+
 void request_answer_error(struct request *req, enum status status, const struct err *err)
 {
 	int http_status = response_http_status(status);
+	const char *text = told(status);
 
-	if (status == STATUS_INTERNAL) {
-		struct buf *line = log_begin(LOG_LEVEL_ERROR, STR("internal error"));
-		log_str(line, "request_id", req->request_id);
-		log_str(line, "exception", str_of(err->text));
-		log_end(line);
-		request_answer_detail(req, http_status, STR("Internal Server Error"));
-		return;
-	}
+	if (text)
+		req->error = arena_dup(&req->arena, str_of(err->text));
 	if (http_status == 503)
 		response_header(&req->response, "Retry-After", STR("1"));
-	request_answer_detail(req, http_status, str_of(err->text));
+	request_answer_detail(req, http_status, str_of(text ? text : err->text));
 }

@@ -65,6 +65,7 @@ struct request {
 	bool streamed;     /* the head is out */
 	bool broken;       /* the stream could not be completed: close instead of ending it */
 
+	struct str error; /* why it failed, for the log alone */
 	struct response response;
 	struct mail mail;                                     /* brings the request back to the event thread */
 	struct pool_job job;                                  /* takes it to a slow thread */
@@ -96,7 +97,7 @@ void request_go_slow(struct request *req, void (*run)(struct request *req, struc
 /* Replaces the response: {"detail":"…"}. */
 void request_answer_detail(struct request *req, int http_status, struct str detail) __attribute__((nonnull));
 
-/* Replaces the response with what a failed call says; what is our own fault is logged and not told. */
+/* Replaces the response with what a failed call says. What is for operators is kept for the log line and not told. */
 void request_answer_error(struct request *req, enum status status, const struct err *err) __attribute__((nonnull));
 
 #endif
