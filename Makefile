@@ -67,6 +67,9 @@ unit: $(UNIT) ## build and run the unit tests (of VARIANT)
 
 -include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
 
+bench: all ## load the service and the Python reference, table and build/bench.json (ARGS="--gate --scale")
+	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/bench.py $(ARGS)
+
 deps: ## install what is missing of Debian's packages: to run, to build and to test
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
 
@@ -114,6 +117,6 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit clean help deps deps-run run start stop status restart reload install
+.PHONY: all unit bench clean help deps deps-run run start stop status restart reload install
 .DELETE_ON_ERROR:
 .SECONDARY:
