@@ -3,7 +3,7 @@
 #
 #   render_nginx.sh [FOLDER]     writes nginx.conf and what it includes there (default: RUN_DIR/nginx/conf)
 #
-# Settings come from `appcore config --shell`, unless APPCORE_SETTINGS=given says that they are in the environment. Besides:
+# Settings come from `appcore config --shell` (APPCORE_BIN names another binary). Besides:
 #   NGINX_DIR            pid and temporary files                       RUN_DIR/nginx
 #   NGINX_LOG_DIR        logs                                          NGINX_DIR
 #   NGINX_USER           user (and group) of nginx's workers, when root starts it; root in development, so that they
@@ -23,7 +23,6 @@ fail() {
 
 load_settings() {
 	local settings
-	[ "${APPCORE_SETTINGS:-}" = given ] && return
 	settings=$("${APPCORE_BIN:-$home/build/release/appcore}" config --shell) || exit "$?"
 	eval "$settings"
 }
@@ -153,17 +152,14 @@ set_clients() {
 	V[CORS_ORIGINS]=${V[CORS_ORIGINS]%$'\n'}
 }
 
-# Two files per connection that is handed on, and some for logs and temporary files.
+# Two files per connection that is handed on, and some for logs and temporary files. Root may raise its limit, but not
+# root in a container: so it is tried.
 set_sizes() {
-	local hard
-	hard=$(ulimit -Hn)
-	[ "$hard" = unlimited ] && hard=1048576
 	V[NOFILE]=32768
-	V[WORKER_CONNECTIONS]=16384
-	if [ "$hard" -lt 32768 ] && [ "$(id -u)" -ne 0 ]; then
-		V[NOFILE]=$hard
-		V[WORKER_CONNECTIONS]=$(max $((hard / 2)) 512)
+	if ! (ulimit -n "${V[NOFILE]}") 2>/dev/null; then
+		V[NOFILE]=$(ulimit -Hn)
 	fi
+	V[WORKER_CONNECTIONS]=$((V[NOFILE] / 2))
 	V[MAX_BODY_BYTES]=$MAX_BODY_BYTES
 	V[KEEPALIVE]=${NGINX_KEEPALIVE:-128}
 	V[USER]=''

@@ -24,6 +24,7 @@ fail() {
 	printf '%s\n' "$*" >&2
 	exit "${code:-100}"
 }
+unset code # an inherited one is not ours
 
 # --- settings -------------------------------------------------------------------------------------------------------
 
@@ -63,16 +64,17 @@ ensure_env_file() {
 }
 
 load_settings() {
-	local settings
+	local settings given_run_dir
+	given_run_dir=$(setting RUN_DIR)
 	[ -x "$APPCORE_BIN" ] || fail "$APPCORE_BIN is missing: run \`make\` first."
 	settings=$("$APPCORE_BIN" config --shell) || exit "$?"
-	set -a
 	eval "$settings"
-	set +a
 	choose_run_dir
 	nginx_dir=$RUN_DIR/nginx
-	export TLS_CERTIFICATE=${TLS_CERTIFICATE:-$RUN_DIR/tls/cert.pem} TLS_KEY=${TLS_KEY:-$RUN_DIR/tls/key.pem}
-	export RUN_DIR APPCORE_BIN APPCORE_SETTINGS=given
+	TLS_CERTIFICATE=${TLS_CERTIFICATE:-$RUN_DIR/tls/cert.pem}
+	TLS_KEY=${TLS_KEY:-$RUN_DIR/tls/key.pem}
+	# Only these: the workers and render_nginx.sh read the others for themselves, anew each time.
+	export RUN_DIR APPCORE_BIN
 }
 
 # The name of a unix socket may have 107 bytes. A working directory that is too deep gets a run directory in /tmp.
@@ -81,7 +83,7 @@ choose_run_dir() {
 	absolute=$(realpath -m -- "$RUN_DIR")
 	socket=$absolute/appcore-$INSTANCES.sock
 	if [ "$(LC_ALL=C printf '%s' "$socket" | wc -c)" -gt 90 ]; then
-		[ -z "$(setting RUN_DIR)" ] || fail "RUN_DIR=$RUN_DIR is too long for a unix socket: choose a shorter one."
+		[ -z "$given_run_dir" ] || fail "RUN_DIR=$RUN_DIR is too long for a unix socket: choose a shorter one."
 		absolute=/tmp/appcore-$(id -u)-$(pwd -P | cksum | cut -d ' ' -f 1)
 		add_to_env_file "RUN_DIR=$absolute"
 		say "This folder's path is too long for unix sockets: RUN_DIR is $absolute, noted in .env."
@@ -302,6 +304,7 @@ wait_healthy() {
 		for ((i = 1; i <= INSTANCES; i++)); do
 			[ -n "$(start_of "${supervisors[i]}")" ] || {
 				problem="Instance $i gave up."
+				wait "${supervisors[i]}" || ended=$?
 				return 1
 			}
 			answers $((DIRECT_PORT + i)) || problem="Instance $i does not answer on port $((DIRECT_PORT + i))."
@@ -314,18 +317,32 @@ wait_healthy() {
 	return 1
 }
 
+# Only what was written since this start; that nginx could not reach a worker is said by the worker's own lines.
 show_last_lines() {
-	local file
-	for file in "$RUN_DIR"/log/appcore-*.log ${LOG_FILE:+"$LOG_FILE"} "$nginx_dir/error.log"; do
+	local file lines
+	for file in "${!size_before[@]}"; do
 		[ -s "$file" ] || continue
-		say "  last lines of $file:" >&2
-		tail -n 5 "$file" | sed 's/^/    /' >&2
+		lines=$(tail -c "+$((size_before[$file] + 1))" "$file" | sed '/connect() to unix:/d' | tail -n 5 | sed 's/^/    /')
+		[ -z "$lines" ] || printf '  %s:\n%s\n' "$file" "$lines" >&2
+	done
+}
+
+note_sizes() {
+	local file i
+	for ((i = 1; i <= INSTANCES; i++)); do
+		size_before[$RUN_DIR/log/appcore-$i.log]=0
+	done
+	size_before[$nginx_dir/error.log]=0
+	[ -z "${LOG_FILE:-}" ] || size_before[$LOG_FILE]=0
+	for file in "${!size_before[@]}"; do
+		size_before[$file]=$(stat -c %s "$file" 2>/dev/null || echo 0)
 	done
 }
 
 # start: leaves $fresh set when it was this call that started it. A signal meanwhile sets $ending and undoes it.
 start() {
-	local supervisors=() problem='' output
+	local supervisors=() problem='' output ended=111
+	local -A size_before=()
 	trap 'ending=1' INT TERM HUP
 	ensure_env_file
 	load_settings
@@ -340,6 +357,7 @@ start() {
 	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY"
 	migrate
 	render_nginx
+	note_sizes
 	start_supervisors
 	if ! output=$(call_nginx -c "$nginx_dir/conf/nginx.conf" 2>&1); then
 		problem="nginx does not start: $output"
@@ -350,7 +368,8 @@ start() {
 	say "appcore did not become healthy. $problem" >&2
 	show_last_lines
 	stop_all
-	exit 111
+	[ "$ended" -eq 100 ] || ended=111
+	exit "$ended"
 }
 
 banner() {
@@ -385,7 +404,7 @@ verb_start() {
 }
 
 verb_run() {
-	local fresh='' tail_pid='' ending=''
+	local fresh='' tail_pid='' ending='' broken=''
 	start
 	banner
 	[ -n "$fresh" ] || return 0
@@ -398,16 +417,17 @@ verb_run() {
 		wait "$!" || true
 	done
 	trap '' INT TERM HUP
+	take_turn
 	if [ -n "$ending" ]; then
 		say 'Stopping ...'
 	elif ! is_stopped; then
 		say 'A part of appcore has ended: stopping the rest.' >&2
+		broken=1
 	fi
-	take_turn
 	stop_all
 	signal TERM "$tail_pid"
 	say 'appcore has stopped.'
-	[ -n "$ending" ] || exit 1
+	[ -z "$broken" ] || exit 1
 }
 
 # Also without the binary and with settings that are wrong by now: all it needs is RUN_DIR.

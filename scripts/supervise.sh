@@ -2,7 +2,7 @@
 # Keeps one worker running: supervise.sh INDEX, with RUN_DIR and APPCORE_BIN (absolute) in the environment.
 #
 # spawn-fcgi binds RUN_DIR/appcore-INDEX.sock and becomes the worker (-n); it does not start again what has died, this does:
-# 100 ms later, and slower (up to 2 s) for one that dies within a second of its start. Exit code 100 means that the
+# 100 ms later, and slower (up to 2 s) when one after the other dies within a second. Exit code 100 means that the
 # settings are wrong: that is final. TERM is handed on, the worker drains, and after 10 s it is killed. Reads nothing;
 # writes RUN_DIR/appcore-INDEX.pid: two lines, "supervisor" and "worker", each with pid and start time (/proc/PID/stat),
 # by which a stale file is recognised. Ends when it was asked to, or with the worker's 100.
@@ -23,10 +23,11 @@ start_of() { # PID: its start time in clock ticks since boot; nothing when there
 }
 
 say() { # LEVEL MESSAGE
-	local now
-	printf -v now '%(%Y-%m-%d %H:%M:%S)T' -1
-	printf '{"timestamp":"%s,000","level":"%s","logger":"appcore.supervise","message":"API-%s: %s"}\n' \
-		"$now" "$1" "$index" "$2"
+	local now moment=$EPOCHREALTIME
+	TZ=UTC printf -v now '%(%Y-%m-%d %H:%M:%S)T' "${moment%[.,]*}"
+	moment=${moment#*[.,]}
+	printf '{"timestamp":"%s,%s","level":"%s","logger":"appcore.supervise","message":"API-%s: %s"}\n' \
+		"$now" "${moment:0:3}" "$1" "$index" "$2"
 }
 
 write_pids() {
@@ -55,7 +56,7 @@ wait_worker() {
 	local patience=100
 	code=0
 	while [ -z "$stopping" ]; do
-		wait "$worker"
+		wait "$worker" 2>/dev/null
 		code=$?
 		kill -0 "$worker" 2>/dev/null || return 0
 	done
@@ -70,10 +71,13 @@ wait_worker() {
 	return 0
 }
 
+milliseconds() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
+
+# A worker that is killed now and then comes back at once; only the sixth in a row that dies within a second has to wait.
 supervise() {
-	local started delay=0.1 code=0
+	local started code=0 young=0 delays=(0.1 0.1 0.1 0.1 0.1 0.2 0.5 1 2) delay
 	while [ -z "$stopping" ]; do
-		started=$SECONDS
+		started=$(milliseconds)
 		start_worker
 		wait_worker
 		[ -z "$stopping" ] || break
@@ -81,14 +85,15 @@ supervise() {
 			say ERROR 'the settings are wrong, see above'
 			exit 100
 		fi
-		if [ $((SECONDS - started)) -ge 2 ]; then
-			delay=0.1
+		if [ $(($(milliseconds) - started)) -ge 1000 ]; then
+			young=0
 		fi
+		delay=${delays[young]}
 		say WARNING "worker $worker ended with code $code, the next one starts in $delay s"
 		worker=
 		sleep "$delay" &
 		wait "$!"
-		case $delay in 0.1) delay=0.2 ;; 0.2) delay=0.5 ;; 0.5) delay=1 ;; *) delay=2 ;; esac
+		young=$((young < 8 ? young + 1 : 8))
 	done
 }
 
