@@ -114,7 +114,7 @@ bool app_init(struct app *app)
 	keyring_init(&app->keyring, str_of(app->config->api_key));
 	app->read_needs_key = strcmp(app->config->predictions_read, "key") == 0;
 	/* A body of small numbers becomes up to eight times its size as doubles, and its text is built by doubling. */
-	size_t body = app->config->max_body_bytes > 0 ? (size_t)app->config->max_body_bytes : 256u << 20;
+	size_t body = app->config->max_body_bytes > 0 ? (size_t)app->config->max_body_bytes : (size_t)APP_BODY_MAX;
 	app->arena_limit = 32 * body + (4u << 20);
 	return true;
 }

@@ -32,7 +32,7 @@ enum app_idempotency { APP_IDEM_STORED, APP_IDEM_REPLAYED, APP_IDEM_MISMATCH, AP
 
 struct app_chores;
 
-enum { APP_STATUSES = 24 };
+enum { APP_STATUSES = 24, APP_BODY_MAX = 256 << 20 };
 
 /* Series found once and kept, so that counting a request is a few additions. */
 struct app_series {

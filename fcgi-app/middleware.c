@@ -254,7 +254,9 @@ static bool check_body(struct request *req)
 		request_answer_detail(req, 400, STR("Content-Length is not a number."));
 		return false;
 	}
-	if (max > 0 && req->content_length > (uint64_t)max) {
+	if (max == 0)
+		max = APP_BODY_MAX; /* "no limit" still ends where a request's memory does */
+	if (req->content_length > (uint64_t)max) {
 		app_count_rejected(req->app, APP_REJECTED_TOO_LARGE);
 		request_answer_detail(req, 413, STR("Request body is too large."));
 		return false;

@@ -53,7 +53,7 @@ static const struct setting SETTINGS[] = {
 	SECRET("API_KEY",                   api_key),
 	CHOICE("LOG_LEVEL",                 log_level, "INFO", "DEBUG INFO WARNING ERROR CRITICAL"),
 	TEXT(  "LOG_FILE",                  log_file, ""),
-	NUMBER("MAX_BODY_BYTES",            max_body_bytes, "1048576", 0, 1 << 30),
+	NUMBER("MAX_BODY_BYTES",            max_body_bytes, "1048576", 0, 256 << 20),
 	NUMBER("RATE_LIMIT_PER_MINUTE",     rate_limit_per_minute, "100", 0, RATE_MAX),
 	NUMBER("KEY_RATE_LIMIT_PER_MINUTE", key_rate_limit_per_minute, "0", 0, RATE_MAX),
 	CHOICE("RATE_LIMIT_HEADERS",        rate_limit_headers, "legacy", "legacy ietf both"),
