@@ -388,7 +388,8 @@ static uint64_t shortest(double value, int *exp10)
 	/* s brings the value to 18 or 19 digits: room between the bounds for ten and more integers, so that at least
 	 * one digit is removed, and all within 64 bits. It is 17 - floor(e * log10(2)), from -21 to 54; 10^s = 2^s *
 	 * 5^s. */
-	int s = 17 - (int)(((int64_t)e * 78913) >> 18);
+	const int bias = 1024; /* keeps what is shifted positive */
+	int s = 17 - (((e * 78913 + (bias << 18)) >> 18) - bias);
 	int exp2 = e - 54 + s;
 	b.low = bound(c - (fraction ? 2 : 1), exp2, s, &b.low_exact);
 	b.value = bound(c, exp2, s, &b.value_exact);
