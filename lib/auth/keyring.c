@@ -62,7 +62,7 @@ enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err
 {
 	struct loading loading = {0};
 	int64_t generation;
-	enum status status = generations_read(db, STR("keys"), &generation, err);
+	enum status status = generations_read(db, KEYS_TOPIC, &generation, err);
 
 	if (status != STATUS_OK || generation == ring->generation)
 		return status;
