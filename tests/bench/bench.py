@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import harness
-from harness import ROOT, Failed, Goals, Reference, Service, fetch, median_run, wrk
+from harness import ROOT, Failed, Goals, Reference, Service, fetch, median_run, metered, wrk
 
 CONNECTIONS = (1, 64, 256)
 PAIRED = 64  # connections of the cells that the ratios come from
@@ -80,26 +80,20 @@ class Bench:
     def run(self, name: str, transport: str, connections: int) -> dict:
         if name in self.references:
             reference = self.references[name]
-            return wrk(reference.plain, ["predict"], connections, self.seconds, reference.key)
+            return metered(reference, reference.plain, ["predict"], connections, self.seconds)
         base = self.service.tls if transport == "TLS" else self.service.plain
-        before = self.service.cpu()
-        result = wrk(base, KINDS[name], connections, self.seconds, self.service.key)
-        after = self.service.cpu()
-        for part, used in after.items():
-            # Microseconds of processor time per request: what the machine's noise disturbs least.
-            result[f"{part}_us"] = round((used - before[part]) / max(1, result["requests"]) * 1e6, 2)
-        return result
+        return metered(self.service, base, KINDS[name], connections, self.seconds)
 
     def add(self, name: str, transport: str, connections: int, result: dict) -> None:
         self.cells.append({"name": name, "transport": transport, "connections": connections, **result})
         say(
             f"{name:<32} {transport:<5} {connections:>4} {result['rps']:>10,.0f} {result['p50_ms']:>9.2f} "
-            f"{result['p99_ms']:>9.2f} {result['p999_ms']:>9.2f} {result['max_ms']:>9.2f} {result['errors']:>7}"
-            + (f" {result['nginx_cpu_us']:>7.1f} {result['worker_cpu_us']:>7.1f}" if "nginx_cpu_us" in result else "")
+            f"{result['p99_ms']:>9.2f} {result['p999_ms']:>9.2f} {result['max_ms']:>9.2f} {result['errors']:>7} "
+            + "".join(f" {part} {used:.1f}" for part, used in result["cpu_us"].items())
         )
 
     def all(self) -> None:
-        say(f"{'':<32} {'':<5} {'conn':>4} {'req/s':>10} {'p50 ms':>9} {'p99 ms':>9} {'p99.9':>9} {'max':>9}  errors   nginx  worker (CPU µs per request)")
+        say(f"{'':<32} {'':<5} {'conn':>4} {'req/s':>10} {'p50 ms':>9} {'p99 ms':>9} {'p99.9':>9} {'max':>9}  errors CPU µs per request")
         wrk(self.service.plain, KINDS["GET /version"], PAIRED, 1)  # warm-up, not counted
         wrk(self.service.plain, KINDS["POST /predict"], PAIRED, 1, self.service.key)
 
@@ -184,6 +178,9 @@ def bench(options, directory: Path) -> bool:
     goals.print()
     if different:
         say(f"note: /version and /bench/return differ in headers: {', '.join(different)}")
+    others = max(cell["others"] for cell in run.cells)
+    if others > 0.05:
+        say(f"note: other programs took up to {others:.0%} of the machine during a cell: the ratios are noisy")
     stored, told = rows_of(service.database), run.told()
     lost = max(0, told - stored)
     say(f"predictions acknowledged {told:,}, stored {stored:,}{' — LOST ' + str(lost) if lost else ''}")

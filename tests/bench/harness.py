@@ -1,6 +1,7 @@
 """What bench.py and scale.py share: a service of their own in a scratch directory, the Python reference, and wrk."""
 import json
 import os
+import resource
 import secrets
 import shutil
 import signal
@@ -169,7 +170,7 @@ class Service:
         """Seconds of processor time that nginx and the workers have used so far."""
         master = int((self.run_dir / "nginx" / "nginx.pid").read_text())
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        return {"nginx_cpu": sum(cpu_of(int(pid)) for pid in children), "worker_cpu": sum(map(cpu_of, self.workers()))}
+        return {"nginx": sum(cpu_of(int(pid)) for pid in children), "worker": sum(map(cpu_of, self.workers()))}
 
 
 def cpu_of(pid: int) -> float:
@@ -216,6 +217,11 @@ class Reference:
                 pass_fds=[self.socket.fileno()] if self.socket else [],
             )
 
+    def cpu(self) -> Dict[str, float]:
+        """Seconds of processor time of uvicorn and its workers so far."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return {"python": sum(cpu_of(int(pid)) for pid in (self.process.pid, *children))}
+
     def wait_ready(self, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
@@ -239,6 +245,33 @@ class Reference:
             self.socket.close()
 
 
+def busy() -> float:
+    """Seconds of processor time that all programs of this machine have used, and that its host has taken away."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+class Meter:
+    """Where the processor time goes while something runs: `with Meter(parts) as meter: …; meter.used`, in seconds. `parts`
+    gives seconds so far by name; `wrk` and `others` (everything else on the machine) are added."""
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def _read(self) -> Dict[str, float]:
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return {**self.parts(), "wrk": children.ru_utime + children.ru_stime, "all": busy()}
+
+    def __enter__(self) -> "Meter":
+        self.before = self._read()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.used = {name: value - self.before[name] for name, value in self._read().items()}
+        everything = self.used.pop("all")
+        self.used["others"] = max(0.0, everything - sum(self.used.values()))
+
+
 def wrk(base: str, kind: List[str], connections: int, seconds: float, key: str = "") -> Dict[str, float]:
     """One run of wrk; its result with `errors` added."""
     command = ["wrk", f"-t{min(THREADS, connections)}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
@@ -254,11 +287,25 @@ def wrk(base: str, kind: List[str], connections: int, seconds: float, key: str =
     raise Failed(f"wrk failed ({done.returncode}): {(done.stderr or done.stdout).strip()[-300:]}")
 
 
+def metered(service, base: str, kind: List[str], connections: int, seconds: float) -> Dict[str, float]:
+    """wrk(), with microseconds of processor time per request in cpu_us, which a busy machine disturbs least, and in
+    `others` the share of the machine that programs took which are not part of the bench."""
+    with Meter(service.cpu) as meter:
+        result = wrk(base, kind, connections, seconds, service.key)
+    per_request = 1e6 / max(1, result["requests"])
+    result["others"] = round(meter.used.pop("others") / (result["seconds"] * (os.cpu_count() or 1)), 3)
+    result["cpu_us"] = {part: round(used * per_request, 2) for part, used in meter.used.items()}
+    return result
+
+
 def median_run(runs: List[Dict[str, float]]) -> Dict[str, float]:
     """One result out of several: medians, but sums for what is counted and the worst for the maximum."""
-    merged = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    merged = {name: statistics.median(run[name] for run in runs) for name in runs[0] if name != "cpu_us"}
+    if "cpu_us" in runs[0]:
+        merged["cpu_us"] = {part: statistics.median(run["cpu_us"][part] for run in runs) for part in runs[0]["cpu_us"]}
     for name in ("requests", "seconds", "status_errors", "socket_errors", "timeouts", "errors"):
         merged[name] = sum(run[name] for run in runs)
+    merged["others"] = max(run.get("others", 0) for run in runs)
     merged["max_ms"] = max(run["max_ms"] for run in runs)
     return merged
 
