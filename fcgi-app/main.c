@@ -202,9 +202,10 @@ bool command_options(const struct command *command, int *argc, char **argv, cons
 
 static int version_main(int argc, char **argv)
 {
+	const struct command *self = command_find("version");
 	bool done;
 
-	if (!command_options(command_find("version"), &argc, argv, NULL, 0, &done))
+	if (!self || !command_options(self, &argc, argv, NULL, 0, &done))
 		return EXIT_USAGE;
 	if (!done)
 		printf("appcore %s (%s)\n", APPCORE_VERSION, APPCORE_COMMIT);

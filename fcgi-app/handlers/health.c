@@ -86,8 +86,9 @@ static void put_bool(struct buf *out, bool value)
 static void put_uptime(struct buf *out, struct shm *shm)
 {
 	int64_t us = clock_wall_us() - shm_service_start_us(shm);
+	int64_t hundredths = us > 0 ? us / 10000 : 0;
 
-	json_put_double(out, us > 0 ? (double)(us / 10000) / 100.0 : 0.0);
+	json_put_double(out, (double)hundredths / 100.0);
 }
 
 /* One body on every listener: the union of what the clients of A and B read. "redis" stands for what takes its place,

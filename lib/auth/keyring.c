@@ -86,7 +86,7 @@ enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err
 /* The row that the key's public part names, or NULL. */
 static const struct key_row *find_row(const struct keyring *ring, struct str key)
 {
-	struct key_row wanted;
+	struct key_row wanted = {0};
 
 	if (ring->n == 0 || key.n != KEY_TEXT_BYTES - 1 || !str_starts(key, STR("ak_")) || key.p[19] != '_')
 		return NULL;
@@ -130,7 +130,7 @@ void keyring_generate(char text[static KEY_TEXT_BYTES], struct key_row *row)
 	randombytes_buf(secret, sizeof(secret));
 	hex_format(public_id, sizeof(public_id), row->id);
 	memcpy(text, "ak_", 3);
-	memcpy(text + 3, row->id, 16);
+	memcpy(text + 3, row->id, 16); /* NOLINT(bugprone-not-null-terminated-result): more follows */
 	text[19] = '_';
 	sodium_bin2base64(text + 20, 44, secret, sizeof(secret), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 	hash_key(str_of(text), row->hash);

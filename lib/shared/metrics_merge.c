@@ -74,7 +74,8 @@ static bool families_agree(const struct shm_family *a, const struct shm_family *
 {
 	static const uint32_t MATTER = METRICS_SHARED | METRICS_SECONDS | METRICS_COMPUTED;
 
-	/* Comparing bytes: bounds are constants of the source, and equal ones have equal bits. */
+	/* Comparing bytes: bounds are constants of the source, and equal ones have equal bits.
+	 * NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
 	return a->type == b->type && (a->flags & MATTER) == (b->flags & MATTER) &&
 	       memcmp(a->bounds, b->bounds, sizeof(a->bounds)) == 0;
 }

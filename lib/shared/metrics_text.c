@@ -30,7 +30,7 @@ static void put_text(struct buf *out, const char *text)
 static void put_fixed(struct buf *out, uint64_t value, int digits)
 {
 	uint64_t unit = 1;
-	char fraction[20];
+	char fraction[20] = {0};
 	int n = digits;
 
 	for (int i = 0; i < digits; i++)
@@ -229,7 +229,7 @@ static void put_worker_starts(struct buf *out, const struct shm_family *family, 
 		for (int j = 0; j < n; j++) {
 			bool same = j != i && str_eq(label, (struct str){workers[j].label, workers[j].label_n});
 			if (same && (workers[j].start_us > workers[i].start_us ||
-				     (workers[j].start_us == workers[i].start_us && j < i)))
+				     (j < i && workers[j].start_us == workers[i].start_us)))
 				newest = false;
 		}
 		if (!newest)

@@ -76,7 +76,7 @@ static void give_to_owner(const char *dir, int fd)
 int shm_dir_lock(const char *dir, struct err *err)
 {
 	static const uint64_t WAIT_MS = 5000;
-	static const struct timespec STEP = {.tv_nsec = 2 * 1000 * 1000};
+	static const struct timespec STEP = {.tv_nsec = 2000 * 1000L};
 	char *path = NULL;
 	int fd = -1;
 

@@ -170,7 +170,7 @@ struct shm_segment {
 
 _Static_assert(sizeof(((struct shm_segment *)0)->limit) <= 8u << 20, "the limiter stays under 8 MiB");
 _Static_assert(sizeof(struct shm_slot) == 2 * SHM_LINE, "a slot is two cache lines");
-_Static_assert(METRICS_CELLS * 8 % SHM_PAGE == 0, "rows are whole pages");
+_Static_assert(METRICS_CELLS * sizeof(uint64_t) % SHM_PAGE == 0, "rows are whole pages");
 
 struct shm {
 	struct shm_segment *seg;

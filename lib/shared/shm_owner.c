@@ -140,7 +140,7 @@ static bool lock_swap(shm_lock *lock, uint64_t from, uint64_t to)
 
 enum shm_lock_state shm_lock_take(const struct shm *shm, shm_lock *lock, uint32_t max_us)
 {
-	static const uint64_t LOOK_NS = 200 * 1000; /* between two looks at the holder's life */
+	static const uint64_t LOOK_NS = 200000; /* between two looks at the holder's life */
 
 	if (lock_swap(lock, 0, shm->self))
 		return SHM_LOCK_TAKEN;

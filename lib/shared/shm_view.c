@@ -119,7 +119,7 @@ void shm_views_close(struct shm_view views[static SHM_VIEWS], int n)
 {
 	for (int i = 0; i < n; i++)
 		if (views[i].mapped)
-			munmap((void *)(uintptr_t)views[i].base, views[i].mapped);
+			munmap((void *)(uintptr_t)views[i].base, views[i].mapped); /* NOLINT(performance-no-int-to-ptr) */
 }
 
 static void punch(int fd, uint64_t from, uint64_t to)

@@ -144,7 +144,7 @@ enum status keys_rotate(struct db *db, struct str id_or_name, struct key_row *fr
 {
 	static const char sql[] = "UPDATE api_keys SET name = $1, expires_us = $2 WHERE id = $3";
 	char name[KEY_NAME_BYTES];
-	struct key_row old;
+	struct key_row old = {0};
 	struct stmt *stmt;
 
 	enum status status = find(db, id_or_name, &old, err);
