@@ -97,8 +97,9 @@ void db_end_read(struct db *db) __attribute__((nonnull));
 enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 
-/* Moves the log into the database when it has grown past `pages`; wants the turn held and no transaction open.
- * *checkpointed (may be NULL) says whether anything was done. On an engine without a log it does nothing. */
+/* Moves the log into the database when it has grown past `pages` (0: in any case); wants the turn held and no
+ * transaction open. *checkpointed (may be NULL) says whether anything was done. On an engine without a log it does
+ * nothing. */
 enum status db_checkpoint(struct db *db, int pages, bool *checkpointed, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 

@@ -342,7 +342,7 @@ static enum status checkpoint(struct db *base, int pages, bool *checkpointed, st
 
 	if (checkpointed)
 		*checkpointed = false;
-	if (db->log_pages >= 0 && (db->log_pages < pages || db->log_pages < db->checkpoint_at))
+	if (pages > 0 && db->log_pages >= 0 && (db->log_pages < pages || db->log_pages < db->checkpoint_at))
 		return STATUS_OK;
 	int rc = sqlite3_wal_checkpoint_v2(db->handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
 	if (rc == SQLITE_OK && frames == copied && frames >= TRUNCATE_PAGES) {

@@ -56,6 +56,8 @@ struct store {
 	struct err failure;   /* under lock: the last commit's, until one succeeds */
 	_Atomic bool failing; /* failure.status is set */
 	_Atomic bool broken;  /* an unknown outcome */
+	bool waits_for_turn;  /* under lock */
+	bool abandoned;       /* under lock: the commit thread releases the store */
 	_Atomic bool ended;   /* the commit thread is through */
 	metrics_series commit_duration, commit_batch, turn_wait, checkpoint_done, checkpoint_failed;
 	metrics_series failures[FAILURE__MAX];
@@ -187,6 +189,16 @@ static void refuse_queue(struct store *store, const struct err *err)
 
 /* --- a batch --- */
 
+static void release(struct store *store)
+{
+	db_close(store->reader);
+	db_close(store->writer);
+	pthread_cond_destroy(&store->wake);
+	pthread_mutex_destroy(&store->lock);
+	free(store->url);
+	free(store);
+}
+
 /* What became of an op in its transaction. */
 enum outcome {
 	OP_SETTLED, /* it did its work, or left nothing behind */
@@ -255,12 +267,30 @@ static bool run_ops(struct store *store, struct op_list *batch, struct err *err)
 	return !atomic_load(&store->failing) || generations_bump(store->writer, STR("probe"), err) == STATUS_OK;
 }
 
+/* This may take as long as a stopped process is stopped, and the store may be closed and abandoned meanwhile: then
+ * nothing may be touched any more that is not the store's own. */
+static enum status take_turn(struct store *store, struct err *err)
+{
+	pthread_mutex_lock(&store->lock);
+	store->waits_for_turn = true;
+	pthread_mutex_unlock(&store->lock);
+	enum status status = db_turn_take(store->writer, -1, err);
+	pthread_mutex_lock(&store->lock);
+	store->waits_for_turn = false;
+	bool abandoned = store->abandoned;
+	pthread_mutex_unlock(&store->lock);
+	if (!abandoned)
+		return status;
+	release(store); /* and with it the turn */
+	pthread_exit(NULL);
+}
+
 /* Takes the turn and begins. STATUS_BUSY: another program has the database; the ops stay where they are. */
 static enum status begin(struct store *store, struct err *err)
 {
 	uint64_t start = clock_mono_ns();
 
-	enum status status = db_turn_take(store->writer, -1, err);
+	enum status status = take_turn(store, err);
 	if (status != STATUS_OK)
 		return status;
 	observe(store, store->turn_wait, (double)(clock_mono_ns() - start) / 1e9);
@@ -382,16 +412,6 @@ static void find_series(struct store *store)
 		store->failures[i] = series(store, METRICS_COMMIT_FAILURES, "reason", FAILURE_NAMES[i]);
 }
 
-static void release(struct store *store)
-{
-	db_close(store->reader);
-	db_close(store->writer);
-	pthread_cond_destroy(&store->wake);
-	pthread_mutex_destroy(&store->lock);
-	free(store->url);
-	free(store);
-}
-
 static void init_locks(struct store *store)
 {
 	pthread_condattr_t attr;
@@ -448,6 +468,20 @@ static void take_late(struct store *store, uint64_t now_ms, struct op_list *late
 	set_all(late, &busy);
 }
 
+/* When the commit thread waits for a turn that a stopped process keeps, and nothing is left to write, it is left
+ * behind: it releases the store when the turn comes, or goes with the process. False when it does something else. */
+static bool abandon(struct store *store)
+{
+	pthread_mutex_lock(&store->lock);
+	bool abandoned = store->waits_for_turn && store->queue.n == 0;
+	if (abandoned) {
+		store->abandoned = true;
+		pthread_detach(store->thread);
+	}
+	pthread_mutex_unlock(&store->lock);
+	return abandoned;
+}
+
 void store_close(struct store *store)
 {
 	struct timespec nap = {.tv_nsec = 10 * 1000000L};
@@ -464,12 +498,8 @@ void store_close(struct store *store)
 		nanosleep(&nap, NULL);
 		take_late(store, clock_mono_ms(), &late);
 		complete(store, &late);
-		if (clock_mono_ms() >= give_up && store_queue_length(store) == 0) {
-			/* It waits for a turn that a stopped process keeps, and nothing is left to write. The process
-			 * ends anyway: the thread and what it looks at go with it. */
-			pthread_detach(store->thread);
+		if (clock_mono_ms() >= give_up && abandon(store))
 			return;
-		}
 	}
 	pthread_join(store->thread, NULL);
 	release(store);
