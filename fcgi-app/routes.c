@@ -6,9 +6,11 @@
 #include "http/router.h"
 
 /* clang-format off */
+/* NOLINTBEGIN(bugprone-macro-parentheses): initialisers, not expressions */
 #define ROUTE(m, p, h, a, r, c, b, l) \
 	{.method = HTTP_##m, .pattern = p, .handler = h, .auth = ROUTE_##a, .rate = ROUTE_##r, .cors = ROUTE_##c, \
 	 .body = ROUTE_##b, .lane = ROUTE_LANE_##l}
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 const struct route ROUTES[] = {
 	/* service */

@@ -32,12 +32,14 @@ struct setting {
 enum { PORT_MAX = 65535, RATE_MAX = 100000000, YEARS_100 = 36500 };
 
 /* clang-format off */
+/* NOLINTBEGIN(bugprone-macro-parentheses): initialisers, not expressions */
 #define TEXT(n, member, def) {.name = n, .kind = KIND_TEXT, .fallback = def, .at = AT(member)}
 #define LIST(n, k, member, def) {.name = n, .kind = k, .fallback = def, .at = AT(member)}
 #define SECRET(n, member) {.name = n, .kind = KIND_SECRET, .at = AT(member)}
 #define NUMBER(n, member, def, from, to) {.name = n, .kind = KIND_NUMBER, .fallback = def, .at = AT(member), .low = from, .high = to}
 #define CHOICE(n, member, def, list) {.name = n, .kind = KIND_CHOICE, .fallback = def, .at = AT(member), .choices = list}
 
+/* NOLINTEND(bugprone-macro-parentheses) */
 static const struct setting SETTINGS[] = {
 	CHOICE("ENVIRONMENT",               environment, "development", "development test staging production"),
 	TEXT(  "APP_NAME",                  app_name, "practical-production-service"),

@@ -289,7 +289,7 @@ static uint64_t shortest_by_trying(double value, int *exp10)
 		for (; *p != 'e'; p++) /* the locale's point, whatever it is, is no digit */
 			if (json_is_digit(*p))
 				mantissa = mantissa * 10 + (unsigned)(*p - '0');
-		*exp10 = atoi(p + 1) - (precision - 1);
+		*exp10 = (int)strtol(p + 1, NULL, 10) - (precision - 1);
 		if (scale(mantissa, *exp10) == value)
 			break;
 		/* Above a power of two the doubles lie wider than below: the next decimal up can be near enough where

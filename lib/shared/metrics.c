@@ -18,9 +18,11 @@ enum { LABEL_VALUE_BYTES = 64, SERIES_WAIT_US = 100 * 1000 };
 		0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0             \
 	}
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): initialisers, not expressions */
 #define COUNTER(text, more)        .type = METRICS_COUNTER, .help = text, .flags = (more)
 #define GAUGE(text, more)          .type = METRICS_GAUGE, .help = text, .flags = (more)
 #define HISTOGRAM(text, more, ...) .type = METRICS_HISTOGRAM, .help = text, .flags = (more), .bounds = __VA_ARGS__
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* LABELLED: no sample before its first use. SHARED: one value for the service, the last written wins; other gauges are
  * a slot's. COMPUTED: written by metrics_render. SECONDS: histogram of durations. The first six are a contract. */

@@ -118,8 +118,8 @@ int shm_views_open(const struct shm *shm, struct shm_view views[static SHM_VIEWS
 void shm_views_close(struct shm_view views[static SHM_VIEWS], int n)
 {
 	for (int i = 0; i < n; i++)
-		if (views[i].mapped)
-			munmap((void *)(uintptr_t)views[i].base, views[i].mapped); /* NOLINT(performance-no-int-to-ptr) */
+		if (views[i].mapped) /* NOLINTNEXTLINE(performance-no-int-to-ptr): const away */
+			munmap((void *)(uintptr_t)views[i].base, views[i].mapped);
 }
 
 static void punch(int fd, uint64_t from, uint64_t to)
