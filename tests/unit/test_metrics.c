@@ -346,10 +346,13 @@ static void test_sums_and_lives(void)
 	usleep(1000);
 	metrics_set(b, metrics_find(b, METRICS_WAL_BYTES, NULL, 0), 100);
 	metrics_set(b, metrics_find(b, METRICS_HEALTH, NULL, 0), 1);
+	CU_ASSERT(rendered(a, "appcore_sqlite_wal_bytes 100.0\n")); /* not 1000: the one set last */
+	usleep(1000);
+	metrics_set(a, metrics_find(a, METRICS_WAL_BYTES, NULL, 0), 900);
 	CU_ASSERT(rendered(a, "appcore_repeated_writes_total 15.0\n"));
 	CU_ASSERT(rendered(
 		a, "appcore_worker_open_fds{instance=\"a\"} 7.0\nappcore_worker_open_fds{instance=\"b\"} 8.0\n"));
-	CU_ASSERT(rendered(a, "appcore_sqlite_wal_bytes 100.0\n")); /* not 1000: the one set last */
+	CU_ASSERT(rendered(a, "appcore_sqlite_wal_bytes 900.0\n"));
 	CU_ASSERT(rendered(a, "appcore_workers 2.0\n"));
 	shm_close(b);
 	CU_ASSERT(rendered(a, "appcore_repeated_writes_total 15.0\n"));
@@ -546,6 +549,44 @@ static void test_other_families(void)
 	shm_close(other);
 }
 
+/* Labels of another version are printed as they are only when they are labels. */
+static void test_other_labels(void)
+{
+	static const struct {
+		const char *text;
+		bool shown;
+	} CASES[] = {
+		{"a=\"b\"", true},
+		{"a=\"b\",c_1=\"\\n\\\\\\\"\"", true},
+		{"a=\"b\",", false},
+		{"a=\"b", false},
+		{"a=b", false},
+		{"=\"b\"", false},
+		{"1=\"b\"", false},
+		{"a=\"b\"}", false},
+		{"a=\"b\nc\"", false},
+		{"a=\"\\x\"", false},
+		{"a=\"\xff\"", false},
+		{"a=\"\\", false},
+		{"a=\"b\";c=\"d\"", false},
+	};
+	const char *dir = fresh_dir();
+	struct shm *now = open_claimed(dir, 0, "1"), *other = open_claimed(dir, 1, "2");
+	metrics_series series = find1(other, METRICS_REJECTED, "reason", "x");
+
+	metrics_add(other, series, 1);
+	for (size_t i = 0; i < COUNT(CASES); i++) {
+		char line[128];
+		memcpy(other->seg->texts[series], CASES[i].text, strlen(CASES[i].text));
+		other->seg->series[series].text = (uint32_t)strlen(CASES[i].text);
+		snprintf(line, sizeof(line), "appcore_requests_rejected_total{%s} 1.0\n", CASES[i].text);
+		CU_ASSERT_EQUAL(not_rendered(now, line), !CASES[i].shown);
+		CU_ASSERT(CASES[i].shown || not_rendered(now, "appcore_requests_rejected_total{"));
+	}
+	shm_close(now);
+	shm_close(other);
+}
+
 /* Copies the segment under another version's name, with `n` bytes at `at` changed. */
 static void put_liar(const struct shm *of, const char *name, off_t at, const void *bytes, size_t n, off_t size)
 {
@@ -701,6 +742,7 @@ int main(void)
 		{"threads", test_threads},
 		{"two versions", test_versions},
 		{"families of another version", test_other_families},
+		{"labels of another version", test_other_labels},
 		{"segments that lie", test_liars},
 		{"the file", test_file},
 		{"promtool", test_promtool},
