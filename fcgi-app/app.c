@@ -108,6 +108,7 @@ bool app_init(struct app *app)
 		series->idempotency[i] = one_label(app, METRICS_IDEMPOTENCY, "outcome", IDEMPOTENCY[i]);
 	find_model_series(app);
 	series->repeated_writes = metrics_find(app->shm, METRICS_REPEATED_WRITES, NULL, 0);
+	series->crashes = metrics_find(app->shm, METRICS_CRASHES, NULL, 0);
 	series->health = metrics_find(app->shm, METRICS_HEALTH, NULL, 0);
 	series->retention = one_label(app, METRICS_RETENTION_DELETED, "table", "predictions");
 

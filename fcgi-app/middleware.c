@@ -54,6 +54,7 @@ static bool check_crash_mark(struct request *req)
 	log_str(line, "request_id", req->request_id);
 	log_str(line, "path", req->path);
 	log_end(line);
+	metrics_add(req->app->shm, req->app->series.crashes, 1);
 	app_count_rejected(req->app, APP_REJECTED_CRASHED_WORKER);
 	request_answer_detail(req, 500, STR("Internal Server Error"));
 	return false;
