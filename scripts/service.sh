@@ -327,6 +327,16 @@ show_last_lines() {
 	done
 }
 
+# Nobody rotates the logs in development: those that have grown large make room at a start, one older one is kept.
+rotate_logs() {
+	local file
+	for file in "$RUN_DIR"/log/appcore-*.log "$nginx_dir"/{access,error}.log; do
+		if [ "$(stat -c %s "$file" 2>/dev/null || echo 0)" -gt 100000000 ]; then
+			mv -f "$file" "$file.1"
+		fi
+	done
+}
+
 note_sizes() {
 	local file i
 	for ((i = 1; i <= INSTANCES; i++)); do
@@ -357,6 +367,7 @@ start() {
 	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY"
 	migrate
 	render_nginx
+	rotate_logs
 	note_sizes
 	start_supervisors
 	if ! output=$(call_nginx -c "$nginx_dir/conf/nginx.conf" 2>&1); then
