@@ -108,6 +108,7 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 	for unit in systemd/*.service systemd/*.target; do \
 		sed 's|/usr/local/|$(PREFIX)/|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; done
 	install -m 644 systemd/appcore.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/appcore.conf
+	install -D -m 644 systemd/appcore.logrotate $(DESTDIR)/etc/logrotate.d/appcore
 	for page in docs/man/*.1; do [ ! -e $$page ] || install -D -m 644 -t $(SHARE)/man/man1 $$page || exit; done
 	[ ! -e scripts/completion ] || install -D -m 644 scripts/completion $(SHARE)/bash-completion/completions/appcore
 
