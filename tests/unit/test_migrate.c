@@ -1,6 +1,8 @@
 /* Migrations. */
 #include "store_helpers.h"
 
+#include <sodium.h>
+
 struct notes {
 	int n;
 	char text[256]; /* "+1 +2 …" */
@@ -92,6 +94,30 @@ static void dry_runs_change_nothing(void)
 	CU_ASSERT_STRING_EQUAL(down.text, "-3 -2 ");
 	CU_ASSERT_EQUAL(test_number(db, TABLES), 4);
 	db_close(reader);
+	db_close(db);
+}
+
+/* BLAKE2b-256 over both texts, each with its NUL. */
+static void checksums_cover_up_and_down(void)
+{
+	struct db *db = test_open("sums.db", DB_WRITE);
+	struct migrate_record records[16];
+	int n;
+	const struct migration *all = migrate_all(&n);
+
+	OK(migrate_history(db, records, 16, &n, NULL));
+	for (int i = 0; i < n; i++) {
+		size_t up = strlen(all[i].up) + 1, down = strlen(all[i].down) + 1;
+		uint8_t *both = malloc(up + down), hash[32];
+		char hex[65];
+		CU_ASSERT_PTR_NOT_NULL_FATAL(both);
+		memcpy(both, all[i].up, up);
+		memcpy(both + up, all[i].down, down);
+		crypto_generichash(hash, sizeof(hash), both, up + down, NULL, 0);
+		hex_format(hash, sizeof(hash), hex);
+		CU_ASSERT_STRING_EQUAL(records[i].checksum, hex);
+		free(both);
+	}
 	db_close(db);
 }
 
@@ -210,6 +236,7 @@ static const struct unit_case CASES[] = {
 	{"the embedded table is whole", embedded_table_is_whole},
 	{"up, down, up", up_down_up},
 	{"dry runs change nothing", dry_runs_change_nothing},
+	{"checksums cover up and down", checksums_cover_up_and_down},
 	{"history tells applied, pending, altered, unknown", history_tells},
 	{"refuses altered and newer", refuses_altered_and_newer},
 	{"a failing step leaves nothing", a_failing_step_leaves_nothing},

@@ -3,6 +3,7 @@
 #include "store_helpers.h"
 
 #include "base/mailbox.h"
+#include "shared/metrics.h"
 #include "store/store.h"
 
 #include <poll.h>
@@ -495,6 +496,51 @@ static void closing_does_not_wait_for_ever(void)
 	CU_ASSERT_EQUAL(rows_in("stuck.db"), 0);
 }
 
+static void metrics_are_counted(void)
+{
+	static const char *const expected[] = {
+		"appcore_commit_batch_size_count 2.0\n", "appcore_commit_batch_size_sum 3.0\n",
+		"appcore_commit_duration_seconds_count 2.0\n", "appcore_write_turn_wait_seconds_count 3.0\n",
+		"appcore_commit_failures_total{reason=\"unavailable\"} 1.0\n"};
+	struct store_options options = {.mailbox = &box};
+	struct test_op *ops = new_ops("x", 4);
+	static const uint8_t identity[16] = {1};
+	struct store *store;
+	struct buf text;
+
+	db_close(test_database("metrics.db"));
+	OK(shm_open_dir(&options.shm, unit_temp_dir(), NULL));
+	OK(shm_claim_slot(options.shm, "test", NULL));
+	CU_ASSERT_TRUE_FATAL(mailbox_init(&box));
+	options.url = test_url("metrics.db");
+	OK(store_open(&store, &options, NULL));
+	dones = 0;
+	struct db *other = keep_turn("metrics.db");
+	for (int i = 0; i < 2; i++) {
+		ops[i].op.identity = identity;
+		OK(store_write(store, &ops[i].op));
+	}
+	give_turn(other);
+	wait_dones(2);
+	ops[2].answer = STATUS_UNAVAILABLE;
+	OK(store_write(store, &ops[2].op));
+	wait_dones(3);
+	OK(store_write(store, &ops[3].op));
+	wait_dones(4);
+	close_store(store);
+	buf_init_heap(&text);
+	metrics_render(options.shm, &text);
+	buf_char(&text, '\0');
+	for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
+		if (!strstr(text.p, expected[i]))
+			fprintf(stderr, "missing: %s", expected[i]);
+		CU_ASSERT_PTR_NOT_NULL(strstr(text.p, expected[i]));
+	}
+	buf_release(&text);
+	shm_close(options.shm);
+	free(ops);
+}
+
 /* --- processes --- */
 
 struct writer {
@@ -616,6 +662,7 @@ static const struct unit_case CASES[] = {
 	{"an unavailable store recovers", an_unavailable_store_recovers},
 	{"a full disk is unavailable until there is room", a_full_disk_is_unavailable_until_there_is_room},
 	{"an unknown outcome stops the store", an_unknown_outcome_stops_the_store},
+	{"metrics are counted", metrics_are_counted},
 	{"closing finishes what waits", closing_finishes_what_waits},
 	{"closing does not wait for ever", closing_does_not_wait_for_ever},
 };
