@@ -16,7 +16,8 @@ LDLIBS    += -lfcgi $(shell pkg-config --libs $(PKGS)) -lm
 CFLAGS_release  := -O2 -g -D_FORTIFY_SOURCE=3
 CFLAGS_asan     := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DAPPCORE_FAULTS
 CFLAGS_tsan     := -O1 -g -fsanitize=thread -DAPPCORE_FAULTS
-CFLAGS_coverage := -O0 -g --coverage -DAPPCORE_FAULTS
+CFLAGS_coverage := -O0 -g --coverage -fprofile-update=atomic -DAPPCORE_FAULTS
+CFLAGS_analyzer := -O2 -fanalyzer -Werror
 CFLAGS_faults   := -O2 -g -D_FORTIFY_SOURCE=3 -DAPPCORE_FAULTS
 CFLAGS += $(CFLAGS_$(VARIANT))
 LDFLAGS += $(filter -fsanitize% --coverage,$(CFLAGS_$(VARIANT)))
@@ -26,7 +27,7 @@ RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 lib
                     libsodium23>=1.0.18 curl openssl ca-certificates
 BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2 libjson-c-dev>=0.16 \
                     libsqlite3-dev>=3.40 libsodium-dev>=1.0.18
-TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck gcovr jq sqlite3 wrk \
+TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr jq sqlite3 wrk \
                     nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2
 quoted = $(foreach package,$(1),'$(package)')
 
@@ -47,7 +48,12 @@ $(OUT)/libappcore.a: $(LIB_O)
 	@rm -f $@
 	ar rcs $@ $^
 
-$(OUT)/%.o: %.c
+# An old or missing library is one sentence, not a page of errors.
+$(OUT)/libraries: scripts/doctor.sh
+	@mkdir -p $(@D)
+	@scripts/doctor.sh --build && touch $@
+
+$(OUT)/%.o: %.c | $(OUT)/libraries
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
@@ -56,7 +62,7 @@ $(OUT)/gen/migrations.c: scripts/embed_migrations.sh $(wildcard lib/store/migrat
 	@mkdir -p $(@D)
 	scripts/embed_migrations.sh lib/store/migrations > $@.new && mv $@.new $@
 
-$(OUT)/gen/migrations.o: $(OUT)/gen/migrations.c
+$(OUT)/gen/migrations.o: $(OUT)/gen/migrations.c | $(OUT)/libraries
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/unit/unit.o $(OUT)/libappcore.a
@@ -64,6 +70,17 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/unit/unit.o $(
 
 unit: $(UNIT) ## build and run the unit tests (of VARIANT)
 	@scripts/run_units.sh $(UNIT)
+
+# Handlers are tested in process. That these programs link without libfcgi proves that handlers need no FastCGI.
+HANDLER_O := $(filter-out %/http/fcgi.o,$(filter $(addprefix $(OUT)/fcgi-app/,app.o middleware.o routes.o http/% \
+             handlers/%),$(APP_O))) $(OUT)/tests/handlers/harness.o $(OUT)/tests/unit/unit.o
+HANDLER_LIBS = -lcunit $(filter-out -lfcgi,$(LDLIBS))
+
+$(OUT)/tests/handlers/test_%: $(OUT)/tests/handlers/test_%.o $(HANDLER_O) $(OUT)/libappcore.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(HANDLER_LIBS)
+
+handlers: $(HANDLER) ## build and run the tests of the handlers (of VARIANT)
+	@scripts/run_units.sh $(HANDLER)
 
 -include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
 
@@ -109,8 +126,35 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 		sed 's|/usr/local/|$(PREFIX)/|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; done
 	install -m 644 systemd/appcore.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/appcore.conf
 	install -D -m 644 systemd/appcore.logrotate $(DESTDIR)/etc/logrotate.d/appcore
-	for page in docs/man/*.1; do [ ! -e $$page ] || install -D -m 644 -t $(SHARE)/man/man1 $$page || exit; done
-	[ ! -e scripts/completion ] || install -D -m 644 scripts/completion $(SHARE)/bash-completion/completions/appcore
+	install -D -m 644 -t $(SHARE)/man/man1 docs/man/*.1
+	install -D -m 644 scripts/completion/appcore.bash $(SHARE)/bash-completion/completions/appcore
+	install -D -m 644 -t $(SHARE)/zsh/site-functions scripts/completion/_appcore
+
+tests: $(UNIT) $(HANDLER) # the programs alone
+
+test: deps ## install, build and run all tests: unit, handlers, end to end; the last line counts them
+	@scripts/test.sh release
+
+asan: ## unit, handlers' and end-to-end tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	@scripts/test.sh asan
+
+tsan: ## unit and handlers' tests with ThreadSanitizer
+	@scripts/test.sh tsan
+
+coverage: ## lines that the tests run, as a table and in build/coverage/index.html; under 85 % fails
+	@scripts/coverage.sh
+
+lint: all ## format, clang-tidy, cppcheck, gcc -fanalyzer, shellcheck, manual; each proves first that it bites
+	@scripts/lint.sh $(ARGS)
+
+check-layers: ## includes point down only, SQLite and FastCGI are known in one place each
+	@scripts/check_layers.sh
+
+hooks: ## check what is staged before each commit
+	@install -D -m 755 scripts/pre-commit "$$(git rev-parse --git-path hooks/pre-commit)"
+
+doctor: ## versions of the libraries and programs, and whether they are new enough
+	@scripts/doctor.sh
 
 clean: ## remove everything that was built
 	rm -rf build
@@ -118,6 +162,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit bench clean help deps deps-run run start stop status restart reload install
+.PHONY: all unit bench clean help deps deps-run run start stop status restart reload install \
+        tests test asan tsan coverage lint check-layers hooks doctor
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# coverage.sh: lines of lib/, fcgi-app/handlers and fcgi-app/http that the unit and the handlers' tests run, as a table,
+# in build/coverage/coverage.txt, and line by line in build/coverage/index.html. Under 85 % of lib or of the handlers fails.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+minimum=${COVERAGE_MINIMUM:-85}
+out=build/coverage
+
+find "$out" -name '*.gcda' -delete 2>/dev/null # counts of earlier runs
+scripts/test.sh coverage || exit 1
+
+report() { gcovr --root . --add-tracefile "$out/coverage.json" "$@"; }
+gcovr --root . --object-directory "$out" --filter lib/ --filter fcgi-app/handlers/ --filter fcgi-app/http/ \
+	--json "$out/coverage.json" "$out" || exit 1
+report --txt "$out/coverage.txt" --html-details "$out/index.html" || exit 1
+cat "$out/coverage.txt"
+
+failed=0
+for part in lib/ fcgi-app/handlers/; do
+	report --filter "$part" --json-summary "$out/summary.json" || exit 1
+	percent=$(jq -r .line_percent "$out/summary.json")
+	if awk -v p="$percent" -v m="$minimum" 'BEGIN { exit !(p >= m) }'; then
+		printf 'ok   %s: %s %% of lines\n' "$part" "$percent"
+	else
+		printf 'FAIL %s: %s %% of lines, %s %% are wanted\n' "$part" "$percent" "$minimum"
+		failed=1
+	fi
+done
+exit "$failed"

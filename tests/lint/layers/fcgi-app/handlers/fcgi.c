@@ -1,0 +1,2 @@
+/* A fault for check_layers.sh: FastCGI outside of http/fcgi.c. */
+#include <fcgiapp.h>

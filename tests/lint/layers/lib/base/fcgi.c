@@ -1,0 +1,2 @@
+/* A fault for check_layers.sh: FastCGI in lib. */
+#include <fcgiapp.h>
