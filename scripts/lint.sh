@@ -32,13 +32,12 @@ each() { xargs -r -d '\n' -P "$jobs" "$@"; } # -n COUNT COMMAND: over the files 
 
 # --- the checkers: files on standard input, findings on standard output ---
 
-check_format() { grep_none 'clang-format off' | each -n 16 clang-format --dry-run -Werror 2>&1; }
-grep_none() { each -n 100 grep -L -- "$1"; } # TEXT: those of the files that don't hold it
+check_format() { each -n 16 clang-format --dry-run -Werror 2>&1; }
 
 # Not bounded, not safe beside other threads, or blind to errors.
 banned='strcpy|strcat|stpcpy|v?sprintf|gets|strtok|localtime|gmtime|ctime|asctime|s?rand|ato[ilf]|alloca|system|popen|'
 banned+='tmpnam|mktemp|readdir_r|gethostbyname|setenv|putenv|unsetenv|vfork'
-check_banned() { ! each -n 100 grep -nHE "(^|[^A-Za-z0-9_.>])($banned)\(" | grep .; }
+check_banned() { ! { each grep -nHE "(^|[^A-Za-z0-9_.>])($banned)\(" || true; } | grep .; }
 
 check_shell() { each -n 4 shellcheck -x; }
 
@@ -79,7 +78,7 @@ seed_of() { # CHECKER: file, then what is to be found in the checker's words
 	shell) echo tests/lint/seeded_shell.sh SC2086 ;;
 	docs) echo tests/lint/seeded_page.1 'unclosed\|missing end\|not.closed\|Bl' ;;
 	cppcheck) echo tests/lint/seeded_cppcheck.c arrayIndexOutOfBounds ;;
-	analyzer) echo tests/lint/seeded_analyzer.c Wanalyzer-double-free ;;
+	analyzer) echo tests/lint/seeded_analyzer.c analyzer-double-free ;;
 	tidy) echo tests/lint/seeded_tidy.c bugprone-sizeof-expression ;;
 	*) return 1 ;;
 	esac

@@ -16,7 +16,9 @@ struct str {
 /* A view of a string literal. */
 #define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
 /* The same in the initialiser of a static table. */
+/* clang-format off */
 #define STR_INIT(literal) {(literal), sizeof(literal) - 1}
+/* clang-format on */
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).n, (s).p ? (s).p : ""
 

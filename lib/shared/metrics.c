@@ -13,10 +13,9 @@
 enum { LABEL_VALUE_BYTES = 64, SERIES_WAIT_US = 100 * 1000 };
 
 /* Durations of a commit and of waiting for one's turn: from a cached page to a disk in trouble. */
-#define DISK_BOUNDS                                                                                                    \
-	{                                                                                                              \
-		0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0             \
-	}
+/* clang-format off */
+#define DISK_BOUNDS {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0}
+/* clang-format on */
 
 /* NOLINTBEGIN(bugprone-macro-parentheses): initialisers, not expressions */
 #define COUNTER(text, more)        .type = METRICS_COUNTER, .help = text, .flags = (more)

@@ -178,7 +178,7 @@ static void merge_series(struct metrics_sums *sums, const struct shm_view *view,
 
 static void merge_view(struct metrics_sums *sums, const struct shm_view *view)
 {
-	int map[SHM_VIEW_FAMILIES];
+	int map[SHM_VIEW_FAMILIES] = {0};
 
 	for (uint32_t i = 0; i < view->d.families.n; i++) {
 		struct shm_family family;

@@ -20,11 +20,10 @@
 
 static const char MAGIC[8] = {'a', 'p', 'p', 'c', 's', 'h', 'm', '\n'};
 
-#define PART(member, count)                                                                                            \
-	{                                                                                                              \
-		offsetof(struct shm_segment, member), (count),                                                         \
-			(uint32_t)(sizeof(((struct shm_segment *)0)->member) / (count))                                \
-	}
+/* clang-format off */
+#define PART(member, count) \
+	{offsetof(struct shm_segment, member), (count), (uint32_t)(sizeof(((struct shm_segment *)0)->member) / (count))}
+/* clang-format on */
 
 /* `layout` is filled in by who knows it. */
 static const struct shm_describe DESCRIBE = {
