@@ -223,7 +223,7 @@ static const char *next_query(const struct exchange *x, const char *more)
 static void pages_follow_each_other(void)
 {
 	struct harness h;
-	char id[40], at[40], wanted[80], query[400] = "limit=3";
+	char id[64], at[64], wanted[80], query[400] = "limit=3";
 	int seen = 0, pages = 0;
 
 	harness_open(&h);
@@ -375,7 +375,7 @@ enum { LARGE = 100 * 1000 };
 static char *store_large(struct harness *h, int n)
 {
 	char *features = malloc(LARGE + 1), *wanted = malloc((size_t)n * (LARGE + 200) + 3), *at = wanted;
-	char id[40];
+	char id[64];
 
 	memset(features, '1', LARGE);
 	features[0] = '[';
