@@ -68,7 +68,7 @@ const struct command COMMANDS[] = {
 };
 const int COMMANDS_N = sizeof(COMMANDS) / sizeof(COMMANDS[0]);
 
-static const char *running = "appcore";
+static const char *running = "";
 
 const struct command *command_find(const char *name)
 {
@@ -89,7 +89,7 @@ int command_fail(int code, const char *format, ...)
 {
 	va_list args;
 
-	fprintf(stderr, "appcore %s: ", running);
+	fprintf(stderr, "appcore%s%s: ", *running ? " " : "", running);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);

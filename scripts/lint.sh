@@ -57,7 +57,8 @@ check_cppcheck() {
 # A real compilation, at -O2: with -fsyntax-only the analyzer does not run at all.
 check_analyzer() { sed 's|^|build/analyzer/|; s|\.c$|.o|' | each -n 1000 make -s -k -j "$jobs" VARIANT=analyzer 2>&1; }
 
-check_tidy() { each -n 2 clang-tidy --quiet 2>"$work/tidy" || { cat "$work/tidy" && false; }; }
+# One file per run: with two, version 14 takes the va_list of the second for uninitialised.
+check_tidy() { each -n 1 clang-tidy --quiet 2>"$work/tidy" || { grep -v 'warnings generated' "$work/tidy"; false; }; }
 
 # --- what each looks at, its seeded fault, and what it has to say of that ---
 

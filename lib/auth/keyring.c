@@ -129,8 +129,8 @@ void keyring_generate(char text[static KEY_TEXT_BYTES], struct key_row *row)
 	randombytes_buf(public_id, sizeof(public_id));
 	randombytes_buf(secret, sizeof(secret));
 	hex_format(public_id, sizeof(public_id), row->id);
-	memcpy(text, "ak_", 3);
-	memcpy(text + 3, row->id, 16); /* NOLINT(bugprone-not-null-terminated-result): more follows */
+	memcpy(text, "ak_", 3); /* NOLINT(bugprone-not-null-terminated-result): more follows */
+	memcpy(text + 3, row->id, 16);
 	text[19] = '_';
 	sodium_bin2base64(text + 20, 44, secret, sizeof(secret), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 	hash_key(str_of(text), row->hash);

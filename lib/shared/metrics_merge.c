@@ -74,10 +74,11 @@ static bool families_agree(const struct shm_family *a, const struct shm_family *
 {
 	static const uint32_t MATTER = METRICS_SHARED | METRICS_SECONDS | METRICS_COMPUTED;
 
+	if (a->type != b->type || (a->flags & MATTER) != (b->flags & MATTER))
+		return false;
 	/* Comparing bytes: bounds are constants of the source, and equal ones have equal bits.
 	 * NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
-	return a->type == b->type && (a->flags & MATTER) == (b->flags & MATTER) &&
-	       memcmp(a->bounds, b->bounds, sizeof(a->bounds)) == 0;
+	return memcmp(a->bounds, b->bounds, sizeof(a->bounds)) == 0;
 }
 
 /* The family in the sums, added where it is new; -1 when it can't be used. */

@@ -1,9 +1,9 @@
-/* A fault for clang-tidy: the size of a pointer where that of the array was meant. */
-#include <string.h>
+/* A fault for clang-tidy: the length of a pointer where that of the array was meant. */
+#include <stddef.h>
 
-void seeded_tidy(int *numbers);
+size_t seeded_tidy(const int *numbers);
 
-void seeded_tidy(int *numbers)
+size_t seeded_tidy(const int *numbers)
 {
-	memset(numbers, 0, sizeof(numbers));
+	return sizeof(numbers) / sizeof(numbers[0]);
 }
