@@ -39,7 +39,7 @@ banned='strcpy|strcat|stpcpy|v?sprintf|gets|strtok|localtime|gmtime|ctime|asctim
 banned+='tmpnam|mktemp|readdir_r|gethostbyname|setenv|putenv|unsetenv|vfork'
 check_banned() { ! { each grep -nHE "(^|[^A-Za-z0-9_.>])($banned)\(" || true; } | grep .; }
 
-check_shell() { each -n 4 shellcheck -x; }
+check_shell() { each -n 4 shellcheck; }
 
 check_docs() {
 	each -n 100 mandoc -T lint -W warning || return

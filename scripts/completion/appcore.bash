@@ -1,0 +1,45 @@
+# shellcheck shell=bash
+# Completion of appcore for bash: subcommands, their verbs and options, files where one is wanted.
+_appcore() {
+	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words=
+	case $previous in
+	--name | --rate | --expires | --overlap | --to) return ;; # values of the user's own
+	esac
+	if [ "$COMP_CWORD" -eq 1 ]; then
+		words='serve migrate key backup restore check config version help --help --version'
+	else
+		case ${COMP_WORDS[1]} in
+		migrate)
+			case ${COMP_WORDS[2]} in
+			up | down) words='--to --dry-run --help' ;;
+			current | history) words='--json --help' ;;
+			new) words='--help' ;;
+			*) words='up down current history new --help' ;;
+			esac
+			;;
+		key)
+			case ${COMP_WORDS[2]} in
+			create) words='--name --rate --expires --json --help' ;;
+			list) words='--json --help' ;;
+			revoke) words='--help' ;;
+			rotate) words='--overlap --json --help' ;;
+			*) words='create list revoke rotate --help' ;;
+			esac
+			;;
+		backup | restore)
+			words='--help'
+			if [[ $current != -* ]]; then
+				mapfile -t COMPREPLY < <(compgen -f -- "$current")
+				compopt -o filenames 2>/dev/null
+				return
+			fi
+			;;
+		check) words='--integrity --json --help' ;;
+		config) words='--shell --json --help' ;;
+		serve | version) words='--help' ;;
+		help) words='serve migrate key backup restore check config version help' ;;
+		esac
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+complete -F _appcore appcore
