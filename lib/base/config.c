@@ -133,8 +133,8 @@ static bool unquote(struct arena *arena, struct str raw, struct str *out)
 	struct str s = str_trim(raw);
 
 	if (s.n == 0 || (s.p[0] != '"' && s.p[0] != '\'')) {
-		for (size_t i = 1; i < s.n; i++)
-			if (s.p[i] == '#' && (s.p[i - 1] == ' ' || s.p[i - 1] == '\t'))
+		for (size_t i = s.p == raw.p; i < s.n; i++) /* the byte before the first is a blank that was trimmed */
+			if (s.p[i] == '#' && (i == 0 || s.p[i - 1] == ' ' || s.p[i - 1] == '\t'))
 				s.n = i;
 		*out = arena_dup(arena, str_trim(s));
 		return out->p != NULL;

@@ -17,11 +17,11 @@ static enum status mean_predict(const struct model *model, const struct model_in
 		return err_set(err, STATUS_INVALID, "Features list cannot be empty");
 	for (size_t i = 0; i < input->n; i++)
 		sum += input->values[i];
-	if (!isfinite(sum)) { /* the sum overflows although the mean would not: scale first */
-		sum = 0.0;
+	if (!isfinite(sum)) { /* the sum overflows although the mean does not: once more with a wider exponent */
+		long double wide = 0.0L;
 		for (size_t i = 0; i < input->n; i++)
-			sum += input->values[i] / (double)input->n;
-		output->result = sum;
+			wide += (long double)input->values[i];
+		output->result = (double)(wide / (long double)input->n);
 		return STATUS_OK;
 	}
 	output->result = sum / (double)input->n;
