@@ -172,13 +172,18 @@ static void count(struct request *req, double seconds)
 	metrics_observe(req->app->shm, *durations, seconds);
 }
 
+/* A method is a word; one that is not is cut. */
+static struct str shown_method(const struct request *req)
+{
+	return (struct str){req->method_text.p, req->method_text.n < METHOD_SHOWN ? req->method_text.n : METHOD_SHOWN};
+}
+
 /* "POST /predict → 201 (0.003s)" */
 static void put_message(const struct request *req, struct str path, double seconds, struct buf *out)
 {
 	uint64_t ms = (uint64_t)(seconds * 1000.0 + 0.5);
 
-	buf_str(out, (struct str){req->method_text.p,
-				  req->method_text.n < METHOD_SHOWN ? req->method_text.n : METHOD_SHOWN});
+	buf_str(out, shown_method(req));
 	buf_char(out, ' ');
 	buf_str(out, path);
 	buf_str(out, STR(" \u2192 "));
@@ -202,7 +207,7 @@ static void write_log_line(struct request *req, double seconds)
 				     buf_view(&message));
 
 	log_str(line, "request_id", req->request_id);
-	log_str(line, "method", req->method_text);
+	log_str(line, "method", shown_method(req));
 	log_str(line, "path", path);
 	log_i64(line, "status_code", req->response.status);
 	log_fixed2(line, "duration_ms", seconds * 1000.0);
@@ -224,6 +229,11 @@ void app_complete(struct request *req)
 		struct err err;
 		response_init(&req->response, &req->arena);
 		request_answer_error(req, err_set(&err, STATUS_NO_MEMORY, "Out of memory for this request."), &err);
+	}
+	if (req->transport->reserve && !req->transport->reserve(req)) {
+		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
+		response_init(&req->response, &req->arena);
+		request_refuse(req, STR("Too many large answers at once. Try again later."));
 	}
 	if (req->request_id.n > 0)
 		response_header(&req->response, "X-Request-ID", req->request_id);
@@ -268,7 +278,7 @@ static enum status delete_piece(struct db *db, struct store_op *op, struct err *
 static void piece_done(struct store_op *op)
 {
 	struct retention_op *retention = (struct retention_op *)(void *)op;
-	bool more = retention->predictions == RETENTION_PIECE || retention->keys == RETENTION_PIECE;
+	bool more = retention->predictions > 0 || retention->keys == RETENTION_PIECE;
 
 	retention->busy = false;
 	if (op->status != STATUS_OK) {

@@ -14,6 +14,8 @@
 #include "shared/shm.h"
 #include "store/store.h"
 
+#include <stdatomic.h>
+
 enum app_rejected {
 	APP_REJECTED_RATE_LIMIT,
 	APP_REJECTED_KEY_RATE_LIMIT,
@@ -32,6 +34,7 @@ enum app_idempotency { APP_IDEM_STORED, APP_IDEM_REPLAYED, APP_IDEM_MISMATCH, AP
 
 struct app_chores;
 
+enum { APP_SLOW_QUEUE = 64, APP_LARGE_ANSWERS = 32, APP_STREAMS = 2 };
 enum { APP_STATUSES = 24, APP_BODY_MAX = 256 << 20 };
 
 /* Series found once and kept, so that counting a request is a few additions. */
@@ -57,6 +60,8 @@ struct app {
 	bool read_needs_key;
 	size_t arena_limit;        /* bytes a request may use */
 	bool draining;             /* said SIGTERM: not ready */
+	bool store_was_unhealthy;  /* and that was logged */
+	atomic_int streams;        /* answers being streamed; any thread */
 	struct app_chores *chores; /* what app_tick does from time to time */
 };
 

@@ -231,9 +231,15 @@ static bool check_key(struct request *req)
 
 	if (auth == ROUTE_OPEN || (auth == ROUTE_READ && !req->app->read_needs_key))
 		return true;
+	struct err err;
 	switch (keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &req->caller)) {
 	case STATUS_OK:
 		return true;
+	case STATUS_UNAVAILABLE:
+		app_count_rejected(req->app, APP_REJECTED_STORE);
+		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "the API keys could not be read yet"),
+				     &err);
+		return false;
 	case STATUS_UNAUTHENTICATED:
 		app_count_rejected(req->app, APP_REJECTED_UNAUTHENTICATED);
 		request_answer_detail(req, 401, STR("Missing API key. Include X-API-Key header."));

@@ -18,12 +18,13 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum { LOOP_MS = 100, EXPIRE_MS = 100, NOTIFY_MS = 500, DRAIN_MAX_MS = 30 * 1000 };
-enum { SLOW_THREADS = 4, SLOW_QUEUE = 64, MMAP_BYTES = 128 * 1024 };
+enum { SLOW_THREADS = 4, OPEN_FILES = 8192, MMAP_BYTES = 128 * 1024 };
 
 struct worker {
 	struct config config;
@@ -163,7 +164,7 @@ static int open_store(struct worker *worker)
 	struct pool_options slow = {
 		.name = "slow",
 		.threads = SLOW_THREADS,
-		.queue = SLOW_QUEUE,
+		.queue = APP_SLOW_QUEUE + APP_LARGE_ANSWERS + FCGI_CONNECTIONS,
 		.thread_start = open_slow_connection,
 		.thread_stop = close_slow_connection,
 		.arg = worker->app.store,
@@ -259,7 +260,8 @@ static bool is_done(const struct worker *worker, uint64_t now_ms)
 {
 	if (!worker->app.draining)
 		return false;
-	return worker->terms > 1 || fcgi_busy(worker->server) == 0 || now_ms - worker->drain_ms > DRAIN_MAX_MS;
+	return worker->terms > 1 || fcgi_busy(worker->server) == 0 ||
+	       (now_ms > worker->drain_ms && now_ms - worker->drain_ms > DRAIN_MAX_MS);
 }
 
 static void run(struct worker *worker)
@@ -281,6 +283,8 @@ static void stop(struct worker *worker)
 {
 	struct app *app = &worker->app;
 
+	if (app->shm)
+		shm_beat(app->shm, 0); /* no more signs of life from here on: joining threads may take seconds */
 	keeper_stop(worker->keeper);
 	pool_close(app->slow);
 	store_close(app->store);
@@ -298,6 +302,17 @@ static void stop(struct worker *worker)
 	config_release(&worker->config);
 }
 
+/* Two thousand connections want more descriptors than a shell's usual soft limit. */
+static void raise_open_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= OPEN_FILES)
+		return;
+	limit.rlim_cur = limit.rlim_max < OPEN_FILES ? limit.rlim_max : OPEN_FILES;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int serve_main(int argc, char **argv)
 {
 	static struct worker worker;
@@ -313,11 +328,16 @@ int serve_main(int argc, char **argv)
 	mallopt(M_MMAP_THRESHOLD, MMAP_BYTES);
 	mallopt(M_TRIM_THRESHOLD, MMAP_BYTES);
 	mallopt(M_ARENA_MAX, 2);
+	raise_open_files();
 	if (!command_load_config(&worker.config))
 		return EXIT_USAGE;
 	int code = start(&worker);
 	if (code == EXIT_OK)
 		run(&worker);
+	if (worker.terms > 1) {
+		log_stop();
+		_exit(EXIT_SYSTEM); /* asked twice: what is left is recognised as left by the dead */
+	}
 	bool failed = worker.broken;
 	stop(&worker);
 	return code != EXIT_OK ? code : failed ? EXIT_SYSTEM : EXIT_OK;

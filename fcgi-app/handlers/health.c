@@ -2,6 +2,7 @@
 #include "app.h"
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/version.h"
 #include "handlers/handlers.h"
 
@@ -47,7 +48,6 @@ void live_get(struct request *req)
 
 struct condition {
 	bool model, database;
-	char database_text[260]; /* "ok" or "error: …" */
 };
 
 static struct condition find_condition(struct app *app)
@@ -62,8 +62,9 @@ static struct condition find_condition(struct app *app)
 		condition.model = false;
 #endif
 	condition.database = store_health(app->store, &err) == STATUS_OK;
-	snprintf(condition.database_text, sizeof(condition.database_text), condition.database ? "ok" : "error: %s",
-		 err.text);
+	if (!condition.database && !app->store_was_unhealthy)
+		log_event(LOG_LEVEL_ERROR, "unhealthy: %s", err.text);
+	app->store_was_unhealthy = !condition.database;
 	return condition;
 }
 
@@ -106,7 +107,8 @@ void health_get(struct request *req)
 		buf_str(body, STR("{\"detail\":"));
 	buf_str(body, healthy ? STR("{\"status\":\"healthy\"") : STR("{\"status\":\"unhealthy\""));
 	buf_str(body, STR(",\"api\":\"ok\",\"database\":"));
-	json_put_string(body, str_of(condition.database_text));
+	/* Anybody may ask: the reason, which may name paths, is in the log. */
+	buf_str(body, condition.database ? STR("\"ok\"") : STR("\"error: the store can't be used now\""));
 	buf_str(body, STR(",\"redis\":\"ok\",\"timestamp\":"));
 	json_put_string(body, str_of(now));
 	buf_str(body, STR(",\"checks\":{\"model_loaded\":"));

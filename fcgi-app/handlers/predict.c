@@ -254,8 +254,6 @@ static bool read_idempotency_key(struct request *req, struct job *job)
 /* At most one request with a key runs at a time, over all workers. False: answered. */
 static bool claim_key(struct request *req, struct job *job)
 {
-	struct err err;
-
 	if (!job->keyed)
 		return true;
 	switch (shm_running_claim(req->app->shm, job->key_hash, req->edge.random)) {
@@ -268,9 +266,7 @@ static bool claim_key(struct request *req, struct job *job)
 	case SHM_RUNNING_FULL:
 		break;
 	}
-	request_answer_error(
-		req, err_set(&err, STATUS_BUSY, "Too many requests with an Idempotency-Key at once. Try again later."),
-		&err);
+	request_refuse(req, STR("Too many requests with an Idempotency-Key at once. Try again later."));
 	return false;
 }
 
@@ -402,8 +398,7 @@ static void submit(struct request *req, struct job *job)
 		if (job->keyed)
 			shm_running_release(req->app->shm, job->key_hash, req->edge.random);
 		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-		request_answer_error(req, err_set(&err, STATUS_BUSY, "Too many writes are waiting. Try again later."),
-				     &err);
+		request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	}
 	request_finish(req);
 }

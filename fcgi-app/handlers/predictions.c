@@ -17,7 +17,8 @@ enum {
 	V1_LIMIT_DEFAULT = 20,
 	V1_LIMIT_MAX = 100,
 	INLINE_BYTES = 128 * 1024,
-	PIECE_BYTES = 32 * 1024
+	PIECE_BYTES = 32 * 1024,
+	STREAM_MS = 30 * 1000
 };
 
 /* A list or a row on its way. Lives in the request's arena. */
@@ -30,7 +31,8 @@ struct reading {
 	struct str id;
 	int rows;                              /* written so far */
 	bool too_large;                        /* for the event thread */
-	bool gone;                             /* the peer is */
+	bool gone;                             /* the peer is, or its time is over */
+	uint64_t end_ms;                       /* when streaming must be over */
 	bool more;                             /* v1: there is a next page */
 	char last_created_at[40], last_id[40]; /* v1: where this page ended */
 };
@@ -123,8 +125,14 @@ static bool stream_row(void *arg, const struct prediction *row)
 {
 	struct reading *reading = arg;
 
-	put_any_row(reading, &reading->req->response.body, row);
-	return reading->req->response.body.n < PIECE_BYTES || flush(reading);
+	struct buf *body = &reading->req->response.body;
+
+	put_any_row(reading, body, row);
+	if (body->failed || clock_mono_ms() > reading->end_ms) {
+		reading->gone = true; /* an answer that ends early must not look whole */
+		return false;
+	}
+	return body->n < PIECE_BYTES || flush(reading);
 }
 
 static void put_cursor(struct reading *reading, struct buf *out)
@@ -173,10 +181,14 @@ static void list_slowly(struct request *req, struct db *db)
 	struct err err;
 	enum status status;
 
-	if (db)
+	reading->end_ms = clock_mono_ms() + STREAM_MS;
+	if (atomic_fetch_add(&req->app->streams, 1) >= APP_STREAMS)
+		status = err_set(&err, STATUS_BUSY, "too many large lists at once");
+	else if (db)
 		status = read_rows(db, reading, stream_row, &err);
 	else
 		status = err_set(&err, STATUS_UNAVAILABLE, "The database can't be reached now. Try again later.");
+	atomic_fetch_sub(&req->app->streams, 1);
 	if (status != STATUS_OK && !req->streamed) {
 		request_answer_error(req, status, &err);
 	} else if (status != STATUS_OK || reading->gone) {

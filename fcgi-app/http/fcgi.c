@@ -44,6 +44,8 @@ struct conn {
 	bool busy;                 /* a request is on the way: the bytes that come meanwhile wait */
 	bool again;                /* something came while it was busy */
 	bool last;                 /* close after this response */
+	bool passed;               /* the request may be answered by its handler */
+	bool large;                /* its answer has a place among the large ones */
 	uint64_t partial_ms;       /* since when half a request waits; 0: none */
 	struct conn *next, **link; /* list of open connections, or of closed ones */
 };
@@ -54,6 +56,7 @@ struct fcgi_server {
 	struct app *app;
 	struct conn *open, *closed;
 	int connections, busy;
+	int large; /* answers that wait for a slow thread, or are with one */
 	bool accepting, draining;
 	uint64_t swept_ms;
 	uint8_t peek[PEEK_BYTES];
@@ -175,8 +178,10 @@ static void finish(struct conn *conn, bool good)
 static void open_written(struct mail *mail)
 {
 	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
+	struct conn *conn = conn_of(req);
 
-	recycle(conn_of(req));
+	conn->server->large--;
+	recycle(conn);
 }
 
 static void write_slowly(struct pool_job *job, void *thread_state)
@@ -190,21 +195,33 @@ static void write_slowly(struct pool_job *job, void *thread_state)
 	mailbox_send(req->app->mailbox, &req->mail);
 }
 
+/* Large answers wait for slow threads in a number that the pool's queue has room for. */
+static bool reserve(struct request *req)
+{
+	struct conn *conn = conn_of(req);
+
+	if (req->streamed || req->response.body.n <= RESPONSE_INLINE)
+		return true;
+	if (conn->server->large == APP_LARGE_ANSWERS)
+		return false;
+	conn->server->large++;
+	conn->large = true;
+	return true;
+}
+
 static void respond(struct request *req)
 {
 	struct conn *conn = conn_of(req);
 
 	conn->last |= conn->server->draining;
-	if (!req->streamed && req->response.body.n > RESPONSE_INLINE) {
-		struct err err;
+	if (conn->large) {
 		req->job.run = write_slowly;
 		if (pool_submit(req->app->slow, &req->job))
 			return;
-		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-		request_answer_error(
-			req, err_set(&err, STATUS_BUSY, "Too many large answers at once. Try again later."), &err);
+		conn->server->large--; /* the pool is closing */
+		req->broken = true;
 	}
-	finish(conn, put_response(conn, false));
+	finish(conn, !req->broken && put_response(conn, false));
 	recycle(conn);
 }
 
@@ -222,7 +239,7 @@ static bool stream(struct request *req, struct str piece)
 	return req->method == HTTP_HEAD || put(conn, piece, true);
 }
 
-static const struct transport TRANSPORT = {.respond = respond, .stream = stream};
+static const struct transport TRANSPORT = {.reserve = reserve, .respond = respond, .stream = stream};
 
 /* --- reading --- */
 
@@ -263,17 +280,47 @@ static void skip_body(struct conn *conn)
 
 static void answer_unreadable(struct conn *conn)
 {
-	conn->last = true;
 	request_answer_detail(&conn->req, 400, STR("The request body could not be read."));
 	request_finish(&conn->req);
 }
 
+/* Until its body is read to the end, a connection can't carry another request: what is left of it would be taken for
+ * one. */
 static void run(struct conn *conn)
 {
-	if (read_body(conn))
-		app_run(&conn->req);
-	else
+	conn->last = true;
+	if (!read_body(conn)) {
 		answer_unreadable(conn);
+		return;
+	}
+	conn->last = false;
+	app_run(&conn->req);
+}
+
+static void end_skipping(struct mail *mail)
+{
+	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
+	struct conn *conn = conn_of(req);
+
+	req->slow = false;
+	if (conn->passed)
+		app_run(req);
+	else
+		app_complete(req);
+}
+
+/* Slow thread: nobody wants this body, but nginx would take a connection that is closed in its face for a dead worker,
+ * and try the next. */
+static void skip_slowly(struct pool_job *job, void *thread_state)
+{
+	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
+	struct conn *conn = conn_of(req);
+
+	(void)thread_state;
+	skip_body(conn);
+	conn->last = FCGX_GetError(conn->fcgx.in) != 0;
+	req->mail = (struct mail){.open = end_skipping};
+	mailbox_send(req->app->mailbox, &req->mail);
 }
 
 /* Slow thread: the body is still coming. */
@@ -294,14 +341,20 @@ static void serve_request(struct conn *conn, bool whole)
 	struct request *req = &conn->req;
 
 	take_params(conn);
-	bool pass = app_begin(req);
-	if (!pass || !wants_body(req)) {
-		if (whole)
+	conn->passed = app_begin(req);
+	conn->last = !whole;
+	if (!conn->passed || !wants_body(req)) {
+		if (whole) {
 			skip_body(conn);
-		else
-			conn->last = true; /* the unread body is in the way of the next request */
+		} else {
+			req->slow = true;
+			req->job.run = skip_slowly;
+			if (pool_submit(req->app->slow, &req->job))
+				return;
+			req->slow = false;
+		}
 	}
-	if (!pass) {
+	if (!conn->passed) {
 		app_complete(req);
 		return;
 	}
@@ -321,7 +374,7 @@ static void start_request(struct conn *conn, bool whole)
 	conn->busy = true;
 	conn->server->busy++;
 	conn->partial_ms = 0;
-	conn->last = false;
+	conn->last = conn->large = false;
 	arena_init(&conn->req.arena, conn->server->app->arena_limit);
 	request_reset(&conn->req);
 	conn->fcgx.keepConnection = 1;
@@ -416,8 +469,10 @@ static void accept_ready(struct loop_watch *watch)
 
 	while (server->connections < FCGI_CONNECTIONS) {
 		int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
-		if (fd < 0)
+		if (fd < 0 && errno != EMFILE && errno != ENFILE)
 			return;
+		if (fd < 0)
+			break; /* until a connection closes, or the next sweep */
 		add_conn(server, fd);
 	}
 	loop_remove(server->loop, watch);
@@ -492,6 +547,7 @@ void fcgi_sweep(struct fcgi_server *server, uint64_t now_ms)
 	if (now_ms - server->swept_ms < SWEEP_MS)
 		return;
 	server->swept_ms = now_ms;
+	resume_accepting(server);
 	struct conn *next;
 	for (struct conn *conn = server->open; conn; conn = next) {
 		next = conn->next;

@@ -134,24 +134,27 @@ static void run_slow(struct pool_job *job, void *thread_state)
 {
 	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
 
+	struct db *db = thread_state, *own = NULL;
+
+	/* A thread that could not connect when it started may be able to now. */
+	if (!db && store_connect(req->app->store, &own, NULL) == STATUS_OK)
+		db = own;
 	shm_working_on(req->edge.random);
-	req->slow_run(req, thread_state);
+	req->slow_run(req, db);
 	shm_working_on(NULL);
+	db_close(own);
 }
 
 void request_go_slow(struct request *req, void (*run)(struct request *req, struct db *db))
 {
-	struct err err;
-
 	req->slow_run = run;
 	req->slow = true;
 	req->job.run = run_slow;
-	if (pool_submit(req->app->slow, &req->job))
+	if (pool_queue_length(req->app->slow) < APP_SLOW_QUEUE && pool_submit(req->app->slow, &req->job))
 		return;
 	req->slow = false;
 	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_answer_error(req, err_set(&err, STATUS_BUSY, "Too many large requests at once. Try again later."),
-			     &err);
+	request_refuse(req, STR("Too many large requests at once. Try again later."));
 	request_finish(req);
 }
 
@@ -176,6 +179,14 @@ static const char *told(enum status status)
 		return "Internal Server Error";
 	case STATUS_UNAVAILABLE:
 		return "The store can't be used now and nothing was changed. Try again later.";
+	case STATUS_BUSY:
+		return "The service is too busy now and nothing was changed. Try again later.";
+	case STATUS_CONFLICT:
+		return "This is in conflict with what is stored.";
+	case STATUS_TOO_LARGE:
+		return "This is too large to be stored.";
+	case STATUS_NO_MEMORY:
+		return "This needs more memory than one request may use.";
 	case STATUS_UNKNOWN_OUTCOME:
 		return "It is not known whether this was stored. Try again with the same Idempotency-Key.";
 	default:
@@ -193,4 +204,10 @@ void request_answer_error(struct request *req, enum status status, const struct 
 	if (http_status == 503)
 		response_header(&req->response, "Retry-After", STR("1"));
 	request_answer_detail(req, http_status, str_of(text ? text : err->text));
+}
+
+void request_refuse(struct request *req, struct str detail)
+{
+	response_header(&req->response, "Retry-After", STR("1"));
+	request_answer_detail(req, 503, detail);
 }

@@ -27,6 +27,9 @@ enum http_method {
 
 /* What the layer that carries requests does with a finished or streaming response. */
 struct transport {
+	/* Whether an answer of this size can be sent now; it is kept a place then. False: a small one must take its
+	 * place. Event thread. */
+	bool (*reserve)(struct request *req);
 	/* The response is final (or the last piece was streamed): send it and recycle the request. Event thread. */
 	void (*respond)(struct request *req);
 	/* Sends a piece of the body now, the head first; blocks, within a timeout. False when the peer is gone: stop.
@@ -96,6 +99,9 @@ void request_go_slow(struct request *req, void (*run)(struct request *req, struc
 
 /* Replaces the response: {"detail":"…"}. */
 void request_answer_detail(struct request *req, int http_status, struct str detail) __attribute__((nonnull));
+
+/* 503 with Retry-After: a queue of ours is full. */
+void request_refuse(struct request *req, struct str detail) __attribute__((nonnull));
 
 /* Replaces the response with what a failed call says. What is for operators is kept for the log line and not told. */
 void request_answer_error(struct request *req, enum status status, const struct err *err) __attribute__((nonnull));

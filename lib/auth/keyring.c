@@ -83,12 +83,18 @@ enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err
 	return STATUS_OK;
 }
 
+/* It has the form of the keys that we make. */
+static bool is_table_key(struct str key)
+{
+	return key.n == KEY_TEXT_BYTES - 1 && str_starts(key, STR("ak_")) && key.p[19] == '_';
+}
+
 /* The row that the key's public part names, or NULL. */
 static const struct key_row *find_row(const struct keyring *ring, struct str key)
 {
 	struct key_row wanted = {0};
 
-	if (ring->n == 0 || key.n != KEY_TEXT_BYTES - 1 || !str_starts(key, STR("ak_")) || key.p[19] != '_')
+	if (ring->n == 0 || !is_table_key(key))
 		return NULL;
 	memcpy(wanted.id, key.p + 3, 16);
 	wanted.id[16] = '\0';
@@ -113,6 +119,8 @@ enum status keyring_check(const struct keyring *ring, struct str key, int64_t no
 		memcpy(out->name, "default-user", sizeof("default-user"));
 		return STATUS_OK;
 	}
+	if (ring->generation < 0 && is_table_key(key))
+		return STATUS_UNAVAILABLE;
 	if (!found || (row->revoked_us != 0 && row->revoked_us <= now_us) ||
 	    (row->expires_us != 0 && row->expires_us <= now_us))
 		return STATUS_FORBIDDEN;

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -16,7 +18,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PENDING_MAX = 1 << 20, LINE_MAX_BYTES = 16 * 1024, FLUSH_MS = 100, FLUSH_BYTES = 64 * 1024, REOPEN_MS = 1000 };
+enum {
+	PENDING_MAX = 1 << 20,
+	LINE_MAX_BYTES = 16 * 1024,
+	FLUSH_MS = 100,
+	FLUSH_BYTES = 64 * 1024,
+	REOPEN_MS = 1000,
+	LAST_MS = 1000
+};
 
 static const char *const LEVELS[] = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"};
 
@@ -39,6 +48,8 @@ static struct {
 
 static _Thread_local struct buf thread_line;
 static _Thread_local enum log_level thread_level;
+static pthread_key_t line_key; /* frees a thread's line when the thread ends */
+static bool has_line_key;
 
 enum log_level log_level_of(const char *name)
 {
@@ -48,10 +59,23 @@ enum log_level log_level_of(const char *name)
 	return LOG_LEVEL_INFO;
 }
 
-static void write_all(int fd, const char *p, size_t n)
+/* When the process ends, a reader that has stopped reading gets a last second. A pipe that polls writable takes
+ * PIPE_BUF bytes without blocking. */
+static bool may_write(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+	return poll(&p, 1, LAST_MS) == 1;
+}
+
+static void write_all(int fd, const char *p, size_t n, bool last)
 {
 	while (n > 0) {
-		ssize_t wrote = write(fd, p, n);
+		if (last && !may_write(fd)) {
+			atomic_fetch_add(&the_log.dropped, 1);
+			return;
+		}
+		ssize_t wrote = write(fd, p, last && n > PIPE_BUF ? PIPE_BUF : n);
 		if (wrote < 0 && errno == EINTR)
 			continue;
 		if (wrote <= 0) {
@@ -122,7 +146,7 @@ static void *writer_main(void *arg)
 			looked_ms = clock_mono_ms();
 			reopen_if_moved();
 		}
-		write_all(the_log.fd, out.p, out.n);
+		write_all(the_log.fd, out.p, out.n, last);
 		atomic_store_explicit(&the_log.waiting, 0, memory_order_relaxed);
 		pthread_mutex_lock(&the_log.lock);
 		if (last && the_log.pending.n == 0)
@@ -180,7 +204,7 @@ void log_stop(void)
 static void append(struct str line, bool urgent)
 {
 	if (!atomic_load_explicit(&the_log.running, memory_order_acquire)) {
-		write_all(STDERR_FILENO, line.p, line.n);
+		write_all(STDERR_FILENO, line.p, line.n, false);
 		return;
 	}
 	pthread_mutex_lock(&the_log.lock);
@@ -202,11 +226,27 @@ static void append(struct str line, bool urgent)
 	pthread_mutex_unlock(&the_log.lock);
 }
 
+static void free_line(void *line)
+{
+	buf_release(line);
+}
+
+static void make_line_key(void)
+{
+	has_line_key = pthread_key_create(&line_key, free_line) == 0;
+}
+
 struct buf *log_begin(enum log_level level, struct str message)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct buf *line = &thread_line;
 	char time_text[CLOCK_LOG_BYTES];
 
+	if (line->cap == 0) {
+		pthread_once(&once, make_line_key);
+		if (has_line_key)
+			pthread_setspecific(line_key, line);
+	}
 	line->n = 0;
 	line->failed = false;
 	thread_level = level;

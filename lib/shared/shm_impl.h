@@ -209,6 +209,9 @@ bool shm_owner_alive(uint64_t owner);
 /* Sends SIGKILL to exactly that process, if it is of this user. */
 bool shm_owner_kill(uint64_t owner);
 
+/* The owner's main thread is in an uninterruptible wait, as a rule for a disk. */
+bool shm_owner_waits_for_disk(uint64_t owner);
+
 enum shm_lock_state {
 	SHM_LOCK_TIMEOUT,
 	SHM_LOCK_TAKEN,

@@ -106,6 +106,17 @@ bool shm_owner_alive(uint64_t owner)
 	return kill(pid, 0) == 0 || errno == EPERM;
 }
 
+bool shm_owner_waits_for_disk(uint64_t owner)
+{
+	char path[40], text[1024];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", shm_owner_pid(owner));
+	if (read_small(path, text, sizeof(text)) <= 0)
+		return false;
+	const char *rest = strrchr(text, ')');
+	return rest && rest[1] == ' ' && rest[2] == 'D';
+}
+
 bool shm_owner_kill(uint64_t owner)
 {
 	int pid = shm_owner_pid(owner);

@@ -227,9 +227,15 @@ int shm_workers(struct shm *shm, uint64_t now_ms, struct shm_worker out[static S
 	return n;
 }
 
+/* A worker that waits for its disk gets as many times the limit. */
+enum { DISK_PATIENCE = 15 };
+
 int shm_reap_silent(struct shm *shm, uint64_t now_ms, uint64_t limit_ms)
 {
 	bool held_up = shm->reap_called_ms == 0 || now_ms - shm->reap_called_ms > limit_ms / 2;
+	/* What holds this worker's own event thread (a disk that stalls) may hold theirs: nobody may judge then. */
+	if (shm->slot >= 0)
+		held_up |= silence(&shm->seg->slots[shm->slot], shm->reap_since_ms, now_ms) > limit_ms / 2;
 	int ended = 0;
 
 	shm->reap_called_ms = now_ms;
@@ -240,7 +246,10 @@ int shm_reap_silent(struct shm *shm, uint64_t now_ms, uint64_t limit_ms)
 	for (int i = 0; i < SHM_SLOTS; i++) {
 		struct shm_slot *slot = &shm->seg->slots[i];
 		uint64_t owner = slot_owner(slot);
-		if (i == shm->slot || owner == 0 || silence(slot, shm->reap_since_ms, now_ms) <= limit_ms)
+		uint64_t silent_ms = silence(slot, shm->reap_since_ms, now_ms);
+		if (i == shm->slot || owner == 0 || silent_ms <= limit_ms)
+			continue;
+		if (silent_ms <= DISK_PATIENCE * limit_ms && shm_owner_waits_for_disk(owner))
 			continue;
 		/* Several peers may see it, and it may take a while to die: all try, one counts. */
 		if (shm_owner_kill(owner) && atomic_exchange(&slot->condemned, owner) != owner)

@@ -234,11 +234,6 @@ static enum status run(struct db *base, const char *sql, struct err *err)
 	return status == STATUS_OK ? db_run(stmt, NULL, err) : status;
 }
 
-static enum status begin(struct db *base, struct err *err)
-{
-	return run(base, "BEGIN IMMEDIATE", err);
-}
-
 static bool in_transaction(struct db *base)
 {
 	return !sqlite3_get_autocommit(of_db(base)->handle);
@@ -250,6 +245,31 @@ static void rollback(struct db *base)
 		enum status ignored = run(base, "ROLLBACK", NULL);
 		(void)ignored; /* what can't be rolled back is when the connection closes */
 	}
+}
+
+/* What is written to a file that has lost its name is lost with the process: no commit may promise it. */
+static enum status check_files(struct sqlite_db *db, struct err *err)
+{
+	struct stat file, log;
+
+	sqlite_path_stat(db->path, "", &file);
+	sqlite_path_stat(db->path, "-wal", &log);
+	if (db->log.st_ino == 0)
+		db->log = log;
+	if (file.st_ino != db->file.st_ino || file.st_dev != db->file.st_dev || log.st_ino != db->log.st_ino)
+		return err_set(err, STATUS_UNAVAILABLE,
+			       "the database's files were removed or replaced while they are open");
+	return STATUS_OK;
+}
+
+static enum status begin(struct db *base, struct err *err)
+{
+	enum status status = run(base, "BEGIN IMMEDIATE", err);
+
+	/* Inside the transaction, when the log is surely open. */
+	if (status == STATUS_OK && (status = check_files(of_db(base), err)) != STATUS_OK)
+		rollback(base);
+	return status;
 }
 
 /* An I/O error leaves it open whether the frames with the commit mark are in the log's file: recovery after a crash may
@@ -374,23 +394,12 @@ static void info(struct db *base, struct db_info *out)
 
 static enum status ping(struct db *base, struct err *err)
 {
-	struct sqlite_db *db = of_db(base);
-	struct stat file, log;
 	struct stmt *stmt;
 
 	enum status status = db_prepare(base, "SELECT count(*) FROM sqlite_schema", &stmt, err);
 	if (status == STATUS_OK)
 		status = db_run(stmt, NULL, err);
-	if (status != STATUS_OK)
-		return status;
-	sqlite_path_stat(db->path, "", &file);
-	sqlite_path_stat(db->path, "-wal", &log);
-	if (db->log.st_ino == 0)
-		db->log = log;
-	if (file.st_ino != db->file.st_ino || file.st_dev != db->file.st_dev || log.st_ino != db->log.st_ino)
-		return err_set(err, STATUS_UNAVAILABLE,
-			       "the database's files were removed or replaced while they are open");
-	return STATUS_OK;
+	return status == STATUS_OK ? check_files(of_db(base), err) : status;
 }
 
 /* --- opening --- */

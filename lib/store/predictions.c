@@ -2,7 +2,12 @@
  * looking around is bounded (PREDICTIONS_SCAN_MAX). */
 #include "store/predictions.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
+
+/* Rows may be megabytes long, and one that a filter refuses costs its whole length all the same. */
+enum { LIST_MS = 20, DELETE_MS = 5, DELETE_IDS = 16 };
 
 /* In the order of read_row(). */
 #define COLUMNS                                                                                                        \
@@ -158,6 +163,7 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 	struct stmt *stmt;
 	struct prediction found;
 	bool there = true;
+	uint64_t end_ms = clock_mono_ms() + LIST_MS;
 
 	*more = false;
 	last_created_at[0] = last_id[0] = '\0';
@@ -167,7 +173,8 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 	if (status != STATUS_OK)
 		return status;
 	for (int looked = 0, given = 0; (status = db_step(stmt, &there, err)) == STATUS_OK && there; looked++) {
-		if (given == query->limit || looked == PREDICTIONS_SCAN_MAX) {
+		if (given == query->limit || looked == PREDICTIONS_SCAN_MAX ||
+		    (looked > 0 && clock_mono_ms() > end_ms)) {
 			*more = true;
 			break;
 		}
@@ -206,18 +213,53 @@ enum status predictions_count(struct db *db, int64_t *count, struct err *err)
 	return status;
 }
 
-enum status predictions_delete_before(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
+/* The oldest rows' ids, up to DELETE_IDS and `max`. */
+static enum status find_oldest(struct db *db, struct str before, int max, char ids[static DELETE_IDS][40], int *n,
+			       struct err *err)
 {
-	static const char sql[] =
-		"DELETE FROM predictions WHERE id IN"
-		" (SELECT id FROM predictions WHERE created_at < $1 ORDER BY created_at, id LIMIT $2)";
+	static const char sql[] = "SELECT id FROM predictions WHERE created_at < $1 ORDER BY created_at, id LIMIT $2";
 	struct stmt *stmt;
+	bool there;
 
-	*deleted = 0;
+	*n = 0;
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	db_bind_text(stmt, 1, before);
-	db_bind_i64(stmt, 2, max > 0 ? max : 0);
-	return db_run(stmt, deleted, err);
+	db_bind_i64(stmt, 2, max < DELETE_IDS ? max : DELETE_IDS);
+	while ((status = db_step(stmt, &there, err)) == STATUS_OK && there)
+		copy_position(db_column_text(stmt, 0), ids[(*n)++]);
+	db_reset(stmt);
+	return status;
+}
+
+static enum status delete_one(struct db *db, struct str id, int64_t *deleted, struct err *err)
+{
+	static const char sql[] = "DELETE FROM predictions WHERE id = $1";
+	struct stmt *stmt;
+	int64_t changed = 0;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, id);
+	status = db_run(stmt, &changed, err);
+	*deleted += changed;
+	return status;
+}
+
+enum status predictions_delete_before(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
+{
+	char ids[DELETE_IDS][40];
+	uint64_t end_ms = clock_mono_ms() + DELETE_MS;
+	int n = DELETE_IDS;
+	enum status status = STATUS_OK;
+
+	*deleted = 0;
+	while (status == STATUS_OK && *deleted < max && n == DELETE_IDS && clock_mono_ms() <= end_ms) {
+		status = find_oldest(db, before, max - (int)*deleted, ids, &n, err);
+		for (int i = 0; status == STATUS_OK && i < n && (i == 0 || clock_mono_ms() <= end_ms); i++)
+			status = delete_one(db, str_of(ids[i]), deleted, err);
+	}
+	return status;
 }

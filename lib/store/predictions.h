@@ -49,7 +49,7 @@ struct predictions_query {
 };
 
 /* Rows by created_at, then id, newest first: up to `limit` of them. Every combination of filters walks an index, and
- * rows that the index found but another filter refuses are bounded too: after PREDICTIONS_SCAN_MAX rows looked at it
+ * rows that the index found but another filter refuses are bounded too: after PREDICTIONS_SCAN_MAX rows, or 20 ms, it
  * stops, with fewer rows than `limit` or none. *more says that there are further rows, or may be after such a stop;
  * then *last_created_at and *last_id (buffers of 40 bytes) are the position for the next page to go on from (otherwise
  * empty). */
@@ -62,7 +62,8 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 enum status predictions_count(struct db *db, int64_t *count, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Deletes up to `max` rows older than `before` (ISO as stored), oldest first. Wants a write transaction. */
+/* Deletes rows older than `before` (ISO as stored), oldest first: up to `max`, fewer when they are so large that it takes
+ * longer than a turn should (5 ms), at least one if there is any. Wants a write transaction. */
 enum status predictions_delete_before(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
 	__attribute__((nonnull(1, 4), warn_unused_result));
 

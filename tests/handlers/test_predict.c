@@ -366,7 +366,7 @@ static void takes_the_largest_body(void)
 	strcpy(body + n, "]}");
 	for (int late = 0; late < 2; late++) {
 		x = ASK(&h, .path = "/predict", .body = body, .key = HARNESS_KEY, .late_body = late);
-		ANSWERS(x, 503, DETAIL("Out of memory for this request."));
+		ANSWERS(x, 503, DETAIL("This needs more memory than one request may use."));
 		HEADER_IS(x, "Retry-After", "1");
 	}
 	CU_ASSERT_EQUAL(rows(&h), 1);

@@ -477,10 +477,9 @@ static void a_slow_thread_without_a_database(void)
 	h.slow_without_db = true;
 	harness_start(&h);
 	free(store_large(&h, 3));
-	struct exchange *x = GET(&h, "/predictions");
-	ANSWERS(x, 503, DETAIL("The store can't be used now and nothing was changed. Try again later."));
-	HEADER_IS(x, "Retry-After", "1");
-	ANSWERS(v1(&h, ""), 503, NULL);
+	/* What could not connect when it started may be able to now. */
+	ANSWERS(GET(&h, "/predictions"), 200, NULL);
+	ANSWERS(v1(&h, ""), 200, NULL);
 	harness_close(&h);
 }
 
