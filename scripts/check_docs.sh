@@ -51,18 +51,21 @@ for command in "${commands[@]}"; do
 			has_word "$bash_completion" "$verb" "$(offered appcore "$command")"
 			has_word "$zsh_completion" "$verb" "$zsh_text"
 		}
-		for option in $(grep -oE -- '--[a-z][a-z-]*' <<<"$line"); do
+		mapfile -t options < <(grep -oE -- '--[a-z][a-z-]*' <<<"$line")
+		for option in "${options[@]}"; do
 			has_word "appcore-$command.1" "$option" "$manual"
 			# shellcheck disable=SC2086  # no verb, no word
 			has_word "$bash_completion: $command $verb" "$option" "$(offered appcore "$command" $verb)"
 			has_word "$zsh_completion" "$option" "$zsh_text"
 		done
 	done < <(grep -E '^(usage:|      ) ' <<<"$help")
-	for option in $(grep -oE -- '(^|[ (])--[a-z][a-z-]*' <<<"$help"); do
+	mapfile -t options < <(grep -oE -- '--[a-z][a-z-]*' <<<"$help")
+	for option in "${options[@]}"; do
 		has_word "appcore-$command.1" "$option" "$manual"
 	done
 done
-settings=$(env -i "$appcore" config --json | jq -r 'keys[]') && [ -n "$settings" ] || miss "$appcore config lists no settings"
+settings=$(env -i "$appcore" config --json | jq -r 'keys[]')
+[ -n "$settings" ] || miss "$appcore config lists no settings"
 for setting in $settings; do
 	has_word appcore.1 "$setting" "$overview"
 done

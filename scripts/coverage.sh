@@ -7,7 +7,8 @@ minimum=${COVERAGE_MINIMUM:-85}
 out=build/coverage
 
 find "$out" -name '*.gcda' -delete 2>/dev/null # counts of earlier runs
-scripts/test.sh coverage || exit 1
+failed=0
+scripts/test.sh coverage || failed=1
 
 report() { gcovr --root . --add-tracefile "$out/coverage.json" "$@"; }
 gcovr --root . --object-directory "$out" --filter lib/ --filter fcgi-app/handlers/ --filter fcgi-app/http/ \
@@ -15,7 +16,6 @@ gcovr --root . --object-directory "$out" --filter lib/ --filter fcgi-app/handler
 report --txt "$out/coverage.txt" --html-details "$out/index.html" || exit 1
 cat "$out/coverage.txt"
 
-failed=0
 for part in lib/ fcgi-app/handlers/; do
 	report --filter "$part" --json-summary "$out/summary.json" || exit 1
 	percent=$(jq -r .line_percent "$out/summary.json")

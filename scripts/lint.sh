@@ -77,7 +77,7 @@ seed_of() { # CHECKER: file, then what is to be found in the checker's words
 	format) echo tests/lint/seeded_format.c clang-format-violations ;;
 	banned) echo tests/lint/seeded_banned.c strcpy ;;
 	shell) echo tests/lint/seeded_shell.sh SC2086 ;;
-	docs) echo tests/lint/seeded_page.1 'unclosed\|missing end\|not.closed\|Bl' ;;
+	docs) echo tests/lint/seeded_page.1 'missing.end.of.block' ;;
 	cppcheck) echo tests/lint/seeded_cppcheck.c arrayIndexOutOfBounds ;;
 	analyzer) echo tests/lint/seeded_analyzer.c analyzer-double-free ;;
 	tidy) echo tests/lint/seeded_tidy.c bugprone-sizeof-expression ;;

@@ -26,7 +26,7 @@ suite() { # NAME COMMAND...
 	shift
 	printf '== %s (%s)\n' "$name" "$variant"
 	"${as_is[@]}" "$@" </dev/null 2>&1 | tee "$log" || status=$?
-	read -r p f < <(sed -nE 's/^[a-z0-9]+: ([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log" | tail -n 1)
+	read -r p f < <(sed -nE 's/^[a-z0-9]+: ([0-9]+) passed, ([0-9]+) failed( \(.*\))?$/\1 \2/p' "$log" | tail -n 1)
 	passed=$((passed + ${p:-0}))
 	failed=$((failed + ${f:-0}))
 	if [ -z "$p" ]; then
@@ -38,8 +38,8 @@ suite() { # NAME COMMAND...
 	fi
 }
 
-make=(make --no-print-directory VARIANT="$variant")
-"${make[@]}" -s -j "$(nproc)" all tests
+make=(make -s --no-print-directory VARIANT="$variant")
+"${make[@]}" -j "$(nproc)" all tests
 suite unit "${make[@]}" unit
 suite handlers "${make[@]}" handlers
 case $variant in
