@@ -507,6 +507,8 @@ void harness_jam_slow_lane(struct harness *h, bool jam)
 	if (!jam) {
 		for (int i = 0; i < jammed; i++)
 			sem_post(&jam_end);
+		while (pool_queue_length(h->app.slow) > 0) /* or the next request still finds it full */
+			usleep(1000);
 		return;
 	}
 	jammed = h->slow_threads + (int)h->slow_queue;
