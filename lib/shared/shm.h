@@ -59,8 +59,8 @@ int shm_workers(struct shm *shm, uint64_t now_ms, struct shm_worker out[static S
 
 /* Ends (SIGKILL) every other worker that has been silent for more than `limit_ms`. Call at least four times in that
  * time: when this process was itself held up since its last call (by more than half of it; a machine that slept wakes
- * all at once), or its own beat is late, silence is counted anew from now. One that waits for its disk gets 15 times the
- * limit. Returns how many it ended first, and logs nothing. One thread. */
+ * all at once), or its own beat is late, silence is counted anew from now. One that waits for its disk gets 15 times
+ * the limit. Returns how many it ended first, and logs nothing. One thread. */
 int shm_reap_silent(struct shm *shm, uint64_t now_ms, uint64_t limit_ms) __attribute__((nonnull));
 
 /* --- crash marks: a request that crashed its worker is not tried on the next --- */

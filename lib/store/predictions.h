@@ -62,8 +62,8 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 enum status predictions_count(struct db *db, int64_t *count, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Deletes rows older than `before` (ISO as stored), oldest first: up to `max`, fewer when they are so large that it takes
- * longer than a turn should (5 ms), at least one if there is any. Wants a write transaction. */
+/* Deletes rows older than `before` (ISO as stored), oldest first: up to `max`, fewer when they are so large that it
+ * takes longer than a turn should (5 ms), at least one if there is any. Wants a write transaction. */
 enum status predictions_delete_before(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
 	__attribute__((nonnull(1, 4), warn_unused_result));
 
