@@ -18,6 +18,7 @@ CFLAGS_asan     := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all
 CFLAGS_tsan     := -O1 -g -fsanitize=thread -DAPPCORE_FAULTS
 CFLAGS_coverage := -O0 -g --coverage -fprofile-update=atomic -DAPPCORE_FAULTS
 CFLAGS_analyzer := -O2 -fanalyzer -Werror
+CFLAGS_fuzz     := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_faults   := -O2 -g -D_FORTIFY_SOURCE=3 -DAPPCORE_FAULTS
 CFLAGS += $(CFLAGS_$(VARIANT))
 LDFLAGS += $(filter -fsanitize% --coverage,$(CFLAGS_$(VARIANT)))
@@ -81,6 +82,15 @@ $(OUT)/tests/handlers/test_%: $(OUT)/tests/handlers/test_%.o $(HANDLER_O) $(OUT)
 
 handlers: $(HANDLER) ## build and run the tests of the handlers (of VARIANT)
 	@scripts/run_units.sh $(HANDLER)
+
+$(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(HANDLER_O) $(OUT)/libappcore.a
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(HANDLER_LIBS)
+
+fuzz-programs: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+fuzz: ## build and run the fuzz targets, FUZZ_SECONDS (60) each
+	@$(MAKE) --no-print-directory VARIANT=fuzz CC=clang fuzz-programs
+	@tests/fuzz/run.sh $(patsubst %.c,build/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 -include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
 
@@ -163,6 +173,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 .PHONY: all unit bench clean help deps deps-run run start stop status restart reload install \
-        tests test asan tsan coverage lint check-layers hooks doctor
+        tests test asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs
 .DELETE_ON_ERROR:
 .SECONDARY:
