@@ -52,17 +52,6 @@ void request_set_param(struct request *req, struct str name, struct str value)
 	}
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
 /* application/x-www-form-urlencoded: '+' is a blank, %XX a byte. */
 static struct str url_decode(struct arena *arena, struct str s)
 {
@@ -70,13 +59,9 @@ static struct str url_decode(struct arena *arena, struct str s)
 	size_t n = 0;
 
 	for (size_t i = 0; out && i < s.n; i++) {
-		int high = -1, low = -1;
-		if (s.p[i] == '%' && i + 2 < s.n) {
-			high = hex_value(s.p[i + 1]);
-			low = hex_value(s.p[i + 2]);
-		}
-		if (high >= 0 && low >= 0) {
-			out[n++] = (char)(high << 4 | low);
+		uint8_t byte;
+		if (s.p[i] == '%' && i + 2 < s.n && hex_parse((struct str){s.p + i + 1, 2}, &byte, 1)) {
+			out[n++] = (char)byte;
 			i += 2;
 		} else {
 			out[n++] = s.p[i] == '+' ? ' ' : s.p[i];
