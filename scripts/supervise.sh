@@ -2,7 +2,7 @@
 # Keeps one worker running: supervise.sh INDEX, with RUN_DIR and APPCORE_BIN (absolute) in the environment.
 #
 # spawn-fcgi binds RUN_DIR/appcore-INDEX.sock and becomes the worker (-n); it does not start again what has died, this does:
-# 100 ms later, and slower (up to 2 s) when one after the other dies within a second. Exit code 100 means that the
+# 100 ms later, and slower (up to 2 s) when one after the other dies within half a second. Exit code 100 means that the
 # settings are wrong: that is final. TERM is handed on, the worker drains, and after 10 s it is killed. Reads nothing;
 # writes RUN_DIR/appcore-INDEX.pid: two lines, "supervisor" and "worker", each with pid and start time (/proc/PID/stat),
 # by which a stale file is recognised. Ends when it was asked to, or with the worker's 100.
@@ -73,7 +73,7 @@ wait_worker() {
 
 milliseconds() { printf '%s' "$((${EPOCHREALTIME/[.,]/} / 1000))"; }
 
-# A worker that is killed now and then comes back at once; only the sixth in a row that dies within a second has to wait.
+# A worker that is killed once a second comes back at once; only the sixth in a row that dies within half a second waits.
 supervise() {
 	local started code=0 young=0 delays=(0.1 0.1 0.1 0.1 0.1 0.2 0.5 1 2) delay
 	while [ -z "$stopping" ]; do
@@ -85,7 +85,7 @@ supervise() {
 			say ERROR 'the settings are wrong, see above'
 			exit 100
 		fi
-		if [ $(($(milliseconds) - started)) -ge 1000 ]; then
+		if [ $(($(milliseconds) - started)) -ge 500 ]; then
 			young=0
 		fi
 		delay=${delays[young]}
