@@ -29,7 +29,7 @@ RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 lib
 BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2 libjson-c-dev>=0.16 \
                     libsqlite3-dev>=3.40 libsodium-dev>=1.0.18
 TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr jq sqlite3 wrk \
-                    nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2
+                    nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2 e2fsprogs
 quoted = $(foreach package,$(1),'$(package)')
 
 OUT   := build/$(VARIANT)
