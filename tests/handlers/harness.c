@@ -19,10 +19,14 @@ enum { ANSWER_MS = 30 * 1000, JAM_MAX = 64 };
 static void must(bool good, const char *what)
 {
 	if (!good) {
+		fflush(stdout); /* what CUnit has said so far */
 		fprintf(stderr, "harness: %s\n", what);
 		abort();
 	}
 }
+
+/* A case that ends in its middle leaves its threads and its log behind; the next one would wait for ever. */
+static bool is_open;
 
 /* --- the transport --- */
 
@@ -287,6 +291,8 @@ void harness_start(struct harness *h)
 	struct app *app = &h->app;
 	struct err err = {0};
 
+	must(!is_open, "the case before was ended by a FATAL assertion; its failure stands above");
+	is_open = true;
 	snprintf(h->log, sizeof(h->log), "%s/log", h->dir);
 	must(log_start(LOG_LEVEL_INFO, h->log_file ? h->log_file : h->log, "t"), "no log");
 	must(db_open(&h->db, str_of(h->url), DB_WRITE, &err) == STATUS_OK, err.text);
@@ -330,6 +336,7 @@ void harness_close(struct harness *h)
 	shm_close(h->app.shm);
 	db_close(h->db);
 	log_stop();
+	is_open = false;
 	config_release(&h->config);
 	nftw(h->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
