@@ -286,15 +286,20 @@ static void filters(void)
 		{"created_until=2023-11-14", ""},
 		{"created_from=2023-11-14T22:13:22Z&key_id=k1", "3"},
 		{"created_from=2024-01-01&created_until=2023-01-01", ""},
-		{"limit=2&model_name=mean", "42"},
+		{"limit=2&model_name=mean", "421"},
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		char ids[16] = "";
-		struct exchange *x = v1(&h, cases[i].query);
-		ANSWERS(x, 200, NULL);
-		const char *p = answer_body(x);
-		for (size_t n = 0; (p = strstr(p, "{\"id\":\"")) && n < sizeof(ids) - 1; p++)
-			ids[n++] = p[strlen("{\"id\":\"") + 35];
+		char ids[16] = "", query[500];
+		size_t n = 0;
+		snprintf(query, sizeof(query), "%s", cases[i].query);
+		/* A page may be short when much is looked at, so all pages together count (but for a limit). */
+		for (int pages = 0; pages < 10 && (pages == 0 || query[0]); pages++) {
+			struct exchange *x = v1(&h, query);
+			ANSWERS(x, 200, NULL);
+			for (const char *p = answer_body(x); (p = strstr(p, "{\"id\":\"")) && n < sizeof(ids) - 1; p++)
+				ids[n++] = p[strlen("{\"id\":\"") + 35];
+			snprintf(query, sizeof(query), "%s", next_query(x, cases[i].query));
+		}
 		SAME(ids, cases[i].ids);
 	}
 	harness_close(&h);
