@@ -34,7 +34,7 @@ enum app_idempotency { APP_IDEM_STORED, APP_IDEM_REPLAYED, APP_IDEM_MISMATCH, AP
 
 struct app_chores;
 
-enum { APP_SLOW_QUEUE = 64, APP_LARGE_ANSWERS = 32, APP_STREAMS = 2 };
+enum { APP_SLOW_QUEUE = 64, APP_LARGE_ANSWERS = 32 };
 enum { APP_STATUSES = 24, APP_BODY_MAX = 256 << 20 };
 
 /* Series found once and kept, so that counting a request is a few additions. */
@@ -53,7 +53,8 @@ struct app {
 	struct shm *shm;              /* any thread */
 	struct store *store;          /* store_write: any thread */
 	struct mailbox *mailbox;      /* mailbox_send: any thread */
-	struct pool *slow;            /* any thread */
+	struct pool *slow;            /* large bodies and answers; any thread */
+	struct pool *lists;           /* large lists, streamed; any thread */
 	struct model_registry models; /* read by any thread, not changed after the start */
 	struct keyring keyring;
 	struct app_series series;
@@ -61,7 +62,6 @@ struct app {
 	size_t arena_limit;        /* bytes a request may use */
 	bool draining;             /* said SIGTERM: not ready */
 	bool store_was_unhealthy;  /* and that was logged */
-	atomic_int streams;        /* answers being streamed; any thread */
 	struct app_chores *chores; /* what app_tick does from time to time */
 };
 

@@ -107,7 +107,8 @@ static void measure(struct keeper *keeper)
 	metrics_set(app->shm, gauges->fds, open_fds());
 	metrics_set(app->shm, gauges->cpu, cpu_seconds());
 	metrics_set(app->shm, gauges->queue_write, (double)store_queue_length(app->store));
-	metrics_set(app->shm, gauges->queue_slow, (double)pool_queue_length(app->slow));
+	metrics_set(app->shm, gauges->queue_slow,
+		    (double)(pool_queue_length(app->slow) + pool_queue_length(app->lists)));
 	metrics_set(app->shm, gauges->queue_log, (double)log_waiting());
 	metrics_set(app->shm, gauges->wal, (double)info.log_bytes);
 	metrics_set(app->shm, gauges->database, (double)info.database_bytes);

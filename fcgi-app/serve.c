@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 enum { LOOP_MS = 100, EXPIRE_MS = 100, NOTIFY_MS = 500, DRAIN_MAX_MS = 30 * 1000 };
-enum { SLOW_THREADS = 4, OPEN_FILES = 8192, MMAP_BYTES = 128 * 1024 };
+enum { SLOW_THREADS = 4, LIST_THREADS = 2, OPEN_FILES = 8192, MMAP_BYTES = 128 * 1024 };
 
 struct worker {
 	struct config config;
@@ -78,8 +78,8 @@ static void signal_ready(struct loop_watch *watch)
 
 /* --- starting --- */
 
-/* Slow threads read with connections of their own. */
-static void *open_slow_connection(void *arg)
+/* Threads that stream lists read with connections of their own. */
+static void *open_list_connection(void *arg)
 {
 	struct store *store = arg;
 	struct db *db;
@@ -87,11 +87,11 @@ static void *open_slow_connection(void *arg)
 
 	if (store_connect(store, &db, &err) == STATUS_OK)
 		return db;
-	log_event(LOG_LEVEL_ERROR, "a slow thread has no database connection: %s", err.text);
+	log_event(LOG_LEVEL_ERROR, "a thread for lists has no database connection: %s", err.text);
 	return NULL;
 }
 
-static void close_slow_connection(void *arg, void *thread_state)
+static void close_list_connection(void *arg, void *thread_state)
 {
 	(void)arg;
 	db_close(thread_state);
@@ -161,15 +161,20 @@ static int open_store(struct worker *worker)
 	enum status status = store_open(&worker->app.store, &options, &err);
 	if (status != STATUS_OK)
 		return command_fail(command_exit_code(status), "%s", err.text);
-	struct pool_options slow = {
+	const struct pool_options slow = {
 		.name = "slow",
 		.threads = SLOW_THREADS,
 		.queue = APP_SLOW_QUEUE + APP_LARGE_ANSWERS + FCGI_CONNECTIONS,
-		.thread_start = open_slow_connection,
-		.thread_stop = close_slow_connection,
+	};
+	const struct pool_options lists = {
+		.name = "lists",
+		.threads = LIST_THREADS,
+		.queue = APP_SLOW_QUEUE,
+		.thread_start = open_list_connection,
+		.thread_stop = close_list_connection,
 		.arg = worker->app.store,
 	};
-	if (!pool_open(&worker->app.slow, &slow))
+	if (!pool_open(&worker->app.slow, &slow) || !pool_open(&worker->app.lists, &lists))
 		return command_fail(EXIT_SYSTEM, "no threads for slow requests: %s.", strerror(errno));
 	return EXIT_OK;
 }
@@ -286,6 +291,7 @@ static void stop(struct worker *worker)
 	if (app->shm)
 		shm_beat(app->shm, 0); /* no more signs of life from here on: joining threads may take seconds */
 	keeper_stop(worker->keeper);
+	pool_close(app->lists);
 	pool_close(app->slow);
 	store_close(app->store);
 	if (worker->has_mailbox)

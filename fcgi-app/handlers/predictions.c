@@ -182,13 +182,15 @@ static void list_slowly(struct request *req, struct db *db)
 	enum status status;
 
 	reading->end_ms = clock_mono_ms() + STREAM_MS;
-	if (atomic_fetch_add(&req->app->streams, 1) >= APP_STREAMS)
-		status = err_set(&err, STATUS_BUSY, "too many large lists at once");
-	else if (db)
+	struct db *own = NULL;
+	/* A thread that could not connect when it started may be able to now. */
+	if (!db && store_connect(req->app->store, &own, NULL) == STATUS_OK)
+		db = own;
+	if (db)
 		status = read_rows(db, reading, stream_row, &err);
 	else
 		status = err_set(&err, STATUS_UNAVAILABLE, "The database can't be reached now. Try again later.");
-	atomic_fetch_sub(&req->app->streams, 1);
+	db_close(own);
 	if (status != STATUS_OK && !req->streamed) {
 		request_answer_error(req, status, &err);
 	} else if (status != STATUS_OK || reading->gone) {
@@ -226,7 +228,7 @@ static void list_done(struct store_op *op)
 		reading->too_large = false;
 		req->response.body.n = 0;
 		put_start(reading, &req->response.body);
-		request_go_slow(req, list_slowly);
+		request_go_slow(req, req->app->lists, list_slowly);
 		return;
 	}
 	request_finish(req);

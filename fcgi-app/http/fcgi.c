@@ -364,7 +364,7 @@ static void serve_request(struct conn *conn, bool whole)
 	} else if (whole) {
 		run(conn);
 	} else {
-		request_go_slow(req, read_slowly);
+		request_go_slow(req, req->app->slow, read_slowly);
 	}
 	shm_working_on(NULL);
 }

@@ -119,23 +119,17 @@ static void run_slow(struct pool_job *job, void *thread_state)
 {
 	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
 
-	struct db *db = thread_state, *own = NULL;
-
-	/* A thread that could not connect when it started may be able to now. */
-	if (!db && store_connect(req->app->store, &own, NULL) == STATUS_OK)
-		db = own;
 	shm_working_on(req->edge.random);
-	req->slow_run(req, db);
+	req->slow_run(req, thread_state);
 	shm_working_on(NULL);
-	db_close(own);
 }
 
-void request_go_slow(struct request *req, void (*run)(struct request *req, struct db *db))
+void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
 {
 	req->slow_run = run;
 	req->slow = true;
 	req->job.run = run_slow;
-	if (pool_queue_length(req->app->slow) < APP_SLOW_QUEUE && pool_submit(req->app->slow, &req->job))
+	if (pool_queue_length(pool) < APP_SLOW_QUEUE && pool_submit(pool, &req->job))
 		return;
 	req->slow = false;
 	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);

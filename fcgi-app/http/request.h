@@ -93,9 +93,10 @@ bool request_is_json(const struct request *req) __attribute__((nonnull));
 /* The response is complete; from any thread, once, last thing: the request may be gone afterwards. */
 void request_finish(struct request *req) __attribute__((nonnull));
 
-/* Takes the request to a slow thread, where run(req, db) is called with a read-only connection (NULL when the store
- * can't be reached). Answers 503 itself when the queue is full. */
-void request_go_slow(struct request *req, void (*run)(struct request *req, struct db *db)) __attribute__((nonnull));
+/* Takes the request to a thread of `pool` (app->slow, or app->lists whose threads have a read-only connection), where
+ * run(req, db) is called; db is NULL when there is none to be had. Answers 503 itself when the queue is full. */
+void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
+	__attribute__((nonnull));
 
 /* Replaces the response: {"detail":"…"}. */
 void request_answer_detail(struct request *req, int http_status, struct str detail) __attribute__((nonnull));

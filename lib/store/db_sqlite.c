@@ -272,8 +272,9 @@ static enum status begin(struct db *base, struct err *err)
 	return status;
 }
 
-/* An I/O error leaves it open whether the frames with the commit mark are in the log's file: recovery after a crash may
- * find them. ENOSPC comes before a whole mark is written, so a full disk surely stored nothing. */
+/* A failed sync leaves it open whether the frames with the commit mark are on the disk: recovery after a crash may find
+ * them. The mark is in the last frame that is written, so when a write failed (a full or read-only disk), surely
+ * nothing was stored. */
 static enum status commit(struct db *base, struct err *err)
 {
 	sqlite3 *handle = of_db(base)->handle;
@@ -285,7 +286,8 @@ static enum status commit(struct db *base, struct err *err)
 	if (status == STATUS_OK)
 		status = db_run(stmt, NULL, err);
 	if (status != STATUS_OK) {
-		if ((sqlite3_errcode(handle) & 0xff) == SQLITE_IOERR)
+		int rc = sqlite3_extended_errcode(handle);
+		if ((rc & 0xff) == SQLITE_IOERR && rc != SQLITE_IOERR_WRITE)
 			status = err_set(err, STATUS_UNKNOWN_OUTCOME,
 					 "the database could not commit, and may or may not have stored it: %s (%d)",
 					 sqlite3_errmsg(handle), sqlite3_extended_errcode(handle));

@@ -172,9 +172,12 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 	enum status status = prepare_list(db, query, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
-	for (int looked = 0, given = 0; (status = db_step(stmt, &there, err)) == STATUS_OK && there; looked++) {
-		if (given == query->limit || looked == PREDICTIONS_SCAN_MAX ||
-		    (looked > given && clock_mono_ms() > end_ms)) { /* a slow reader does not make pages short */
+	for (int looked = 0, given = 0;; looked++) {
+		uint64_t start_ns = clock_mono_ns();
+		status = db_step(stmt, &there, err);
+		if (status != STATUS_OK || !there)
+			break;
+		if (given == query->limit || looked == PREDICTIONS_SCAN_MAX || refused_ns > LIST_NS) {
 			*more = true;
 			break;
 		}

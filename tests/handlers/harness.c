@@ -165,7 +165,7 @@ struct exchange *harness_send(struct harness *h, const struct ask *ask)
 		app_run(req);
 	} else if (ask->late_body) {
 		x->late_body = body;
-		request_go_slow(req, run_with_late_body);
+		request_go_slow(req, req->app->slow, run_with_late_body);
 	} else {
 		req->body = body;
 		app_run(req);
@@ -284,6 +284,7 @@ static void start_store(struct harness *h)
 
 	must(store_open(&h->app.store, &options, &err) == STATUS_OK, err.text);
 	must(pool_open(&h->app.slow, &slow), "no threads");
+	h->app.lists = h->app.slow;
 }
 
 void harness_start(struct harness *h)

@@ -4,12 +4,17 @@
 #include "base/clock.h"
 #include "store/predictions.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -651,25 +656,57 @@ static void a_missing_table_is_our_fault(void)
 	harness_close(&h);
 }
 
-/* The disk refuses a write in the middle of a commit: nobody can know, and the answer says so. Afterwards the store
- * takes no write before the worker is started anew. */
+/* SQLite's way to the system with one change: the log's sync fails while `sync_fails`. */
+static sqlite3_vfs failing_vfs, *real_vfs;
+static sqlite3_io_methods failing_methods;
+static int (*real_sync)(sqlite3_file *file, int flags);
+static atomic_bool sync_fails;
+
+static int sync_or_fail(sqlite3_file *file, int flags)
+{
+	return atomic_load(&sync_fails) ? SQLITE_IOERR_FSYNC : real_sync(file, flags);
+}
+
+static int open_to_fail(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags, int *out_flags)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+	(void)vfs;
+	int rc = real_vfs->xOpen(real_vfs, name, file, flags, out_flags);
+	if (rc == SQLITE_OK && (flags & SQLITE_OPEN_WAL)) {
+		pthread_mutex_lock(&lock);
+		if (!real_sync) {
+			failing_methods = *file->pMethods;
+			real_sync = failing_methods.xSync;
+			failing_methods.xSync = sync_or_fail;
+		}
+		pthread_mutex_unlock(&lock);
+		file->pMethods = &failing_methods;
+	}
+	return rc;
+}
+
+static void make_syncs_fail(void)
+{
+	real_vfs = sqlite3_vfs_find(NULL);
+	failing_vfs = *real_vfs;
+	failing_vfs.zName = "failing";
+	failing_vfs.xOpen = open_to_fail;
+	CU_ASSERT_EQUAL_FATAL(sqlite3_vfs_register(&failing_vfs, 1), SQLITE_OK);
+}
+
+/* The disk does not say whether it has the commit: nobody can know, and the answer says so. Afterwards the store takes
+ * no write before the worker is started anew. */
 static void an_unknown_outcome_is_told_as_such(void)
 {
-	struct rlimit old, small;
 	struct harness h;
-	char wal[512];
-	struct stat st;
 
+	make_syncs_fail();
 	harness_open(&h);
-	signal(SIGXFSZ, SIG_IGN);
 	ANSWERS(PREDICT(&h, "{\"features\":[1]}"), 201, NULL);
-	snprintf(wal, sizeof(wal), "%s/test.db-wal", h.dir);
-	CU_ASSERT_EQUAL_FATAL(stat(wal, &st), 0);
-	CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &old), 0);
-	small = (struct rlimit){(rlim_t)st.st_size + 100, old.rlim_max};
-	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &small), 0);
+	atomic_store(&sync_fails, true);
 	struct exchange *x = ASK(&h, .path = "/predict", .body = "{\"features\":[1]}", .key = HARNESS_KEY, .idem = "k");
-	setrlimit(RLIMIT_FSIZE, &old);
+	atomic_store(&sync_fails, false);
 	ANSWERS(x, 503, DETAIL("It is not known whether this was stored. Try again with the same Idempotency-Key."));
 	HEADER_IS(x, "Retry-After", "1");
 	CU_ASSERT_TRUE(store_is_broken(h.app.store));
@@ -684,6 +721,31 @@ static void an_unknown_outcome_is_told_as_such(void)
 	ANSWERS(x, 200, NULL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(answer_body(x), "\"result\":1.0"));
 	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_commit_failures_total{reason=\"unknown_outcome\"}"), 1.0);
+	harness_close(&h);
+	sqlite3_vfs_unregister(&failing_vfs);
+}
+
+/* The disk takes no more: refused, and not stored. */
+static void a_write_that_fails_is_refused(void)
+{
+	struct rlimit old, small;
+	struct harness h;
+	char wal[512];
+	struct stat st;
+
+	harness_open(&h);
+	signal(SIGXFSZ, SIG_IGN);
+	ANSWERS(PREDICT(&h, "{\"features\":[1]}"), 201, NULL);
+	snprintf(wal, sizeof(wal), "%s/test.db-wal", h.dir);
+	CU_ASSERT_EQUAL_FATAL(stat(wal, &st), 0);
+	CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &old), 0);
+	small = (struct rlimit){(rlim_t)st.st_size + 100, old.rlim_max};
+	CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &small), 0);
+	struct exchange *x = PREDICT(&h, "{\"features\":[1]}");
+	setrlimit(RLIMIT_FSIZE, &old);
+	ANSWERS(x, 503, NULL);
+	HEADER_IS(x, "Retry-After", "1");
+	CU_ASSERT_EQUAL(rows(&h), 1);
 	harness_close(&h);
 }
 
@@ -727,7 +789,9 @@ static const struct unit_case CASES[] = {
 	{"a locked database is waited for", a_locked_database_is_waited_for},
 	{"a full queue refuses", a_full_queue_refuses},
 	{"a missing table is our fault", a_missing_table_is_our_fault},
+	{"a refused write is surely not stored", a_refused_write_is_surely_not_stored},
 	{"an unknown outcome is told as such", an_unknown_outcome_is_told_as_such},
+	{"a write that fails is refused", a_write_that_fails_is_refused},
 	{"many at once are all stored", many_at_once_are_all_stored},
 };
 
