@@ -23,6 +23,9 @@ static void take_trace_id(struct request *req)
 	uint8_t trace[16], parent[8];
 	static const uint8_t zero[16];
 
+	for (size_t i = 0; i < t.n && i < 55; i++)
+		if (!strchr("0123456789abcdef-", t.p[i]) || t.p[i] == '\0')
+			return;
 	if (t.n < 55 || t.p[2] != '-' || t.p[35] != '-' || t.p[52] != '-' || (t.n > 55 && t.p[55] != '-') ||
 	    str_eq((struct str){t.p, 2}, STR("ff")) || !hex_parse((struct str){t.p + 3, 32}, trace, 16) ||
 	    !hex_parse((struct str){t.p + 36, 16}, parent, 8) || memcmp(trace, zero, 16) == 0 ||

@@ -319,6 +319,7 @@ static enum status store_prediction(struct db *db, struct store_op *op, struct e
 	enum status status;
 
 	job->outcome = OUTCOME_STORED;
+	put_answer(&job->req->response.body, &job->row); /* anew: a rolled back batch runs twice */
 	if (job->keyed) {
 		status = idempotency_find(db, job->key_hash, now_us, &found, take_stored_answer, job, err);
 		if (status != STATUS_OK || found)

@@ -82,8 +82,8 @@ void request_reset(struct request *req) __attribute__((nonnull));
 /* Takes over one CGI variable ("REQUEST_METHOD", "HTTP_X_API_KEY", …); unknown names are ignored. Borrows the value. */
 void request_set_param(struct request *req, struct str name, struct str value) __attribute__((nonnull));
 
-/* The value of a query parameter, decoded, into the arena. False when it is not there; a bad escape or a byte that is
- * not UTF-8 is kept as U+FFFD. The last one wins. */
+/* The value of a query parameter, decoded, into the arena. False when it is not there. A bad escape stays as it is, and
+ * the bytes may be any: check what must be UTF-8. The last one wins. */
 bool request_query(struct request *req, struct str name, struct str *value)
 	__attribute__((nonnull, warn_unused_result));
 

@@ -234,9 +234,9 @@ static const char *find(struct arena *arena, const struct setting *setting, cons
 		}
 		if (path)
 			return read_secret(arena, setting->name, path, problems);
-		if (value &&
-		    (*value || !setting->fallback || setting->kind == KIND_NETWORKS || setting->kind == KIND_ORIGINS))
-			return *value || setting->fallback ? value : NULL;
+		/* An empty one is as good as none, but for a list, which may be emptied. */
+		if (value && (*value || setting->kind == KIND_NETWORKS || setting->kind == KIND_ORIGINS))
+			return value;
 	}
 	return setting->fallback;
 }

@@ -208,6 +208,10 @@ static void empty_is_not_set(void)
 	CU_ASSERT_TRUE(load(ENV("METRICS_ALLOW=", "CORS_ORIGINS="), "METRICS_ALLOW=all\n"));
 	is("METRICS_ALLOW", "");
 	is("CORS_ORIGINS", "");
+	/* Least of all may an empty key in the environment hide the file's, and leave the public one in force. */
+	CU_ASSERT_TRUE(load(ENV("API_KEY=", "DATABASE_URL="), "API_KEY=of-the-file\nDATABASE_URL=sqlite:///x.db\n"));
+	CU_ASSERT_STRING_EQUAL(config.api_key, "of-the-file");
+	is("DATABASE_URL", "sqlite:///x.db");
 	CU_ASSERT_TRUE(load(ENV("PREDICTIONS_READ=", "DATABASE_URL="), NULL));
 	is("PREDICTIONS_READ", "open");
 	is("DATABASE_URL", "sqlite:///data/predictions.db");

@@ -138,7 +138,7 @@ static void test_fresh(void)
 	CU_ASSERT_FALSE(shows(text, "http_requests_total{"));
 	CU_ASSERT_FALSE(shows(text, "appcore_sqlite_wal_bytes "));
 	for (int i = 0; i < METRICS__MAX; i++) {
-		char line[256];
+		char line[512];
 		snprintf(line, sizeof(line), "# HELP %s %s\n# TYPE %s ", metrics_families[i].name,
 			 metrics_families[i].help, metrics_families[i].name);
 		CU_ASSERT(metrics_families[i].help[0] != '\0' && shows(text, line));
