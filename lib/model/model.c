@@ -36,5 +36,7 @@ enum status model_predict(const struct model *model, const struct model_input *i
 	enum status status = model->ops->predict(model, input, output, err);
 	if (status == STATUS_OK && !isfinite(output->result))
 		return err_set(err, STATUS_INVALID, "The result is not a finite number");
+	if (status == STATUS_OK && output->result == 0.0)
+		output->result = 0.0; /* a database keeps no sign of zero: tell what will be read */
 	return status;
 }

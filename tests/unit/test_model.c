@@ -34,6 +34,7 @@ static void the_mean(void)
 		{{-1, 1}, 2, 0},
 		{{DBL_MIN, DBL_MIN}, 2, DBL_MIN},
 		{{5e-324}, 1, 5e-324},
+		{{0, -5e-324}, 2, 0}, /* rounds to -0.0, whose sign a database would lose */
 		/* The sum overflows, the mean does not. */
 		{{1e308, 1e308}, 2, 1e308},
 		{{DBL_MAX, DBL_MAX}, 2, DBL_MAX},
@@ -50,6 +51,7 @@ static void the_mean(void)
 		if (result != cases[i].mean)
 			printf("\n%zu: %.17g instead of %.17g\n", i, result, cases[i].mean);
 		CU_ASSERT_EQUAL(result, cases[i].mean);
+		CU_ASSERT_FALSE(result == 0.0 && signbit(result));
 	}
 }
 
