@@ -513,6 +513,8 @@ static void close_db(struct db *base)
 	sqlite3_close(db->handle);
 	if (db->turn_fd >= 0)
 		close(db->turn_fd);
+	if (db->gate_fd >= 0)
+		close(db->gate_fd);
 	if (db->open_fd >= 0)
 		close(db->open_fd);
 	free(db);
@@ -540,7 +542,7 @@ static enum status open_db(struct db **out, struct str url, enum db_mode mode, s
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a connection");
 	db->base.engine = &DB_SQLITE;
 	db->mode = mode;
-	db->open_fd = db->turn_fd = db->log_pages = -1;
+	db->open_fd = db->turn_fd = db->gate_fd = db->log_pages = -1;
 	enum status status = sqlite_path_of_url(url, mode == DB_WRITE, db->path, err);
 	if (status == STATUS_OK)
 		status = sign(db, err);

@@ -18,6 +18,7 @@ struct sqlite_db {
 	enum db_mode mode;
 	int open_fd;           /* shared lock on "<database>-open" while this connection lives; -1: none */
 	int turn_fd;           /* "<database>-turn", opened at the first turn; -1 before */
+	int gate_fd;           /* who waits for the turn */
 	int log_pages;         /* frames in the write-ahead log after this connection's last commit; -1: not known */
 	int checkpoint_at;     /* frames at which the next checkpoint is worth a try */
 	struct stat file, log; /* as they were opened; log.st_ino is 0 before there is one */

@@ -169,6 +169,22 @@ static bool is_current(const struct sqlite_db *db)
 	return fstat(db->turn_fd, &ours) == 0 && ours.st_ino == current.st_ino && ours.st_dev == current.st_dev;
 }
 
+/* The kernel gives a flock to whoever asks first after it was freed, which is as a rule the process that has just freed
+ * it: another may wait for many turns. So who waits for the turn holds the gate meanwhile, and who wants a second turn in
+ * a row must pass the gate first. Only fairness hangs on it: without the gate's file the turn is taken all the same. */
+static bool lock_in_line(struct sqlite_db *db, int wait_ms)
+{
+	if (db->gate_fd < 0)
+		db->gate_fd = sqlite_path_open_lock(db->path, "-gate");
+	bool gated = db->gate_fd >= 0 && lock_within(db->gate_fd, wait_ms);
+	bool locked = lock_within(db->turn_fd, wait_ms);
+	int why = errno;
+	if (gated)
+		flock(db->gate_fd, LOCK_UN);
+	errno = why;
+	return locked;
+}
+
 enum status sqlite_turn_take(struct db *base, int wait_ms, struct err *err)
 {
 	struct sqlite_db *db = (struct sqlite_db *)base;
@@ -179,7 +195,7 @@ enum status sqlite_turn_take(struct db *base, int wait_ms, struct err *err)
 		if (db->turn_fd < 0)
 			return err_set(err, STATUS_UNAVAILABLE, "%.150s-turn can't be opened: %s", db->path,
 				       strerror(errno));
-		if (!lock_within(db->turn_fd, wait_ms))
+		if (!lock_in_line(db, wait_ms))
 			return errno == EWOULDBLOCK
 				       ? err_set(err, STATUS_BUSY, "other writers kept the turn to write")
 				       : err_set(err, STATUS_UNAVAILABLE, "%.150s-turn can't be locked: %s", db->path,

@@ -378,7 +378,7 @@ def compare(check: Check, service: Service, *loads: Load) -> None:
     check(len({t.id for t in told}) == len(told), "no two clients were told the same id")
     # A refusal that is sure (429, 503 and other answers of a worker, but for an unknown outcome) stored nothing.
     refused = {json.dumps([f.value, f.value + 1]) for load in loads for f in load.failed
-               if f.status in (429, 503) and not load.keyed and b"may or may not" not in f.body and b"Service Unavailable" not in f.body}  # fmt: skip
+               if f.status in (429, 503) and not load.keyed and b"not known" not in f.body and b"Service Unavailable" not in f.body}  # fmt: skip
     both: Set[str] = refused & set(values)
     if refused:
         check(not both, f"none of {len(refused)} that were refused with 503 is stored", f"{len(both)} are" if both else "")
