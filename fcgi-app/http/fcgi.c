@@ -151,6 +151,10 @@ static bool put_head(struct conn *conn, bool known_length, bool may_block)
 	struct buf head;
 
 	buf_init(&head, &conn->req.arena);
+	/* nginx need not collect a small answer before it passes it on: it is in the socket's buffer whole, and this
+	 * worker is done with it. (nginx keeps the header to itself.) */
+	if (!may_block)
+		buf_str(&head, STR("X-Accel-Buffering: no\r\n"));
 	response_head(&conn->req.response, known_length, &head);
 	return !head.failed && put(conn, buf_view(&head), may_block);
 }
