@@ -170,8 +170,9 @@ static bool is_current(const struct sqlite_db *db)
 }
 
 /* The kernel gives a flock to whoever asks first after it was freed, which is as a rule the process that has just freed
- * it: another may wait for many turns. So who waits for the turn holds the gate meanwhile, and who wants a second turn in
- * a row must pass the gate first. Only fairness hangs on it: without the gate's file the turn is taken all the same. */
+ * it: another may wait for many turns. So who waits for the turn holds the gate meanwhile, and who wants a second turn
+ * in a row must pass the gate first. Only fairness hangs on it: without the gate's file the turn is taken all the same.
+ */
 static bool lock_in_line(struct sqlite_db *db, int wait_ms)
 {
 	if (db->gate_fd < 0)

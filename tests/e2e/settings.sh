@@ -36,7 +36,8 @@ is 'and leaves nothing behind that runs' "$(ls "$dir"/run/*.pid "$dir"/run/nginx
 
 # --- secrets ---
 
-fails 'production without a key (A-079)' 100 'API_KEY is not set' with ENVIRONMENT=production API_KEY= -- "$binary" check
+# Where no .env gives one: an empty one in the environment is none.
+fails 'production without a key (A-079)' 100 'API_KEY is not set' with ENVIRONMENT=production API_KEY= -- sh -c 'mkdir -p bare && cd bare && exec "$0" check' "$binary"
 fails 'production with the default key (A-079)' 100 'API_KEY is the development default' with ENVIRONMENT=production API_KEY=dev-key-change-in-production -- "$binary" serve
 fails 'production with a short key' 100 'API_KEY is shorter' with ENVIRONMENT=production API_KEY=short -- "$binary" check
 rm -f "$dir/.env"

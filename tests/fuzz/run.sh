@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs fuzz programs one after the other, FUZZ_SECONDS each. The committed corpus is read, what is new goes to
+# Runs fuzz programs one after the other, FUZZ_SECONDS each, from FUZZ_SEED (0: another walk each time). The committed corpus is read, what is new goes to
 # build/fuzz/corpus/NAME; an input that crashes is kept as build/fuzz/crash-NAME-… and shown. The last line counts.
 set -u
 seconds=${FUZZ_SECONDS:-60}
@@ -20,7 +20,7 @@ for program in "$@"; do
 	mkdir -p "$new"
 	dictionary=()
 	[ -f "tests/fuzz/$name.dict" ] && dictionary=("-dict=tests/fuzz/$name.dict")
-	if "$program" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+	if "$program" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -seed="${FUZZ_SEED:-0}" -print_final_stats=1 \
 		-artifact_prefix="build/fuzz/crash-$name-" "${dictionary[@]}" "$new" "$seeds" >"$TMPDIR/output" 2>&1; then
 		passed=$((passed + 1))
 		printf 'ok   fuzz_%s: %s runs, %s\n' "$name" \
