@@ -307,10 +307,13 @@ static void end_skipping(struct mail *mail)
 	struct conn *conn = conn_of(req);
 
 	req->slow = false;
-	if (conn->passed)
-		app_run(req);
-	else
+	if (!conn->passed) {
 		app_complete(req);
+		return;
+	}
+	shm_working_on(req->edge.random);
+	app_run(req);
+	shm_working_on(NULL);
 }
 
 /* Slow thread: nobody wants this body, but nginx would take a connection that is closed in its face for a dead worker,
