@@ -5,10 +5,10 @@ VERSION := $(shell sed -n 's/.*APPCORE_VERSION "\(.*\)"/\1/p' lib/base/version.h
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 CC        ?= gcc
-PKGS      := libsodium sqlite3 json-c
+PKGS      := libsodium sqlite3 json-c libpq hiredis
 WARNINGS  := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
              -Wundef -Wwrite-strings -Wcast-qual -Wimplicit-fallthrough $(if $(CI),-Werror)
-CPPFLAGS  += -D_GNU_SOURCE -Ilib -Ifcgi-app -I$(OUT)/gen -DAPPCORE_COMMIT='"$(COMMIT)"'
+CPPFLAGS  += -D_GNU_SOURCE -Ilib -Ifcgi-app $(shell pkg-config --cflags $(PKGS)) -I$(OUT)/gen -DAPPCORE_COMMIT='"$(COMMIT)"'
 CFLAGS    += -std=c17 $(WARNINGS) -fPIE -fstack-protector-strong -pthread
 LDFLAGS   += -pie -pthread -Wl,-z,relro,-z,now
 LDLIBS    += -lfcgi $(shell pkg-config --libs $(PKGS)) -lm
@@ -24,12 +24,16 @@ CFLAGS += $(CFLAGS_$(VARIANT))
 LDFLAGS += $(filter -fsanitize% --coverage,$(CFLAGS_$(VARIANT)))
 
 # Debian's packages (12 or 13), with the least version where an older one would not do. "make deps" installs them all.
-RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 libjson-c5>=0.16 libsqlite3-0>=3.40 \
-                    libsodium23>=1.0.18 curl openssl ca-certificates
+RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 libjson-c5>=0.16 libsqlite3-0>=3.40 libpq5>=15 \
+                    libsodium23>=1.0.18 libhiredis0.14|libhiredis1.1.0 curl openssl ca-certificates
 BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2 libjson-c-dev>=0.16 \
-                    libsqlite3-dev>=3.40 libsodium-dev>=1.0.18
+                    libsqlite3-dev>=3.40 libpq-dev>=15 libsodium-dev>=1.0.18 \
+                    libhiredis-dev>=0.14
 TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr jq sqlite3 wrk \
-                    nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2 e2fsprogs
+                    nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2 e2fsprogs systemd-container \
+                    redis-server
+# For `make test-postgres` and its faults only: servers that the tests start for themselves.
+SERVER_PACKAGES  := postgresql>=15 pgbouncer>=1.18 libfaketime faketime python3-asyncpg
 quoted = $(foreach package,$(1),'$(package)')
 
 OUT   := build/$(VARIANT)
@@ -66,7 +70,10 @@ $(OUT)/gen/migrations.c: scripts/embed_migrations.sh $(wildcard lib/store/migrat
 $(OUT)/gen/migrations.o: $(OUT)/gen/migrations.c | $(OUT)/libraries
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(OUT)/tests/unit/unit.o $(OUT)/libappcore.a
+# What all tests share.
+UNIT_O := $(addprefix $(OUT)/tests/unit/,unit.o database.o)
+
+$(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(UNIT_O) $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ -lcunit $(LDLIBS)
 
 unit: $(UNIT) ## build and run the unit tests (of VARIANT)
@@ -74,7 +81,7 @@ unit: $(UNIT) ## build and run the unit tests (of VARIANT)
 
 # Handlers are tested in process. That these programs link without libfcgi proves that handlers need no FastCGI.
 HANDLER_O := $(filter-out %/http/fcgi.o,$(filter $(addprefix $(OUT)/fcgi-app/,app.o middleware.o routes.o http/% \
-             handlers/%),$(APP_O))) $(OUT)/tests/handlers/harness.o $(OUT)/tests/unit/unit.o
+             handlers/%),$(APP_O))) $(OUT)/tests/handlers/harness.o $(UNIT_O)
 HANDLER_LIBS = -lcunit $(filter-out -lfcgi,$(LDLIBS))
 
 $(OUT)/tests/handlers/test_%: $(OUT)/tests/handlers/test_%.o $(HANDLER_O) $(OUT)/libappcore.a
@@ -94,11 +101,14 @@ fuzz: ## build and run the fuzz targets, FUZZ_SECONDS (60) each
 
 -include $(wildcard $(OUT)/*/*.d $(OUT)/*/*/*.d)
 
-bench: all ## load the service and the Python reference, table and build/bench.json (ARGS="--gate --scale")
+bench: all ## load the service and the Python reference, table and build/bench.json (ARGS="--gate --scale --postgres")
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/bench.py $(ARGS)
 
 deps: ## install what is missing of Debian's packages: to run, to build and to test
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
+
+deps-postgres: deps ## the same, and the servers of `make test-postgres`; none of them is started or enabled
+	@scripts/deps.sh $(CHECK) $(call quoted,$(SERVER_PACKAGES))
 
 deps-run: # what `make run` needs: no tools of the tests
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES))
@@ -145,6 +155,9 @@ tests: $(UNIT) $(HANDLER) # the programs alone
 test: deps ## install, build and run all tests: unit, handlers, end to end; the last line counts them
 	@scripts/test.sh release
 
+test-postgres: deps-postgres ## the same tests with PostgreSQL instead of SQLite, on a server of their own
+	@scripts/test_postgres.sh
+
 asan: ## unit, handlers' and end-to-end tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test.sh asan
 
@@ -172,7 +185,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit bench clean help deps deps-run run start stop status restart reload install \
-        tests test asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs
+.PHONY: all unit bench clean help deps deps-postgres deps-run run start stop status restart reload install \
+        tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs
 .DELETE_ON_ERROR:
 .SECONDARY:

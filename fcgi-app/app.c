@@ -41,7 +41,8 @@ enum { RETENTION_PIECE = 200, RETENTION_EVERY_MS = 10 * 60 * 1000, KEYS_EVERY_MS
 struct keys_op {
 	struct store_op op; /* first: the store hands it back */
 	struct app *app;
-	bool failing;
+	struct keyring_rows rows;
+	bool failing, busy;
 };
 
 struct retention_op {
@@ -50,6 +51,8 @@ struct retention_op {
 	char before[CLOCK_ISO_BYTES];
 	int64_t now_us;
 	int64_t predictions, keys; /* rows the last piece deleted */
+	int64_t weeks;             /* tables it dropped */
+	bool first;                /* piece of this round */
 	bool busy;
 };
 
@@ -107,6 +110,10 @@ bool app_init(struct app *app)
 	for (int i = 0; i < APP_IDEM__MAX; i++)
 		series->idempotency[i] = one_label(app, METRICS_IDEMPOTENCY, "outcome", IDEMPOTENCY[i]);
 	find_model_series(app);
+	if (app->redis) {
+		series->cache_hit = one_label(app, METRICS_CACHE, "outcome", "hit");
+		series->cache_miss = one_label(app, METRICS_CACHE, "outcome", "miss");
+	}
 	series->repeated_writes = metrics_find(app->shm, METRICS_REPEATED_WRITES, NULL, 0);
 	series->crashes = metrics_find(app->shm, METRICS_CRASHES, NULL, 0);
 	series->health = metrics_find(app->shm, METRICS_HEALTH, NULL, 0);
@@ -126,10 +133,18 @@ void app_release(struct app *app)
 	free(app->chores);
 }
 
-bool app_begin(struct request *req)
+void app_begin(struct request *req)
 {
 	req->start_ns = clock_mono_ns();
-	return middleware_run(req);
+	app_go_on(req);
+}
+
+void app_go_on(struct request *req)
+{
+	enum middleware_result result = middleware_run(req);
+
+	if (result != MIDDLEWARE_WAITS)
+		req->transport->checked(req, result == MIDDLEWARE_PASSED);
 }
 
 void app_run(struct request *req)
@@ -248,13 +263,16 @@ static enum status read_keys(struct db *db, struct store_op *op, struct err *err
 {
 	struct keys_op *keys = (struct keys_op *)(void *)op;
 
-	return keyring_refresh(&keys->app->keyring, db, err);
+	return keyring_read(&keys->rows, db, err);
 }
 
 static void keys_done(struct store_op *op)
 {
 	struct keys_op *keys = (struct keys_op *)(void *)op;
 
+	keys->busy = false;
+	if (op->status == STATUS_OK)
+		keyring_take(&keys->app->keyring, &keys->rows);
 	if (op->status != STATUS_OK && !keys->failing)
 		log_event(LOG_LEVEL_ERROR, "API keys can't be read, the last known ones stay in force: %s",
 			  op->err.text);
@@ -266,8 +284,14 @@ static enum status delete_piece(struct db *db, struct store_op *op, struct err *
 	struct retention_op *retention = (struct retention_op *)(void *)op;
 	enum status status = STATUS_OK;
 
-	retention->predictions = retention->keys = 0;
-	if (retention->app->config->retention_days > 0)
+	int64_t days = retention->app->config->retention_days;
+
+	retention->predictions = retention->keys = retention->weeks = 0;
+	if (retention->first)
+		status = predictions_keep_weeks(db, retention->now_us / 1000,
+						days > 0 ? retention->now_us / 1000 - days * INT64_C(86400000) : 0,
+						&retention->weeks, err);
+	if (status == STATUS_OK && days > 0)
 		status = predictions_delete_before(db, str_of(retention->before), RETENTION_PIECE,
 						   &retention->predictions, err);
 	if (status == STATUS_OK)
@@ -286,6 +310,10 @@ static void piece_done(struct store_op *op)
 		return;
 	}
 	metrics_add(retention->app->shm, retention->app->series.retention, (uint64_t)retention->predictions);
+	if (retention->weeks > 0)
+		log_event(LOG_LEVEL_INFO, "retention: %lld weeks of predictions were dropped",
+			  (long long)retention->weeks);
+	retention->first = false;
 	if (more && !retention->app->draining)
 		retention->busy = store_write(retention->app->store, op) == STATUS_OK;
 }
@@ -294,20 +322,44 @@ static void start_retention(struct app *app, struct retention_op *retention)
 {
 	int64_t days_us = app->config->retention_days * INT64_C(86400000000);
 
-	*retention = (struct retention_op){.op = {.run = delete_piece, .done = piece_done}, .app = app};
+	*retention = (struct retention_op){
+		.op = {.run = delete_piece, .done = piece_done, .alone = true}, .app = app, .first = true};
 	retention->now_us = clock_wall_us();
 	clock_format_iso(retention->now_us - days_us, retention->before);
 	retention->busy = store_write(app->store, &retention->op) == STATUS_OK;
+}
+
+void app_end_round(struct app *app, uint64_t now_ms)
+{
+	if (!app->redis)
+		return;
+	limit_redis_flush(app->limits);
+	redis_run(app->redis, now_ms);
+}
+
+int app_sleep_ms(const struct app *app, uint64_t now_ms, int most_ms)
+{
+	if (!app->redis)
+		return most_ms;
+	/* What came late went on with requests, which may have asked for more. */
+	return limit_redis_waits(app->limits) ? 0 : redis_wait_ms(app->redis, now_ms, most_ms);
+}
+
+void app_keys_changed(struct app *app)
+{
+	app->chores->keys_ms = 0;
 }
 
 void app_tick(struct app *app, uint64_t now_ms)
 {
 	struct app_chores *chores = app->chores;
 
-	if (chores->keys_ms == 0 || now_ms - chores->keys_ms >= KEYS_EVERY_MS) {
+	if (!chores->keys.busy && (chores->keys_ms == 0 || now_ms - chores->keys_ms >= KEYS_EVERY_MS)) {
 		chores->keys_ms = now_ms;
-		chores->keys.op = (struct store_op){.run = read_keys, .done = keys_done};
+		chores->keys.op = (struct store_op){.run = read_keys, .done = keys_done, .fresh = true};
 		chores->keys.app = app;
+		chores->keys.rows.generation = app->keyring.generation;
+		chores->keys.busy = true;
 		store_read(app->store, &chores->keys.op);
 	}
 	if (!chores->retention.busy && !app->draining &&
@@ -315,4 +367,9 @@ void app_tick(struct app *app, uint64_t now_ms)
 		chores->retention_ms = now_ms;
 		start_retention(app, &chores->retention);
 	}
+}
+
+bool app_reads_keys(const struct app *app)
+{
+	return app->chores->keys.busy;
 }

@@ -9,8 +9,9 @@
 #include "base/pool.h"
 #include "http/router.h"
 #include "model/model.h"
-#include "shared/limit.h"
+#include "shared/limit_redis.h"
 #include "shared/metrics.h"
+#include "shared/redis.h"
 #include "shared/shm.h"
 #include "store/store.h"
 
@@ -45,6 +46,7 @@ struct app_series {
 	metrics_series idempotency[APP_IDEM__MAX];
 	metrics_series predictions[MODEL_REGISTRY_MAX][2]; /* error, success; any thread */
 	metrics_series prediction_seconds[MODEL_REGISTRY_MAX];
+	metrics_series cache_hit, cache_miss;
 	metrics_series repeated_writes, health, crashes, retention;
 };
 
@@ -53,6 +55,8 @@ struct app {
 	struct shm *shm;              /* any thread */
 	struct store *store;          /* store_write: any thread */
 	struct mailbox *mailbox;      /* mailbox_send: any thread */
+	struct redis *redis;          /* NULL: limits, keys and reads are this machine's and the store's alone */
+	struct limit_redis *limits;   /* with redis */
 	struct pool *slow;            /* large bodies and answers; any thread */
 	struct pool *lists;           /* large lists, streamed; any thread */
 	struct model_registry models; /* read by any thread, not changed after the start */
@@ -69,10 +73,12 @@ struct app {
 bool app_init(struct app *app) __attribute__((nonnull, warn_unused_result));
 void app_release(struct app *app) __attribute__((nonnull));
 
-/* Before the body is there: finds the route, sets CORS and limit headers, checks everything the row demands. True: the
- * handler may run (app_run) as soon as req->body is set. False: the response is set; call app_complete. Event thread.
- */
-bool app_begin(struct request *req) __attribute__((nonnull, warn_unused_result));
+/* Before the body is there: finds the route, sets CORS and limit headers, checks everything the row demands, and then
+ * calls the transport's `checked`: before it returns, or later, when a check had to ask Redis. Event thread. */
+void app_begin(struct request *req) __attribute__((nonnull));
+
+/* The answer that a check waited for is there: goes on with the checks. Event thread. */
+void app_go_on(struct request *req) __attribute__((nonnull));
 
 /* Runs the handler, which ends in request_finish(). Event thread, or a slow thread with req->slow set. */
 void app_run(struct request *req) __attribute__((nonnull));
@@ -83,8 +89,18 @@ void app_complete(struct request *req) __attribute__((nonnull));
 void app_count_rejected(struct app *app, enum app_rejected reason) __attribute__((nonnull));
 void app_count_idempotency(struct app *app, enum app_idempotency outcome) __attribute__((nonnull));
 
+/* After each round of the event loop: sends Redis what the round has gathered. And for how long the next may sleep. */
+void app_end_round(struct app *app, uint64_t now_ms) __attribute__((nonnull));
+int app_sleep_ms(const struct app *app, uint64_t now_ms, int most_ms) __attribute__((nonnull));
+
+/* The API keys have changed, or may have: they are read with the next tick. */
+void app_keys_changed(struct app *app) __attribute__((nonnull));
+
 /* Every half second: reads the API keys when they changed. Every ten minutes: deletes what retention says, in small
  * pieces through the commit thread. */
 void app_tick(struct app *app, uint64_t now_ms) __attribute__((nonnull));
+
+/* The API keys are being read: what was read comes through the mailbox. */
+bool app_reads_keys(const struct app *app) __attribute__((nonnull));
 
 #endif

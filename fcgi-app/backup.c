@@ -1,5 +1,6 @@
 /* appcore backup, appcore restore. */
 #include "command.h"
+#include "store/installation.h"
 
 #include <stdio.h>
 
@@ -29,6 +30,21 @@ int backup_main(int argc, char **argv)
 	return status == STATUS_OK ? EXIT_OK : code;
 }
 
+/* What is in a cache was read from the data before. A backup that is too old to have a number is left alone. */
+static enum status renew_installation(const struct config *config, struct err *err)
+{
+	struct db *db;
+	char old[INSTALLATION_BYTES];
+	enum status status = db_open(&db, str_of(config->database_url), DB_WRITE, err);
+
+	if (status != STATUS_OK)
+		return status;
+	if (installation_find(db, old, NULL) == STATUS_OK && old[0])
+		status = installation_renew(db, err);
+	db_close(db);
+	return status;
+}
+
 int restore_main(int argc, char **argv)
 {
 	struct config config;
@@ -44,6 +60,8 @@ int restore_main(int argc, char **argv)
 	if (!command_load_config(&config))
 		return EXIT_USAGE;
 	enum status status = db_restore(str_of(config.database_url), argv[1], &err);
+	if (status == STATUS_OK)
+		status = renew_installation(&config, &err);
 	config_release(&config);
 	if (status != STATUS_OK)
 		return command_fail(command_exit_code(status), "%s", err.text);

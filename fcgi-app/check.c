@@ -16,7 +16,7 @@ struct findings {
 
 static enum status look(struct db *db, bool integrity, struct findings *findings, struct err *err)
 {
-	migrate_all(&findings->newest);
+	migrate_all(DB_DIALECT_SQLITE, &findings->newest);
 	db_info(db, &findings->info);
 	enum status status = db_ping(db, err);
 	if (status == STATUS_OK)

@@ -56,6 +56,7 @@ int migrate_main(int argc, char **argv);
 int key_main(int argc, char **argv);
 int backup_main(int argc, char **argv);
 int restore_main(int argc, char **argv);
+int move_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int config_main(int argc, char **argv);
 

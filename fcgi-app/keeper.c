@@ -1,10 +1,16 @@
-/* The keeper reads shared memory, /proc/self and the store's file sizes; it writes gauges, the metrics file, and, to
- * workers silent for SILENT_MS, SIGKILL. It ends when keeper_stop asks. */
+/* The keeper reads shared memory, /proc/self, the store's file sizes and nginx's log of its own answers; it writes
+ * gauges, the counts of that log, the metrics file, signs of life to systemd, and, to workers silent for SILENT_MS,
+ * SIGKILL. It ends when keeper_stop asks.
+ *
+ * The keeper, not the event thread, answers for this worker to systemd, by the rule that it holds its peers to: an
+ * event thread that waits for its disk sends nothing, and is not to be killed for it. A stopped process stops both. */
 #include "keeper.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "notify.h"
+#include "shared/edge.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -16,12 +22,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { TICK_MS = 250, MEASURE_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000 };
+enum { TICK_MS = 250, MEASURE_MS = 1000, NOTIFY_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000 };
+enum { STUCK_MS = 3000, STUCK_AGAIN_MS = 30 * 1000 };
 
 struct gauges {
 	metrics_series resident, connections, fds, cpu;
 	metrics_series queue_write, queue_slow, queue_log;
-	metrics_series wal, database, killed, log_dropped;
+	metrics_series wal, database, killed, log_dropped, edge_readable;
 };
 
 struct keeper {
@@ -33,8 +40,11 @@ struct keeper {
 	bool stopping; /* guarded by lock */
 	struct gauges gauges;
 	uint64_t log_dropped; /* already counted */
+	struct edge *edge;
+	bool edge_failing;
 	char path[4096];
 	bool failing;
+	uint64_t stuck_ms; /* when it was last told that nobody gets the turn to write; 0: somebody does */
 };
 
 static metrics_series of_instance(struct app *app, enum metrics_family family, const char *queue)
@@ -57,6 +67,7 @@ static void find_gauges(struct app *app, struct gauges *gauges)
 	gauges->database = metrics_find(app->shm, METRICS_DATABASE_BYTES, NULL, 0);
 	gauges->killed = metrics_find(app->shm, METRICS_WORKERS_KILLED, NULL, 0);
 	gauges->log_dropped = metrics_find(app->shm, METRICS_LOG_DROPPED, NULL, 0);
+	gauges->edge_readable = metrics_find(app->shm, METRICS_EDGE_READABLE, NULL, 0);
 }
 
 static double resident_bytes(void)
@@ -129,6 +140,45 @@ static void reap(struct keeper *keeper, uint64_t now_ms)
 		  SILENT_MS);
 }
 
+/* No log at all is what a worker without nginx has, and one that starts before nginx: the gauge says so. */
+static void count_edge(struct keeper *keeper)
+{
+	uint64_t lines;
+	struct err err;
+	enum status status = edge_follow(keeper->edge, &lines, &err);
+
+	if (lines > 0)
+		metrics_touch(keeper->app->shm);
+	if (status == STATUS_BUSY)
+		return;
+	metrics_set(keeper->app->shm, keeper->gauges.edge_readable, status == STATUS_OK ? 1.0 : 0.0);
+	if (status == STATUS_UNAVAILABLE && !keeper->edge_failing)
+		log_event(LOG_LEVEL_WARNING, "%s", err.text);
+	keeper->edge_failing = status == STATUS_UNAVAILABLE;
+}
+
+/* Silent workers are ended; a command that is stopped is not ours to end, but it can be named. */
+static void tell_stuck(struct keeper *keeper, uint64_t now_ms)
+{
+	uint64_t waited_ms = store_turn_wait_ms(keeper->app->store, now_ms);
+	char who[64] = "another process";
+
+	if (waited_ms < STUCK_MS) {
+		keeper->stuck_ms = 0;
+		return;
+	}
+	if (keeper->stuck_ms != 0 && now_ms - keeper->stuck_ms < STUCK_AGAIN_MS)
+		return;
+	keeper->stuck_ms = now_ms;
+	int pid = store_turn_holder(keeper->app->store);
+	if (pid > 0)
+		snprintf(who, sizeof(who), "process %d", pid);
+	log_event(LOG_LEVEL_ERROR,
+		  "nothing has been written for %d s because %s keeps the turn to write: if it is stopped, continue it "
+		  "(kill -CONT) or end it",
+		  (int)(waited_ms / 1000), who);
+}
+
 static void write_metrics(struct keeper *keeper)
 {
 	struct err err;
@@ -160,15 +210,21 @@ static bool pause_unless_stopping(struct keeper *keeper)
 static void *keeper_main(void *arg)
 {
 	struct keeper *keeper = arg;
-	uint64_t measured_ms = 0, rendered_ms = 0, changes = 0;
+	uint64_t measured_ms = 0, notified_ms = 0, rendered_ms = 0, changes = 0;
 
 	do {
 		uint64_t now_ms = clock_mono_ms();
 		reap(keeper, now_ms);
+		if (now_ms - notified_ms >= NOTIFY_MS && shm_is_well(keeper->app->shm, now_ms, SILENT_MS)) {
+			notified_ms = now_ms;
+			notify_send("WATCHDOG=1");
+		}
 		if (measured_ms == 0 || now_ms - measured_ms >= MEASURE_MS) {
 			measured_ms = now_ms;
 			measure(keeper);
+			tell_stuck(keeper, now_ms);
 		}
+		count_edge(keeper);
 		uint64_t seen = metrics_changes(keeper->app->shm);
 		if (seen != changes || now_ms - rendered_ms >= RENDER_MS) {
 			changes = seen;
@@ -176,6 +232,7 @@ static void *keeper_main(void *arg)
 			write_metrics(keeper);
 		}
 	} while (pause_unless_stopping(keeper));
+	count_edge(keeper);
 	write_metrics(keeper);
 	return NULL;
 }
@@ -204,6 +261,11 @@ bool keeper_start(struct keeper **out, struct app *app, const atomic_int *connec
 
 	if (!keeper)
 		return false;
+	keeper->edge = edge_new(app->config->run_dir, app->config->edge_log);
+	if (!keeper->edge) {
+		free(keeper);
+		return false;
+	}
 	keeper->app = app;
 	keeper->connections = connections;
 	snprintf(keeper->path, sizeof(keeper->path), "%s/metrics.prom", app->config->run_dir);
@@ -215,6 +277,7 @@ bool keeper_start(struct keeper **out, struct app *app, const atomic_int *connec
 	pthread_cond_init(&keeper->wake, &attr);
 	pthread_condattr_destroy(&attr);
 	if (pthread_create(&keeper->thread, NULL, keeper_main, keeper) != 0) {
+		edge_free(keeper->edge);
 		free(keeper);
 		return false;
 	}
@@ -234,5 +297,6 @@ void keeper_stop(struct keeper *keeper)
 	pthread_join(keeper->thread, NULL);
 	pthread_mutex_destroy(&keeper->lock);
 	pthread_cond_destroy(&keeper->wake);
+	edge_free(keeper->edge);
 	free(keeper);
 }

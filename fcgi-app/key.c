@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "command.h"
+#include "shared/redis.h"
+#include "store/installation.h"
 
 #include <json-c/json.h>
 #include <sodium.h>
@@ -68,26 +70,6 @@ static void print_new_key(const char *text, const struct key_row *row, bool json
 	fprintf(stderr, "Key %s for \"%s\". It is shown this once: keep it safe.\n", row->id, row->name);
 }
 
-/* Runs one change in a transaction of its own, in this machine's turn. */
-static enum status in_transaction(struct db *db, enum status (*change)(struct db *db, void *arg, struct err *err),
-				  void *arg, struct err *err)
-{
-	enum status status = db_turn_take(db, TURN_WAIT_MS, err);
-
-	if (status != STATUS_OK)
-		return status;
-	status = db_begin(db, err);
-	if (status == STATUS_OK) {
-		status = change(db, arg, err);
-		if (status == STATUS_OK)
-			status = db_commit(db, err);
-		else
-			db_rollback(db);
-	}
-	db_turn_give(db);
-	return status;
-}
-
 struct change {
 	struct key_row row;
 	struct str id_or_name;
@@ -137,7 +119,7 @@ static int run_create(struct db *db, const struct asked *asked)
 	snprintf(change.row.name, sizeof(change.row.name), "%s", asked->name);
 	change.row.rate_per_minute = asked->rate ? (int64_t)rate : -1;
 	change.row.created_us = change.now_us;
-	enum status status = in_transaction(db, insert, &change, &err);
+	enum status status = db_transact(db, TURN_WAIT_MS, insert, &change, &err);
 	if (status == STATUS_OK)
 		print_new_key(text, &change.row, asked->json);
 	sodium_memzero(text, sizeof(text));
@@ -148,7 +130,7 @@ static int run_revoke(struct db *db, const char *id_or_name)
 {
 	struct change change = {.now_us = clock_wall_us(), .id_or_name = str_of(id_or_name)};
 	struct err err;
-	enum status status = in_transaction(db, revoke, &change, &err);
+	enum status status = db_transact(db, TURN_WAIT_MS, revoke, &change, &err);
 
 	if (status == STATUS_OK)
 		printf("revoked\n");
@@ -167,11 +149,31 @@ static int run_rotate(struct db *db, const struct asked *asked, const char *id_o
 	keyring_generate(text, &change.row);
 	change.row.created_us = change.now_us;
 	change.until_us = change.now_us + overlap * US;
-	enum status status = in_transaction(db, rotate, &change, &err);
+	enum status status = db_transact(db, TURN_WAIT_MS, rotate, &change, &err);
 	if (status == STATUS_OK)
 		print_new_key(text, &change.row, asked->json);
 	sodium_memzero(text, sizeof(text));
 	return finish(status, &err);
+}
+
+/* Tells the workers of all machines. They would see it in the database, too, half a second later. */
+static void publish(const struct config *config, struct db *db)
+{
+	char installation[INSTALLATION_BYTES];
+	struct redis_url url;
+	struct err err;
+
+	if (!*config->redis_url)
+		return;
+	enum status status = installation_find(db, installation, &err);
+	if (status == STATUS_OK && !installation[0])
+		return; /* no worker has ever used Redis here */
+	if (status == STATUS_OK)
+		status = redis_url_parse(str_of(config->redis_url), &url, &err);
+	if (status == STATUS_OK)
+		status = redis_publish(&url, installation, &err);
+	if (status != STATUS_OK)
+		fprintf(stderr, "%s Workers learn of the change from the database.\n", err.text);
 }
 
 static bool list_json(void *arg, const struct key_row *row)
@@ -184,7 +186,7 @@ static bool list_line(void *arg, const struct key_row *row)
 {
 	char created[CLOCK_ISO_BYTES], expires[CLOCK_ISO_BYTES];
 	int64_t now_us = *(int64_t *)arg;
-	const char *state = row->revoked_us && row->revoked_us <= now_us   ? "revoked"
+	const char *state = row->revoked_us                                ? "revoked"
 			    : row->expires_us && row->expires_us <= now_us ? "expired"
 									   : "valid";
 	char rate[24] = "default";
@@ -237,6 +239,8 @@ static int run_verb(int argc, char **argv, const struct asked *asked)
 		code = run_revoke(db, argv[2]);
 	else
 		code = run_rotate(db, asked, argv[2]);
+	if (code == EXIT_OK && !lists)
+		publish(&config, db);
 	db_close(db);
 	config_release(&config);
 	return code;

@@ -51,6 +51,20 @@ const struct command COMMANDS[] = {
 	 "usage: appcore restore FILE\n"
 	 "\n"
 	 "Checks the backup FILE and puts it in the place of the database. Refuses while the service runs.\n"},
+	{"move", move_main, "carry everything to another database while it serves",
+	 "usage: appcore move --to URL [--full] [--json]\n"
+	 "\n"
+	 "Carries all data from DATABASE_URL to URL (from SQLite to PostgreSQL or back), compares both by count and "
+	 "hash,\n"
+	 "and says what to do next. The service runs on meanwhile: each further run carries only what came since, and "
+	 "the\n"
+	 "last one, with the service stopped, takes seconds. A run that was interrupted goes on where it was. The "
+	 "target is\n"
+	 "an empty database, or one that only moves from the same source have filled.\n"
+	 "\n"
+	 "--full compares all rows again instead of those that may have changed. --json prints progress and result as\n"
+	 "JSON, one object a line. Keep a password out of the list of processes: libpq reads it from ~/.pgpass or\n"
+	 "PGPASSWORD when URL has none.\n"},
 	{"check", check_main, "check settings, database and model",
 	 "usage: appcore check [--integrity] [--json]\n"
 	 "\n"

@@ -1,12 +1,23 @@
 /* The checks, in the order in which they stand in the array at the end. Each reads the route's row and the settings,
- * and either lets the request pass or sets the response. */
+ * and either lets the request pass, or sets the response, or (the limits, with Redis) makes it wait and is called again
+ * when the answer is there.
+ *
+ * Limits: what the address may is asked before anything is told, what the key may after the key is known to be good. A
+ * refused request is counted nowhere by the limit that refused it, and a request that its key's limit refuses isn't
+ * counted against its address either; one that is refused for other reasons (404, 401, 422) is. Redis is asked once,
+ * for both: the key is looked at beforehand, without telling. */
 #include "middleware.h"
 
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
 
-typedef bool middleware_fn(struct request *req);
+typedef enum middleware_result middleware_fn(struct request *req);
+
+static enum middleware_result pass_if(bool good)
+{
+	return good ? MIDDLEWARE_PASSED : MIDDLEWARE_REFUSED;
+}
 
 static struct str printed(struct request *req, const struct buf *text)
 {
@@ -35,7 +46,7 @@ static void take_trace_id(struct request *req)
 }
 
 /* nginx gives every request its identity (design: a write happens once). Without it the configuration is wrong. */
-static bool check_identity(struct request *req)
+static enum middleware_result check_identity(struct request *req)
 {
 	take_trace_id(req);
 	if (!edge_parse(req->edge_msec, req->edge_id, &req->edge)) {
@@ -43,16 +54,16 @@ static bool check_identity(struct request *req)
 					   "fastcgi_params.conf of appcore");
 		app_count_rejected(req->app, APP_REJECTED_NO_IDENTITY);
 		request_answer_detail(req, 500, STR("Internal Server Error"));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	}
-	return true;
+	return MIDDLEWARE_PASSED;
 }
 
 /* nginx tries a request again when its worker died. One that killed its worker must not kill the next. */
-static bool check_crash_mark(struct request *req)
+static enum middleware_result check_crash_mark(struct request *req)
 {
 	if (!shm_is_crash_marked(req->app->shm, req->edge.random))
-		return true;
+		return MIDDLEWARE_PASSED;
 	struct buf *line = log_begin(LOG_LEVEL_ERROR, STR("the request crashed a worker and is not tried again"));
 	log_str(line, "request_id", req->request_id);
 	log_str(line, "path", req->path);
@@ -60,7 +71,7 @@ static bool check_crash_mark(struct request *req)
 	metrics_add(req->app->shm, req->app->series.crashes, 1);
 	app_count_rejected(req->app, APP_REJECTED_CRASHED_WORKER);
 	request_answer_detail(req, 500, STR("Internal Server Error"));
-	return false;
+	return MIDDLEWARE_REFUSED;
 }
 
 /* --- CORS --- */
@@ -97,7 +108,7 @@ static void answer_preflight(struct request *req, bool allowed)
 	buf_str(&response->body, allowed ? STR("OK") : STR("Disallowed CORS origin"));
 }
 
-static bool check_cors(struct request *req)
+static enum middleware_result check_cors(struct request *req)
 {
 	struct response *response = &req->response;
 	bool any = cors_of(req) == ROUTE_ANY_ORIGIN;
@@ -106,7 +117,7 @@ static bool check_cors(struct request *req)
 	if (!any)
 		response_header(response, "Vary", STR("Origin"));
 	if (req->origin.n == 0)
-		return true;
+		return MIDDLEWARE_PASSED;
 	if (allowed) {
 		response_header(response, "Access-Control-Allow-Origin", any ? STR("*") : req->origin);
 		response_header(response, "Access-Control-Expose-Headers",
@@ -114,9 +125,9 @@ static bool check_cors(struct request *req)
 	}
 	if (req->method == HTTP_OPTIONS && req->acr_method.n > 0) {
 		answer_preflight(req, allowed);
-		return false;
+		return MIDDLEWARE_REFUSED;
 	}
-	return true;
+	return MIDDLEWARE_PASSED;
 }
 
 /* --- limits --- */
@@ -158,53 +169,145 @@ static void put_limit_headers(struct request *req, const char *policy, const str
 	response_header(response, "RateLimit", printed(req, &text));
 }
 
-static bool take(struct request *req, const char *policy, struct limit_id id, int64_t limit, enum app_rejected reason)
-{
-	struct limit_result result = limit_take(req->app->shm, id, (uint32_t)limit, CONFIG_SECONDS_PER_WINDOW * 1000,
-						clock_mono_ms());
+/* What a request may, by its address and by its key, asked of Redis together. Lives in the request's arena. */
+enum limit_kind { LIMIT_ADDRESS, LIMIT_KEY, LIMIT_KIND__MAX };
 
-	put_limit_headers(req, policy, &result);
-	if (result.allowed)
-		return true;
-	uint64_t seconds = (result.retry_ms + 999) / 1000;
-	response_header_u64(&req->response, "Retry-After", seconds > 0 ? seconds : 1);
-	app_count_rejected(req->app, reason);
-	request_answer_detail(req, 429, STR("Rate limit exceeded. Try again later."));
-	return false;
+struct request_limits {
+	struct limit_redis_take take; /* first */
+	struct request *req;
+	int at[LIMIT_KIND__MAX]; /* where in `take`; -1: not asked */
+	bool looked;             /* at the key, with the result: */
+	enum status key_status;
+};
+
+static uint32_t address_limit(const struct request *req)
+{
+	return req->route && req->route->rate == ROUTE_UNLIMITED ? 0
+								 : (uint32_t)req->app->config->rate_limit_per_minute;
 }
 
-static bool check_address_rate(struct request *req)
-{
-	int64_t limit = req->app->config->rate_limit_per_minute;
-
-	if (limit == 0 || (req->route && req->route->rate == ROUTE_UNLIMITED))
-		return true;
-	return take(req, "address", limit_id_of_address(req->remote_addr), limit, APP_REJECTED_RATE_LIMIT);
-}
-
-static bool check_key_rate(struct request *req)
+/* Of a request whose caller is known. */
+static uint32_t key_limit(const struct request *req)
 {
 	int64_t limit = req->caller.rate_per_minute;
 
 	if (limit < 0)
 		limit = req->app->config->key_rate_limit_per_minute;
-	if (limit == 0 || req->caller.key_id[0] == '\0' || req->route->rate == ROUTE_UNLIMITED)
+	return req->caller.key_id[0] == '\0' || req->route->rate == ROUTE_UNLIMITED ? 0 : (uint32_t)limit;
+}
+
+static struct limit_id id_of(const struct request *req, enum limit_kind kind)
+{
+	return kind == LIMIT_ADDRESS ? limit_id_of_address(req->remote_addr)
+				     : limit_id_of_key(str_of(req->caller.key_id));
+}
+
+static void limits_known(struct limit_redis_take *take)
+{
+	struct request_limits *limits = (struct request_limits *)(void *)take;
+
+	app_go_on(limits->req);
+}
+
+static bool wants_key(const struct request *req)
+{
+	enum route_auth auth = req->route->auth;
+
+	return !(auth == ROUTE_OPEN || (auth == ROUTE_READ && !req->app->read_needs_key));
+}
+
+static void add_wanted(struct request_limits *limits, enum limit_kind kind, uint32_t limit)
+{
+	struct limit_redis_take *take = &limits->take;
+
+	limits->at[kind] = limit > 0 ? take->n : -1;
+	if (limit > 0)
+		take->wanted[take->n++] = (struct limit_wanted){id_of(limits->req, kind), limit};
+}
+
+/* Asks Redis for all limits of the request. False: it need not or can't be asked. */
+static bool ask_redis(struct request *req)
+{
+	struct app *app = req->app;
+	const struct route *route;
+	struct str param;
+
+	if (!app->redis || redis_state(app->redis) != REDIS_CLOSED)
+		return false;
+	struct request_limits *limits = arena_zalloc(&req->arena, sizeof(*limits));
+	if (!limits)
+		return false;
+	req->limits = limits;
+	limits->req = req;
+	limits->take.done = limits_known;
+	add_wanted(limits, LIMIT_ADDRESS, address_limit(req));
+	limits->at[LIMIT_KEY] = -1;
+	if (req->route && router_find(req->method, req->path, &route, &param) == ROUTER_FOUND && wants_key(req)) {
+		limits->looked = true;
+		limits->key_status = keyring_check(&app->keyring, req->api_key, clock_wall_us(), &req->caller);
+		if (limits->key_status == STATUS_OK)
+			add_wanted(limits, LIMIT_KEY, key_limit(req));
+	}
+	return limits->take.n > 0 && limit_redis_ask(app->limits, &limits->take);
+}
+
+/* Redis's answer, or this machine's own when there is none. */
+static struct limit_result take_one(struct request *req, enum limit_kind kind, uint32_t limit)
+{
+	struct request_limits *limits = req->limits;
+
+	if (limits && limits->take.known && limits->at[kind] >= 0)
+		return limits->take.results[limits->at[kind]];
+	return limit_take(req->app->shm, id_of(req, kind), limit, CONFIG_SECONDS_PER_WINDOW * 1000, clock_mono_ms());
+}
+
+static bool take(struct request *req, enum limit_kind kind, uint32_t limit)
+{
+	struct limit_result result = take_one(req, kind, limit);
+
+	put_limit_headers(req, kind == LIMIT_ADDRESS ? "address" : "key", &result);
+	if (result.allowed)
 		return true;
-	return take(req, "key", limit_id_of_key(str_of(req->caller.key_id)), limit, APP_REJECTED_KEY_RATE_LIMIT);
+	uint64_t seconds = (result.retry_ms + 999) / 1000;
+	response_header_u64(&req->response, "Retry-After", seconds > 0 ? seconds : 1);
+	app_count_rejected(req->app, kind == LIMIT_ADDRESS ? APP_REJECTED_RATE_LIMIT : APP_REJECTED_KEY_RATE_LIMIT);
+	request_answer_detail(req, 429, STR("Rate limit exceeded. Try again later."));
+	return false;
+}
+
+static enum middleware_result check_address_rate(struct request *req)
+{
+	uint32_t limit = address_limit(req);
+
+	if (!req->limits && ask_redis(req))
+		return MIDDLEWARE_WAITS;
+	return pass_if(limit == 0 || take(req, LIMIT_ADDRESS, limit));
+}
+
+static enum middleware_result check_key_rate(struct request *req)
+{
+	uint32_t limit = key_limit(req);
+
+	if (limit == 0 || take(req, LIMIT_KEY, limit))
+		return MIDDLEWARE_PASSED;
+	/* Redis has counted it in neither. */
+	if (address_limit(req) > 0 && !(req->limits && req->limits->take.known))
+		limit_give_back(req->app->shm, id_of(req, LIMIT_ADDRESS));
+	return MIDDLEWARE_REFUSED;
 }
 
 /* --- route and caller --- */
 
-static bool check_route(struct request *req)
+static enum middleware_result check_route(struct request *req)
 {
 	struct buf text;
 
 	switch (router_find(req->method, req->path, &req->route, &req->param)) {
 	case ROUTER_FOUND:
-		return true;
+		return MIDDLEWARE_PASSED;
 	case ROUTER_NO_PATH:
 		request_answer_detail(req, 404, STR("Not Found"));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	case ROUTER_NO_METHOD:
 		buf_init(&text, &req->arena);
 		router_allow(req->route, &text);
@@ -213,7 +316,7 @@ static bool check_route(struct request *req)
 			req->response.status = 204;
 		else
 			request_answer_detail(req, 405, STR("Method Not Allowed"));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	case ROUTER_SLASH:
 		buf_init(&text, &req->arena);
 		buf_put(&text, req->path.p, req->path.n - 1);
@@ -223,70 +326,72 @@ static bool check_route(struct request *req)
 		}
 		response_header(&req->response, "Location", printed(req, &text));
 		req->response.status = 307;
-		return false;
+		return MIDDLEWARE_REFUSED;
 	}
-	return false;
+	return MIDDLEWARE_REFUSED;
 }
 
-static bool check_key(struct request *req)
+static enum middleware_result check_key(struct request *req)
 {
-	enum route_auth auth = req->route->auth;
-
-	if (auth == ROUTE_OPEN || (auth == ROUTE_READ && !req->app->read_needs_key))
-		return true;
 	struct err err;
-	switch (keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &req->caller)) {
+
+	if (!wants_key(req))
+		return MIDDLEWARE_PASSED;
+	enum status status = req->limits && req->limits->looked
+				     ? req->limits->key_status
+				     : keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &req->caller);
+	switch (status) {
 	case STATUS_OK:
-		return true;
+		return MIDDLEWARE_PASSED;
 	case STATUS_UNAVAILABLE:
 		app_count_rejected(req->app, APP_REJECTED_STORE);
 		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "the API keys could not be read yet"),
 				     &err);
-		return false;
+		return MIDDLEWARE_REFUSED;
 	case STATUS_UNAUTHENTICATED:
 		app_count_rejected(req->app, APP_REJECTED_UNAUTHENTICATED);
 		request_answer_detail(req, 401, STR("Missing API key. Include X-API-Key header."));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	default:
 		app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
 		request_answer_detail(req, 403, STR("Invalid API key."));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	}
 }
 
-static bool check_body(struct request *req)
+static enum middleware_result check_body(struct request *req)
 {
 	int64_t max = req->app->config->max_body_bytes;
 
 	if (req->route->body == ROUTE_NO_BODY)
-		return true;
+		return MIDDLEWARE_PASSED;
 	if (req->content_length_text.n > 0 && !str_to_u64(req->content_length_text, UINT64_MAX, &req->content_length)) {
 		request_answer_detail(req, 400, STR("Content-Length is not a number."));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	}
 	if (max == 0)
 		max = APP_BODY_MAX; /* "no limit" still ends where a request's memory does */
 	if (req->content_length > (uint64_t)max) {
 		app_count_rejected(req->app, APP_REJECTED_TOO_LARGE);
 		request_answer_detail(req, 413, STR("Request body is too large."));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	}
 	if (req->route->body == ROUTE_JSON_BODY && !request_is_json(req)) {
 		app_count_rejected(req->app, APP_REJECTED_MEDIA_TYPE);
 		request_answer_detail(req, 415, STR("Content-Type must be application/json."));
-		return false;
+		return MIDDLEWARE_REFUSED;
 	}
-	return true;
+	return MIDDLEWARE_PASSED;
 }
 
 /* Finds the row without judging, for the checks that come before check_route and want to know it. */
-static bool find_route(struct request *req)
+static enum middleware_result find_route(struct request *req)
 {
 	const struct route *route;
 
 	req->method = http_method_of(req->method_text);
 	req->route = router_find(req->method, req->path, &route, &req->param) == ROUTER_NO_PATH ? NULL : route;
-	return true;
+	return MIDDLEWARE_PASSED;
 }
 
 static middleware_fn *const MIDDLEWARE[] = {
@@ -301,10 +406,12 @@ static middleware_fn *const MIDDLEWARE[] = {
 	check_body,         /* 413, 415 */
 };
 
-bool middleware_run(struct request *req)
+enum middleware_result middleware_run(struct request *req)
 {
-	for (size_t i = 0; i < sizeof(MIDDLEWARE) / sizeof(MIDDLEWARE[0]); i++)
-		if (!MIDDLEWARE[i](req))
-			return false;
-	return true;
+	enum { N = sizeof(MIDDLEWARE) / sizeof(MIDDLEWARE[0]) };
+	enum middleware_result result = MIDDLEWARE_PASSED;
+
+	while (req->checks_passed < N && (result = MIDDLEWARE[req->checks_passed](req)) == MIDDLEWARE_PASSED)
+		req->checks_passed++;
+	return result;
 }

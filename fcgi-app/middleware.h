@@ -4,7 +4,13 @@
 
 #include "http/request.h"
 
-/* Runs the array. False: one of them has set the response. */
-bool middleware_run(struct request *req) __attribute__((nonnull, warn_unused_result));
+enum middleware_result {
+	MIDDLEWARE_PASSED,
+	MIDDLEWARE_REFUSED, /* one of them has set the response */
+	MIDDLEWARE_WAITS    /* one of them waits for an answer: app_go_on() will be called */
+};
+
+/* Runs the array from where the request is in it. */
+enum middleware_result middleware_run(struct request *req) __attribute__((nonnull, warn_unused_result));
 
 #endif

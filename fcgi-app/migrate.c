@@ -76,7 +76,7 @@ static int run_current(struct db *db, const struct asked *asked)
 	struct err err;
 	int number, newest;
 
-	migrate_all(&newest);
+	migrate_all(DB_DIALECT_SQLITE, &newest);
 	enum status status = migrate_current(db, &number, &err);
 	if (status != STATUS_OK)
 		return command_fail(command_exit_code(status), "%s", err.text);
@@ -152,7 +152,7 @@ static int run_new(const char *name)
 {
 	int newest;
 
-	migrate_all(&newest);
+	migrate_all(DB_DIALECT_SQLITE, &newest);
 	for (const char *p = name; *p; p++)
 		if (!((*p >= 'a' && *p <= 'z') || (*p >= '0' && *p <= '9') || *p == '_') || p - name > 50)
 			return command_fail(EXIT_USAGE, "a migration's name is up to 50 of a-z, 0-9 and _.");
@@ -160,16 +160,39 @@ static int run_new(const char *name)
 	return code != EXIT_OK ? code : write_new_file(name, newest + 1, "down");
 }
 
+/* For a start on a disk that is full or read-only: true when the schema is as it should be. */
+static bool is_up(const struct config *config, int target)
+{
+	struct db *db;
+	int missing = 1;
+
+	if (db_open(&db, str_of(config->database_url), DB_READ, NULL) != STATUS_OK)
+		return false;
+	enum status status = migrate_up(db, target, true, NULL, NULL, &missing, NULL);
+	db_close(db);
+	return status == STATUS_OK && missing == 0;
+}
+
 static int run_verb(const char *verb, struct asked *asked, int target)
 {
 	struct config config;
 	struct db *db;
+	struct err err;
 	int code;
-	bool writes = strcmp(verb, "up") == 0 || strcmp(verb, "down") == 0;
+	bool up = strcmp(verb, "up") == 0;
 
-	if (!command_open_db(&config, &db, writes ? DB_WRITE : DB_READ, &code))
+	if (!command_load_config(&config))
+		return EXIT_USAGE;
+	enum status status = db_open(&db, str_of(config.database_url),
+				     up || strcmp(verb, "down") == 0 ? DB_WRITE : DB_READ, &err);
+	if (status != STATUS_OK) {
+		code = status == STATUS_UNAVAILABLE && up && is_up(&config, target)
+			       ? command_print(STR("nothing to do\n"))
+			       : command_fail(command_exit_code(status), "%s", err.text);
+		config_release(&config);
 		return code;
-	if (strcmp(verb, "up") == 0)
+	}
+	if (up)
 		code = run_up(db, asked, target);
 	else if (strcmp(verb, "down") == 0)
 		code = run_down(db, asked, target);

@@ -1,9 +1,11 @@
 /* appcore serve: one worker.
  *
  * Threads: this one is the event thread (all connections, reads, ticks); the commit thread (store.c); a few slow
- * threads (large bodies and answers); the keeper (metrics file, silent peers); the log's writer. The event thread ends
- * the process: after SIGTERM when nothing is on the way any more, at once after a second SIGTERM, and likewise, with a
- * failure, when a commit had an outcome that nobody can know. */
+ * threads (large bodies and answers); the keeper (metrics file, silent peers); the log's writer; with REDIS_URL one
+ * that connects to Redis and listens (redis.c). The event thread ends the process: after SIGTERM when nothing is on the
+ * way any more, at once after a second SIGTERM, and likewise, with a failure, when a commit had an outcome that nobody
+ * can know. A worker that found its database read-only serves what can be read, and executes itself anew on the same
+ * listening socket when it could write. */
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -12,10 +14,16 @@
 #include "http/fcgi.h"
 #include "keeper.h"
 #include "notify.h"
+#include "store/installation.h"
 #include "store/migrate.h"
+#include "store/moves.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <malloc.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -23,7 +31,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LOOP_MS = 100, EXPIRE_MS = 100, NOTIFY_MS = 500, DRAIN_MAX_MS = 30 * 1000 };
+enum { FIRST_KEYS_MS = 3000, LOOP_MS = 100, EXPIRE_MS = 100, DRAIN_MAX_MS = 30 * 1000 };
+enum { READ_ONLY_MS = 30 * 1000, READ_ONLY_SLOT_MS = 10 * 1000, READ_ONLY_SLOTS = 4 };
 enum { SLOW_THREADS = 4, LIST_THREADS = 2, OPEN_FILES = 8192, MMAP_BYTES = 128 * 1024 };
 
 struct worker {
@@ -33,12 +42,13 @@ struct worker {
 	struct loop *loop;
 	struct fcgi_server *server;
 	struct keeper *keeper;
-	struct loop_watch mail_watch, signal_watch;
+	struct loop_watch mail_watch, signal_watch, redis_watch;
 	atomic_int connections;
 	int terms;         /* SIGTERMs so far */
-	bool broken;       /* an unknown outcome: end with a failure */
+	bool broken;       /* end with a failure */
+	int listener;      /* of the next process, which this one becomes when it has drained; 0: it just ends */
 	uint64_t drain_ms; /* since when */
-	uint64_t ticked_ms, notified_ms;
+	uint64_t ticked_ms, started_ms;
 	bool has_mailbox;
 };
 
@@ -59,7 +69,6 @@ static void start_draining(struct worker *worker)
 		return;
 	worker->app.draining = true;
 	worker->drain_ms = clock_mono_ms();
-	notify_send("STOPPING=1");
 	fcgi_drain(worker->server);
 }
 
@@ -72,8 +81,14 @@ static void signal_ready(struct loop_watch *watch)
 		worker->terms++;
 		log_event(LOG_LEVEL_INFO,
 			  worker->terms == 1 ? "SIGTERM: finishing what has begun" : "second SIGTERM: ending at once");
+		notify_send("STOPPING=1");
 		start_draining(worker);
 	}
+}
+
+static void redis_ready(struct loop_watch *watch)
+{
+	redis_read(worker_of(watch, offsetof(struct worker, redis_watch))->app.redis);
 }
 
 /* --- starting --- */
@@ -105,21 +120,30 @@ static bool is_listening(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &n) == 0 && value == 1;
 }
 
-/* The schema must be the one this binary was written for. */
+/* The schema must be the one this binary was written for, and the data whole. */
 static int check_schema(const struct config *config)
 {
 	struct db *db;
 	struct err err;
 	int number, known;
 
-	migrate_all(&known);
+	migrate_all(DB_DIALECT_SQLITE, &known);
 	enum status status = db_open(&db, str_of(config->database_url), DB_READ, &err);
-	if (status != STATUS_OK)
-		return command_fail(command_exit_code(status), "%s Run: appcore migrate up", err.text);
+	if (status != STATUS_OK) /* a file that is not there yet is made by a migration */
+		return command_fail(
+			command_exit_code(status), "%s%s", err.text,
+			str_starts(str_of(config->database_url), STR("sqlite:")) ? " Run: appcore migrate up" : "");
+	char source[MOVES_ID_BYTES] = "", complete[MOVES_ID_BYTES] = "";
 	status = migrate_current(db, &number, &err);
+	if (status == STATUS_OK && number == known)
+		status = moves_get(db, "source", source, &err);
+	if (status == STATUS_OK && number == known)
+		status = moves_get(db, "complete", complete, &err);
 	db_close(db);
 	if (status != STATUS_OK)
 		return command_fail(command_exit_code(status), "%s", err.text);
+	if (source[0] && !complete[0])
+		return command_fail(EXIT_USAGE, "a move into this database is not finished. Run: appcore move again");
 	if (number < known)
 		return command_fail(EXIT_USAGE,
 				    "the database's schema is at migration %d, this program wants %d. "
@@ -150,6 +174,7 @@ static int open_store(struct worker *worker)
 	struct err err;
 	struct store_options options = {
 		.url = str_of(worker->config.database_url),
+		.read_url = str_of(worker->config.database_read_url),
 		.mailbox = &worker->mailbox,
 		.shm = worker->app.shm,
 	};
@@ -179,6 +204,50 @@ static int open_store(struct worker *worker)
 	return EXIT_OK;
 }
 
+static void keys_changed(void *arg)
+{
+	app_keys_changed(arg);
+}
+
+/* Which installation's data this is has to be known for Redis only, so only then it is written down. */
+static enum status find_installation(const struct config *config, char out[static INSTALLATION_BYTES], struct err *err)
+{
+	struct db *db;
+	enum status status = db_open(&db, str_of(config->database_url), DB_WRITE, err);
+
+	if (status != STATUS_OK)
+		return status;
+	status = installation_make(db, out, err);
+	db_close(db);
+	return status;
+}
+
+/* That Redis does not answer is no reason not to start. */
+static int open_redis(struct worker *worker)
+{
+	struct app *app = &worker->app;
+	struct redis_options options = {
+		.mailbox = &worker->mailbox,
+		.shm = app->shm,
+		.instance = worker->config.instance_id,
+		.on_change = keys_changed,
+		.arg = app,
+		.script = limit_redis_script,
+	};
+	struct err err;
+
+	if (!*worker->config.redis_url)
+		return EXIT_OK;
+	enum status status = redis_url_parse(str_of(worker->config.redis_url), &options.url, &err);
+	if (status == STATUS_OK)
+		status = find_installation(&worker->config, options.installation, &err);
+	if (status == STATUS_OK)
+		status = redis_open(&app->redis, &options, &err);
+	if (status == STATUS_OK && !limit_redis_open(&app->limits, app->redis, CONFIG_SECONDS_PER_WINDOW * 1000))
+		status = err_set(&err, STATUS_NO_MEMORY, "no memory for Redis");
+	return status == STATUS_OK ? EXIT_OK : command_fail(command_exit_code(status), "%s", err.text);
+}
+
 static int open_server(struct worker *worker)
 {
 	sigset_t terminating;
@@ -196,8 +265,11 @@ static int open_server(struct worker *worker)
 	worker->signal_watch.fd = signalfd(-1, &terminating, SFD_CLOEXEC | SFD_NONBLOCK);
 	worker->signal_watch.ready = signal_ready;
 	worker->mail_watch = (struct loop_watch){.ready = mail_ready, .fd = worker->mailbox.fd};
+	if (app->redis)
+		worker->redis_watch = (struct loop_watch){.ready = redis_ready, .fd = redis_fd(app->redis)};
 	if (worker->signal_watch.fd < 0 || !loop_add(worker->loop, &worker->signal_watch, false) ||
 	    !loop_add(worker->loop, &worker->mail_watch, false) ||
+	    (app->redis && !loop_add(worker->loop, &worker->redis_watch, false)) ||
 	    !keeper_start(&worker->keeper, app, &worker->connections))
 		return command_fail(EXIT_SYSTEM, "the worker can't be set up: %s.", strerror(errno));
 	return EXIT_OK;
@@ -230,12 +302,31 @@ static int start(struct worker *worker)
 	if (model_registry_add(&worker->app.models, model_mean(), NULL) != STATUS_OK)
 		return command_fail(EXIT_SYSTEM, "the model can't be registered.");
 	if ((code = check_schema(config)) != EXIT_OK || (code = open_shared(worker)) != EXIT_OK ||
-	    (code = open_store(worker)) != EXIT_OK || (code = open_server(worker)) != EXIT_OK)
+	    (code = open_store(worker)) != EXIT_OK || (code = open_redis(worker)) != EXIT_OK ||
+	    (code = open_server(worker)) != EXIT_OK)
 		return code;
 	return EXIT_OK;
 }
 
 /* --- running --- */
+
+/* systemd gives a service mounts of its own, and one that was made read-only stays so for the processes that were
+ * started meanwhile: only the supervisor can help. Not all workers at once, for there is something to read. */
+static bool is_stuck_read_only(const struct worker *worker, uint64_t now_ms)
+{
+	uint64_t patience_ms = READ_ONLY_MS;
+
+	patience_ms += (uint64_t)(shm_slot(worker->app.shm) % READ_ONLY_SLOTS) * READ_ONLY_SLOT_MS;
+	return store_is_read_only(worker->app.store) && now_ms - worker->started_ms > patience_ms;
+}
+
+static void end_for_new_start(struct worker *worker, const char *why)
+{
+	worker->broken = true;
+	log_event(LOG_LEVEL_CRITICAL, "%s; this worker ends and starts anew", why);
+	notify_send("STOPPING=1");
+	start_draining(worker);
+}
 
 static void tick(struct worker *worker, uint64_t now_ms)
 {
@@ -249,16 +340,15 @@ static void tick(struct worker *worker, uint64_t now_ms)
 	store_expire(app->store, now_ms);
 	app_tick(app, now_ms);
 	atomic_store_explicit(&worker->connections, fcgi_connections(worker->server), memory_order_relaxed);
-	if (now_ms - worker->notified_ms >= NOTIFY_MS) {
-		worker->notified_ms = now_ms;
-		notify_send("WATCHDOG=1");
-	}
-	if (store_is_broken(app->store) && !worker->broken) {
-		worker->broken = true;
-		log_event(LOG_LEVEL_CRITICAL,
-			  "a commit ended without a known outcome; this worker ends and starts anew");
+	if (store_is_broken(app->store) && !worker->broken)
+		end_for_new_start(worker, "a commit ended without a known outcome");
+	if (store_wants_restart(app->store) && !app->draining) {
+		log_event(LOG_LEVEL_INFO, "the database can be written again; this worker starts anew");
+		worker->listener = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 		start_draining(worker);
 	}
+	if (is_stuck_read_only(worker, now_ms) && !app->draining)
+		end_for_new_start(worker, "the database still can't be written");
 }
 
 static bool is_done(const struct worker *worker, uint64_t now_ms)
@@ -269,18 +359,52 @@ static bool is_done(const struct worker *worker, uint64_t now_ms)
 	       (now_ms > worker->drain_ms && now_ms - worker->drain_ms > DRAIN_MAX_MS);
 }
 
+/* The API keys, before the first request. PostgreSQL's come through the mailbox; without an answer from it the worker
+ * serves what it can. */
+static void read_keys_first(struct worker *worker, uint64_t now_ms)
+{
+	struct pollfd p = {.fd = worker->mailbox.fd, .events = POLLIN};
+
+	app_tick(&worker->app, now_ms);
+	while (app_reads_keys(&worker->app) && clock_mono_ms() - now_ms < FIRST_KEYS_MS) {
+		(void)poll(&p, 1, 50);
+		mailbox_drain(&worker->mailbox);
+	}
+}
+
 static void run(struct worker *worker)
 {
 	uint64_t now_ms = clock_mono_ms();
 
-	app_tick(&worker->app, now_ms); /* the API keys, before the first request */
+	worker->started_ms = now_ms;
+	read_keys_first(worker, now_ms);
 	log_event(LOG_LEVEL_INFO, "appcore %s (%s) serves, pid %d", APPCORE_VERSION, APPCORE_COMMIT, (int)getpid());
 	notify_send("READY=1");
 	while (!is_done(worker, now_ms)) {
-		loop_run(worker->loop, LOOP_MS);
+		loop_run(worker->loop, app_sleep_ms(&worker->app, now_ms, LOOP_MS));
 		now_ms = clock_mono_ms();
 		tick(worker, now_ms);
+		app_end_round(&worker->app, now_ms);
 	}
+}
+
+static bool becomes_next(const struct worker *worker)
+{
+	return worker->listener > 0 && worker->terms == 0 && !worker->broken;
+}
+
+/* The same program with the same process id, so that the socket goes on listening and the supervisor need not know.
+ * What comes back has failed. */
+static int become_next(const struct worker *worker)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (n > 0 && dup2(worker->listener, STDIN_FILENO) == STDIN_FILENO) {
+		path[n] = '\0';
+		execl(path, path, "serve", (char *)NULL);
+	}
+	return EXIT_SYSTEM;
 }
 
 /* The other way round; also what a failed start has left. */
@@ -290,10 +414,16 @@ static void stop(struct worker *worker)
 
 	if (app->shm)
 		shm_beat(app->shm, 0); /* no more signs of life from here on: joining threads may take seconds */
+	/* From here on the time to stop is the limit. */
+	if (!becomes_next(worker))
+		notify_send("WATCHDOG_USEC=60000000");
 	keeper_stop(worker->keeper);
 	pool_close(app->lists);
 	pool_close(app->slow);
 	store_close(app->store);
+	redis_close(app->redis); /* what is on the way is forgotten with its connections */
+	app->redis = NULL;
+	limit_redis_close(app->limits);
 	if (worker->has_mailbox)
 		mailbox_drain(&worker->mailbox);
 	fcgi_close(worker->server);
@@ -319,6 +449,16 @@ static void raise_open_files(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* nginx should not lose its processor to a worker at every request that it hands over: with SCHED_BATCH it goes on, and
+ * the worker finds several requests when it runs. A fifth more requests per second (DECISIONS.md). All threads that are
+ * made later inherit it. Where it is forbidden nothing but speed is lost; the units set it from outside. */
+static void prefer_throughput(void)
+{
+	const struct sched_param none = {0};
+
+	(void)sched_setscheduler(0, SCHED_BATCH, &none);
+}
+
 int serve_main(int argc, char **argv)
 {
 	static struct worker worker;
@@ -335,6 +475,7 @@ int serve_main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, MMAP_BYTES);
 	mallopt(M_ARENA_MAX, 2);
 	raise_open_files();
+	prefer_throughput();
 	if (!command_load_config(&worker.config))
 		return EXIT_USAGE;
 	int code = start(&worker);
@@ -346,5 +487,7 @@ int serve_main(int argc, char **argv)
 	}
 	bool failed = worker.broken;
 	stop(&worker);
+	if (code == EXIT_OK && becomes_next(&worker))
+		return become_next(&worker);
 	return code != EXIT_OK ? code : failed ? EXIT_SYSTEM : EXIT_OK;
 }

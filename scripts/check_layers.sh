@@ -3,7 +3,7 @@
 #
 #   lib/base ← lib/shared ← lib/store ← lib/auth, lib/model ← lib/task ← fcgi-app/http ← the rest of fcgi-app
 #
-# FastCGI is known in fcgi-app/http/fcgi.c, SQLite and SQL in lib/store. Without --quick also: all of lib/ compiles where
+# FastCGI is known in fcgi-app/http/fcgi.c, SQLite and SQL in lib/store, hiredis in lib/shared/redis.c. Without --quick also: all of lib/ compiles where
 # there is no FastCGI. The files in tests/lint/layers hold one fault each; every one of them has to be found first.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -42,7 +42,9 @@ violations() {
 		say 'fcgi-app/http knows lib, itself and app.h'
 	lines '^ *# *include +["<].*(fcgi_?(app|stdio|misc|config|os))\.h' '^fcgi-app/http/fcgi\.c:' lib fcgi-app |
 		say 'FastCGI is for fcgi-app/http/fcgi.c'
+	lines '^ *# *include +["<](hiredis|.*/hiredis|.*/sds)\b' '^lib/shared/redis\.c:' lib fcgi-app | say 'hiredis is for lib/shared/redis.c'
 	lines '^ *# *include +["<]sqlite3' '^lib/store/' lib fcgi-app | say 'SQLite is for lib/store'
+	lines '^ *# *include +["<]libpq' '^lib/store/db_pg' lib fcgi-app | say 'PostgreSQL is for lib/store/db_pg*'
 	lines '"(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|PRAGMA|BEGIN|VACUUM|CREATE|DROP) |\<db_(prepare|exec|bind_[a-z0-9]+|step|run)\(' \
 		'^lib/store/' lib fcgi-app | say 'statements are for lib/store'
 }
@@ -63,11 +65,12 @@ fi
 
 if [ "${1:-}" != --quick ]; then
 	poison=$(mktemp -d)
+	read -ra flags <<<"$(pkg-config --cflags libpq)"
 	trap 'rm -rf "$poison"' EXIT
 	for header in fcgiapp fcgi_stdio fcgi_config fcgios; do
 		echo '#error "lib/ compiles without FastCGI"' >"$poison/$header.h"
 	done
-	compile() { xargs -P "$(nproc)" -n 4 "${CC:-gcc}" -std=c17 -D_GNU_SOURCE -I"$poison" -Ilib -fsyntax-only 2>&1; }
+	compile() { xargs -P "$(nproc)" -n 4 "${CC:-gcc}" -std=c17 -D_GNU_SOURCE -I"$poison" -Ilib "${flags[@]}" -fsyntax-only 2>&1; }
 	if echo tests/lint/layers/lib/base/fcgi.c | compile >/dev/null; then
 		echo 'A file of lib/ with FastCGI in it compiles: this check proves nothing.'
 		exit 1

@@ -9,6 +9,12 @@ set -euo pipefail
 export LC_ALL=C
 
 policy=/usr/sbin/policy-rc.d
+cluster_settings=/etc/postgresql-common/createcluster.conf
+services=(nginx prometheus postgresql pgbouncer redis-server) # units have the names of their packages
+
+undo='' # what is to be put back at the end, as commands
+trap 'eval "$undo"' EXIT
+trap 'exit 130' INT TERM HUP
 
 fail() {
 	printf '%s\n' "$*" >&2
@@ -20,7 +26,7 @@ declare -A versions
 read_versions() { # NAME>=VERSION|OTHER...
 	local choice names=() name state version
 	# shellcheck disable=SC2068  # alternatives become words of their own
-	for choice in ${@//|/ } nginx prometheus; do
+	for choice in ${@//|/ } "${services[@]}" postgresql-common; do
 		names+=("${choice%%>=*}")
 	done
 	versions=()
@@ -54,11 +60,20 @@ to_install() { # NAME>=VERSION|OTHER: the first that the suite offers
 	return 1
 }
 
+# Debian's package of the PostgreSQL server makes a cluster on port 5432. Where PostgreSQL is new none is wanted: the tests
+# make their own. What says so is put back afterwards.
+keep_cluster_away() {
+	case " ${names[*]} " in *" postgresql "*) ;; *) return 0 ;; esac
+	[ -z "$(installed_version postgresql-common)" ] || return 0
+	"${apt[@]}" install --no-install-recommends postgresql-common >/dev/null || fail "apt-get could not install postgresql-common."
+	undo+="${as_root[*]} sed -i '/^create_main_cluster = false # appcore/d' $cluster_settings;"
+	printf 'create_main_cluster = false # appcore: make deps is at work\n' | "${as_root[@]}" tee -a "$cluster_settings" >/dev/null
+}
+
 keep_daemons_down() {
 	[ ! -e "$policy" ] || return 0
 	# shellcheck disable=SC2064  # the path of now
-	trap "${as_root[*]} rm -f $policy" EXIT
-	trap 'exit 130' INT TERM HUP
+	undo+="${as_root[*]} rm -f $policy;"
 	printf '#!/bin/sh\n# appcore: make deps is at work\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
 	"${as_root[@]}" chmod 755 "$policy"
 }
@@ -67,7 +82,7 @@ keep_daemons_down() {
 disable_new_services() {
 	local unit
 	command -v systemctl >/dev/null || return 0
-	for unit in nginx prometheus; do
+	for unit in "${services[@]}"; do
 		case " ${before[*]} " in
 		*" $unit "*) ;;
 		*) [ -z "$(installed_version "$unit")" ] || "${as_root[@]}" systemctl disable -q "$unit.service" 2>/dev/null || true ;;
@@ -100,7 +115,7 @@ if [ "$(id -u)" -ne 0 ]; then
 	as_root=(sudo)
 fi
 before=()
-for package in nginx prometheus; do
+for package in "${services[@]}"; do
 	[ -z "$(installed_version "$package")" ] || before+=("$package")
 done
 
@@ -113,6 +128,7 @@ for package in "${missing[@]}"; do
 	names+=("$name")
 done
 keep_daemons_down
+keep_cluster_away
 "${apt[@]}" install --no-install-recommends "${names[@]}" >/dev/null ||
 	fail "apt-get could not install: ${names[*]}. Its message stands above."
 read_versions "$@"

@@ -35,6 +35,8 @@ if command -v pkg-config >/dev/null; then
 	is json-c 0.16 "$(library json-c)"
 	is libsodium 1.0.18 "$(library libsodium)"
 	is sqlite3 3.40 "$(library sqlite3)"
+	is libpq 15 "$(library libpq)"
+	is hiredis 0.14 "$(library hiredis)"
 else
 	is pkg-config 0.29 ''
 fi

@@ -173,6 +173,7 @@ set_paths() {
 	V[TEMP_DIR]=$nginx_dir/temp
 	V[LOG_DIR]=$(path NGINX_LOG_DIR "${NGINX_LOG_DIR:-$nginx_dir}")
 	V[RUN_DIR]=$(path RUN_DIR "$RUN_DIR")
+	V[EDGE_LOG]=$(path EDGE_LOG "$EDGE_LOG")
 	V[METRICS_FILE]=${V[RUN_DIR]}/metrics.prom
 	V[TLS_CERTIFICATE]=$(path TLS_CERTIFICATE "${TLS_CERTIFICATE:-$RUN_DIR/tls/cert.pem}")
 	V[TLS_KEY]=$(path TLS_KEY "${TLS_KEY:-$RUN_DIR/tls/key.pem}")
@@ -219,7 +220,7 @@ main() {
 	set_instances
 
 	target=${1:-${V[DIR]}/conf}
-	mkdir -p "$target" "${V[TEMP_DIR]}" "${V[LOG_DIR]}"
+	mkdir -p "$target" "${V[TEMP_DIR]}" "${V[LOG_DIR]}" "$(dirname "${V[EDGE_LOG]}")"
 	cp "$templates"/{fastcgi_params,headers,errors}.conf "$target/"
 	for file in nginx server_https server_http server_direct; do
 		fill "$file.conf.in" >"$target/$file.conf"

@@ -330,7 +330,7 @@ show_last_lines() {
 # Nobody rotates the logs in development: those that have grown large make room at a start, one older one is kept.
 rotate_logs() {
 	local file
-	for file in "$RUN_DIR"/log/appcore-*.log "$nginx_dir"/{access,error}.log; do
+	for file in "$RUN_DIR"/log/appcore-*.log "$nginx_dir"/{access,edge,error}.log; do
 		if [ "$(stat -c %s "$file" 2>/dev/null || echo 0)" -gt 100000000 ]; then
 			mv -f "$file" "$file.1"
 		fi
@@ -515,15 +515,32 @@ verb_restart() {
 	done
 }
 
-verb_reload() {
+# nginx's worker processes that accept connections.
+accepting() { # PID-OF-THE-MASTER
 	local pid
+	# shellcheck disable=SC2013
+	for pid in $(cat "/proc/$1/task/$1/children" 2>/dev/null); do
+		tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q 'worker process *$' && printf '%s ' "$pid"
+	done
+}
+
+verb_reload() {
+	local pid former one now patience=100
 	need_running
 	[ "$(known_instances | wc -l)" -eq "$INSTANCES" ] || fail 'INSTANCES has changed: stop and start instead.'
 	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY"
 	render_nginx
 	pid=$(nginx_pid)
 	# shellcheck disable=SC2015
-	[ -n "$pid" ] && kill -HUP "$pid" || code=111 fail 'nginx has ended.'
+	[ -n "$pid" ] && former=$(accepting "$pid") && kill -HUP "$pid" || code=111 fail 'nginx has ended.'
+	# The settings hold when none of the former workers takes a connection any more.
+	for one in $former; do
+		while now=" $(accepting "$pid")" && [[ $now == *" $one "* ]]; do
+			patience=$((patience - 1))
+			[ "$patience" -gt 0 ] || code=111 fail "nginx kept its former configuration: see $nginx_dir/error.log."
+			sleep 0.1
+		done
+	done
 	say 'nginx has its new configuration.'
 }
 

@@ -39,8 +39,7 @@ write_pids() {
 
 # If this process is killed, its worker drains (pdeathsig) instead of serving on without anybody who knows of it.
 start_worker() {
-	# libfcgi allocates two dozen small pieces for each request: let each thread keep that many.
-	INSTANCE_ID=API-$index GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.tcache_count=100} setpriv --pdeathsig TERM \
+	INSTANCE_ID=API-$index setpriv --pdeathsig TERM \
 		spawn-fcgi -n -s "$socket" -M 0660 -b 1024 -- "$APPCORE_BIN" serve &
 	worker=$!
 	write_pids

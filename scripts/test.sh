@@ -22,7 +22,7 @@ if [ "$variant" = tsan ] && setarch -R true 2>/dev/null; then
 fi
 
 suite() { # NAME COMMAND...
-	local name=$1 log=$out/test_$1.log status=0 p='' f=''
+	local name=$1 log=$out/test_$1${TEST_DATABASE_SERVER:+_postgres}.log status=0 p='' f=''
 	shift
 	printf '== %s (%s)\n' "$name" "$variant"
 	"${as_is[@]}" "$@" </dev/null 2>&1 | tee "$log" || status=$?

@@ -92,8 +92,9 @@ static void put_uptime(struct buf *out, struct shm *shm)
 	json_put_double(out, (double)hundredths / 100.0);
 }
 
-/* One body on every listener: the union of what the clients of A and B read. "redis" stands for what takes its place,
- * the shared memory of limits and counters, which a worker can't be without. */
+/* One body on every listener: the union of what the clients of A and B read. Without REDIS_URL "redis" stands for what
+ * takes its place, the shared memory of limits and counters, which a worker can't be without. With it, it says whether
+ * Redis can be used; a service without its Redis is healthy all the same. */
 void health_get(struct request *req)
 {
 	struct condition condition = find_condition(req->app);
@@ -109,7 +110,11 @@ void health_get(struct request *req)
 	buf_str(body, STR(",\"api\":\"ok\",\"database\":"));
 	/* Anybody may ask: the reason, which may name paths, is in the log. */
 	buf_str(body, condition.database ? STR("\"ok\"") : STR("\"error: the store can't be used now\""));
-	buf_str(body, STR(",\"redis\":\"ok\",\"timestamp\":"));
+	buf_str(body, STR(",\"redis\":"));
+	buf_str(body, req->app->redis && redis_state(req->app->redis) != REDIS_CLOSED
+			      ? STR("\"error: Redis can't be used now\"")
+			      : STR("\"ok\""));
+	buf_str(body, STR(",\"timestamp\":"));
 	json_put_string(body, str_of(now));
 	buf_str(body, STR(",\"checks\":{\"model_loaded\":"));
 	put_bool(body, condition.model);

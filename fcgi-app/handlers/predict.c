@@ -336,7 +336,15 @@ static enum status store_prediction(struct db *db, struct store_op *op, struct e
 	memcpy(record.key_hash, job->key_hash, sizeof(record.key_hash));
 	memcpy(record.fingerprint, job->fingerprint, sizeof(record.fingerprint));
 	record.body = buf_view(&job->req->response.body);
-	return idempotency_save(db, &record, err);
+	status = idempotency_save(db, &record, now_us, err);
+	/* Somebody was first since it was looked for. When nothing was written here, theirs is the answer; else this is
+	 * taken back, the batch runs again and finds it. */
+	if (status == STATUS_CONFLICT && repeated) {
+		status = idempotency_find(db, job->key_hash, now_us, &found, take_stored_answer, job, err);
+		if (status == STATUS_OK && !found)
+			status = err_set(err, STATUS_CONFLICT, "the Idempotency-Key was taken and is gone");
+	}
+	return status;
 }
 
 static void answer_stored(struct job *job)

@@ -1,12 +1,16 @@
 /* Reading stored predictions: the contract's list and single row, and /api/v1's with filters, cursor and provenance.
  *
  * Ordinary answers are read on the event thread. When rows turn out to be large (a prediction may hold a megabyte of
- * features), the request moves to a slow thread, which streams row by row, so that memory stays bounded by one row. */
+ * features), the request moves to a slow thread, which streams row by row, so that memory stays bounded by one row.
+ *
+ * With Redis a single row is looked for in the cache first, after all checks have passed; without an answer in time, as
+ * without Redis, the store is asked. */
 #include "app.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "handlers/handlers.h"
 #include "http/invalid.h"
+#include "store/prediction_cache.h"
 #include "store/predictions.h"
 
 #include <sodium.h>
@@ -24,11 +28,14 @@ enum {
 /* A list or a row on its way. Lives in the request's arena. */
 struct reading {
 	struct store_op op; /* first: the store hands it back */
+	struct prediction_cache_get cached;
 	struct request *req;
 	bool v1;
 	int limit;
 	struct predictions_query query;
 	struct str id;
+	bool fill;                             /* the cache, with what the store says */
+	struct prediction row;                 /* for the cache, in the arena */
 	int rows;                              /* written so far */
 	bool too_large;                        /* for the event thread */
 	bool gone;                             /* the peer is, or its time is over */
@@ -208,7 +215,9 @@ static enum status run_list(struct db *db, struct store_op *op, struct err *err)
 	struct reading *reading = (struct reading *)(void *)op;
 	struct buf *body = &reading->req->response.body;
 
-	body->n = 0;
+	body->n = 0; /* it may be a second try */
+	reading->rows = 0;
+	reading->too_large = false;
 	put_start(reading, body);
 	enum status status = read_rows(db, reading, collect_row, err);
 	if (status == STATUS_OK && !reading->too_large)
@@ -256,6 +265,7 @@ static void submit_list(struct reading *reading)
 {
 	reading->op.run = run_list;
 	reading->op.done = list_done;
+	reading->op.fresh = reading->req->caller.key_id[0] != '\0'; /* who writes wants to see it */
 	reading->op.identity = reading->req->edge.random;
 	store_read(reading->req->app->store, &reading->op);
 }
@@ -426,11 +436,30 @@ void predictions_v1_list(struct request *req)
 
 /* --- one --- */
 
+/* For the cache, which belongs to the event thread; this may be another. */
+static void keep_row(struct reading *reading, const struct prediction *row)
+{
+	struct arena *arena = &reading->req->arena;
+
+	reading->row = *row;
+	reading->row.id = arena_dup(arena, row->id);
+	reading->row.features = arena_dup(arena, row->features);
+	reading->row.model_version = arena_dup(arena, row->model_version);
+	reading->row.created_at = arena_dup(arena, row->created_at);
+	reading->row.model_name = arena_dup(arena, row->model_name);
+	reading->row.model_hash = arena_dup(arena, row->model_hash);
+	reading->row.key_id = arena_dup(arena, row->key_id);
+	reading->row.request_id = arena_dup(arena, row->request_id);
+	reading->row.trace_id = arena_dup(arena, row->trace_id);
+}
+
 static bool take_row(void *arg, const struct prediction *row)
 {
 	struct reading *reading = arg;
 
 	put_any_row(reading, &reading->req->response.body, row);
+	if (reading->fill)
+		keep_row(reading, row);
 	return false;
 }
 
@@ -438,6 +467,7 @@ static enum status run_one(struct db *db, struct store_op *op, struct err *err)
 {
 	struct reading *reading = (struct reading *)(void *)op;
 
+	reading->rows = 0;
 	return predictions_get(db, reading->id, take_row, reading, err);
 }
 
@@ -446,11 +476,52 @@ static void one_done(struct store_op *op)
 	struct reading *reading = (struct reading *)(void *)op;
 	struct request *req = reading->req;
 
+	if (op->status == STATUS_OK && reading->row.id.n > 0)
+		prediction_cache_put(req->app->redis, &reading->row, reading->cached.oldest_us, &req->arena);
 	if (op->status == STATUS_NOT_FOUND)
 		request_answer_detail(req, 404, STR("Prediction not found"));
 	else if (op->status != STATUS_OK)
 		request_answer_error(req, op->status, &op->err);
 	request_finish(req);
+}
+
+static void ask_store(struct reading *reading)
+{
+	reading->op.run = run_one;
+	reading->op.done = one_done;
+	reading->op.small = true;
+	reading->op.identity = reading->req->edge.random;
+	store_read(reading->req->app->store, &reading->op);
+}
+
+static void cache_answered(struct prediction_cache_get *cached)
+{
+	struct reading *reading = (struct reading *)(void *)((char *)cached - offsetof(struct reading, cached));
+	struct app *app = reading->req->app;
+
+	metrics_add(app->shm, cached->hit ? app->series.cache_hit : app->series.cache_miss, 1);
+	if (cached->hit) {
+		put_any_row(reading, &reading->req->response.body, &cached->row);
+		request_finish(reading->req);
+		return;
+	}
+	reading->fill = cached->op.status != STATUS_UNAVAILABLE;
+	ask_store(reading);
+}
+
+static bool ask_cache(struct reading *reading)
+{
+	struct app *app = reading->req->app;
+	int64_t days = app->config->retention_days;
+
+	reading->cached = (struct prediction_cache_get){
+		.redis = app->redis,
+		.id = reading->id,
+		.arena = &reading->req->arena,
+		.oldest_us = days > 0 ? clock_wall_us() - days * INT64_C(86400000000) : 0,
+		.done = cache_answered,
+	};
+	return prediction_cache_get(&reading->cached);
 }
 
 static void get_one(struct request *req, bool v1)
@@ -460,10 +531,8 @@ static void get_one(struct request *req, bool v1)
 	if (!reading)
 		return;
 	reading->id = req->param;
-	reading->op.run = run_one;
-	reading->op.done = one_done;
-	reading->op.identity = req->edge.random;
-	store_read(req->app->store, &reading->op);
+	if (!req->app->redis || !ask_cache(reading))
+		ask_store(reading);
 }
 
 void predictions_get_one(struct request *req)

@@ -44,6 +44,7 @@ struct conn {
 	bool busy;                 /* a request is on the way: the bytes that come meanwhile wait */
 	bool again;                /* something came while it was busy */
 	bool last;                 /* close after this response */
+	bool whole;                /* the request's body had come with it */
 	bool passed;               /* the request may be answered by its handler */
 	bool large;                /* its answer has a place among the large ones */
 	uint64_t partial_ms;       /* since when half a request waits; 0: none */
@@ -68,6 +69,7 @@ static struct conn *conn_of(struct request *req)
 }
 
 static void read_requests(struct conn *conn);
+static const struct transport TRANSPORT;
 
 /* --- closing and recycling --- */
 
@@ -151,10 +153,6 @@ static bool put_head(struct conn *conn, bool known_length, bool may_block)
 	struct buf head;
 
 	buf_init(&head, &conn->req.arena);
-	/* nginx need not collect a small answer before it passes it on: it is in the socket's buffer whole, and this
-	 * worker is done with it. (nginx keeps the header to itself.) */
-	if (!may_block)
-		buf_str(&head, STR("X-Accel-Buffering: no\r\n"));
 	response_head(&conn->req.response, known_length, &head);
 	return !head.failed && put(conn, buf_view(&head), may_block);
 }
@@ -242,8 +240,6 @@ static bool stream(struct request *req, struct str piece)
 	}
 	return req->method == HTTP_HEAD || put(conn, piece, true);
 }
-
-static const struct transport TRANSPORT = {.reserve = reserve, .respond = respond, .stream = stream};
 
 /* --- reading --- */
 
@@ -342,16 +338,15 @@ static bool wants_body(const struct request *req)
 	return req->route && req->route->body != ROUTE_NO_BODY;
 }
 
-/* A request's parameters are in; `whole` says that its body is, too. */
-static void serve_request(struct conn *conn, bool whole)
+/* The checks are over: now the body is wanted, or not. */
+static void checked(struct request *req, bool passed)
 {
-	struct request *req = &conn->req;
+	struct conn *conn = conn_of(req);
 
-	take_params(conn);
-	conn->passed = app_begin(req);
-	conn->last = !whole;
+	conn->passed = passed;
+	conn->last = !conn->whole;
 	if (!conn->passed || !wants_body(req)) {
-		if (whole) {
+		if (conn->whole) {
 			skip_body(conn);
 		} else {
 			req->slow = true;
@@ -368,7 +363,7 @@ static void serve_request(struct conn *conn, bool whole)
 	shm_working_on(req->edge.random);
 	if (!wants_body(req)) {
 		app_run(req);
-	} else if (whole) {
+	} else if (conn->whole) {
 		run(conn);
 	} else {
 		request_go_slow(req, req->app->slow, read_slowly);
@@ -376,9 +371,14 @@ static void serve_request(struct conn *conn, bool whole)
 	shm_working_on(NULL);
 }
 
+static const struct transport TRANSPORT = {
+	.checked = checked, .reserve = reserve, .respond = respond, .stream = stream};
+
+/* A whole request is in the socket, or (`whole` is false) its parameters are. */
 static void start_request(struct conn *conn, bool whole)
 {
 	conn->busy = true;
+	conn->whole = whole;
 	conn->server->busy++;
 	conn->partial_ms = 0;
 	conn->last = conn->large = false;
@@ -392,7 +392,8 @@ static void start_request(struct conn *conn, bool whole)
 		drop(conn);
 		return;
 	}
-	serve_request(conn, whole);
+	take_params(conn);
+	app_begin(&conn->req);
 }
 
 static void read_requests(struct conn *conn)

@@ -12,6 +12,7 @@
 struct app;
 struct route;
 struct request;
+struct request_limits;
 
 enum http_method {
 	HTTP_GET,
@@ -27,6 +28,9 @@ enum http_method {
 
 /* What the layer that carries requests does with a finished or streaming response. */
 struct transport {
+	/* The checks are over. Passed: the handler may run (app_run) as soon as req->body is set. Else the response is
+	 * set: call app_complete. Event thread. */
+	void (*checked)(struct request *req, bool passed);
 	/* Whether an answer of this size can be sent now; it is kept a place then. False: a small one must take its
 	 * place. Event thread. */
 	bool (*reserve)(struct request *req);
@@ -62,11 +66,13 @@ struct request {
 	struct str param;          /* the path's variable part */
 	struct edge_identity edge;
 	struct caller caller;
-	char trace_id[33]; /* W3C trace id, or empty */
-	uint64_t start_ns; /* monotonic */
-	bool slow;         /* runs on a slow thread now */
-	bool streamed;     /* the head is out */
-	bool broken;       /* the stream could not be completed: close instead of ending it */
+	int checks_passed;             /* how far in the array of checks */
+	struct request_limits *limits; /* asked of Redis; NULL: not asked */
+	char trace_id[33];             /* W3C trace id, or empty */
+	uint64_t start_ns;             /* monotonic */
+	bool slow;                     /* runs on a slow thread now */
+	bool streamed;                 /* the head is out */
+	bool broken;                   /* the stream could not be completed: close instead of ending it */
 
 	struct str error; /* why it failed, for the log alone */
 	struct response response;

@@ -34,53 +34,77 @@ static int by_id(const void *a, const void *b)
 	return strcmp(((const struct key_row *)a)->id, ((const struct key_row *)b)->id);
 }
 
-struct loading {
-	struct key_row *rows;
-	size_t n, cap;
+static bool add_row(struct keyring_rows *to, const struct key_row *row)
+{
+	if (to->n == to->cap) {
+		size_t cap = to->cap ? 2 * to->cap : 16;
+		struct key_row *rows = realloc(to->rows, cap * sizeof(*rows));
+		if (!rows)
+			return false;
+		to->rows = rows;
+		to->cap = cap;
+	}
+	to->rows[to->n++] = *row;
+	return true;
+}
+
+struct counting {
+	struct keyring_rows *rows;
 	bool failed;
 };
 
-static bool add_row(void *arg, const struct key_row *row)
+static bool count_row(void *arg, const struct key_row *row)
 {
-	struct loading *loading = arg;
+	struct counting *counting = arg;
 
-	if (loading->n == loading->cap) {
-		size_t cap = loading->cap ? 2 * loading->cap : 16;
-		struct key_row *rows = realloc(loading->rows, cap * sizeof(*rows));
-		if (!rows) {
-			loading->failed = true;
-			return false;
-		}
-		loading->rows = rows;
-		loading->cap = cap;
+	counting->failed = !add_row(counting->rows, row);
+	return !counting->failed;
+}
+
+enum status keyring_read(struct keyring_rows *rows, struct db *db, struct err *err)
+{
+	int64_t generation, known = rows->generation;
+
+	*rows = (struct keyring_rows){.generation = known};
+	enum status status = generations_read(db, KEYS_TOPIC, &generation, err);
+	if (status != STATUS_OK || generation == known)
+		return status;
+	struct counting counting = {.rows = rows};
+	status = keys_each(db, count_row, &counting, err);
+	if (status == STATUS_OK && counting.failed)
+		status = err_set(err, STATUS_NO_MEMORY, "No memory for the API keys.");
+	if (status != STATUS_OK) {
+		free(rows->rows);
+		*rows = (struct keyring_rows){.generation = known};
+		return status;
 	}
-	loading->rows[loading->n++] = *row;
-	return true;
+	if (rows->n > 0)
+		qsort(rows->rows, rows->n, sizeof(*rows->rows), by_id);
+	rows->generation = generation;
+	rows->changed = true;
+	return STATUS_OK;
+}
+
+void keyring_take(struct keyring *ring, struct keyring_rows *rows)
+{
+	if (!rows->changed)
+		return;
+	free(ring->rows);
+	ring->rows = rows->rows;
+	ring->n = rows->n;
+	ring->cap = rows->cap;
+	ring->generation = rows->generation;
+	*rows = (struct keyring_rows){.generation = ring->generation};
 }
 
 enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err)
 {
-	struct loading loading = {0};
-	int64_t generation;
-	enum status status = generations_read(db, KEYS_TOPIC, &generation, err);
+	struct keyring_rows rows = {.generation = ring->generation};
 
-	if (status != STATUS_OK || generation == ring->generation)
-		return status;
-	status = keys_each(db, add_row, &loading, err);
-	if (status == STATUS_OK && loading.failed)
-		status = err_set(err, STATUS_NO_MEMORY, "No memory for the API keys.");
-	if (status != STATUS_OK) {
-		free(loading.rows);
-		return status;
-	}
-	if (loading.n > 0)
-		qsort(loading.rows, loading.n, sizeof(*loading.rows), by_id);
-	free(ring->rows);
-	ring->rows = loading.rows;
-	ring->n = loading.n;
-	ring->cap = loading.cap;
-	ring->generation = generation;
-	return STATUS_OK;
+	enum status status = keyring_read(&rows, db, err);
+	if (status == STATUS_OK)
+		keyring_take(ring, &rows);
+	return status;
 }
 
 /* It has the form of the keys that we make. */
@@ -121,8 +145,7 @@ enum status keyring_check(const struct keyring *ring, struct str key, int64_t no
 	}
 	if (ring->generation < 0 && is_table_key(key))
 		return STATUS_UNAVAILABLE;
-	if (!found || (row->revoked_us != 0 && row->revoked_us <= now_us) ||
-	    (row->expires_us != 0 && row->expires_us <= now_us))
+	if (!found || row->revoked_us != 0 || (row->expires_us != 0 && row->expires_us <= now_us))
 		return STATUS_FORBIDDEN;
 	memcpy(out->key_id, row->id, sizeof(out->key_id));
 	memcpy(out->name, row->name, sizeof(out->name));

@@ -30,7 +30,22 @@ struct keyring {
 void keyring_init(struct keyring *ring, struct str env_key) __attribute__((nonnull));
 void keyring_release(struct keyring *ring) __attribute__((nonnull));
 
-/* Reads the table when its generation changed since the last time; keeps what it has when reading fails. */
+/* The table's rows as some thread has read them. */
+struct keyring_rows {
+	struct key_row *rows;
+	size_t n, cap;
+	int64_t generation; /* before: the one that is known (-1: none); after: the table's */
+	bool changed;       /* there is something to take */
+};
+
+/* Reads the table when its generation is not the one that is known. Any thread. */
+enum status keyring_read(struct keyring_rows *rows, struct db *db, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* The keyring's thread: takes over what was read; it belongs to the keyring then. */
+void keyring_take(struct keyring *ring, struct keyring_rows *rows) __attribute__((nonnull));
+
+/* Both: keeps what it has when reading fails. */
 enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 

@@ -6,6 +6,7 @@
 #include "base/config.h"
 
 #include "base/json.h"
+#include "base/redis_url.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -15,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_NETWORKS, KIND_ORIGINS };
+enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_URL, KIND_NETWORKS, KIND_ORIGINS };
 
 /* name: as in the environment. fallback: NULL when the default depends on others (see derive()). at: where in struct
  * config. low..high: for numbers. choices: blank separated. */
@@ -36,6 +37,7 @@ enum { PORT_MAX = 65535, RATE_MAX = 100000000, YEARS_100 = 36500 };
 #define TEXT(n, member, def) {.name = n, .kind = KIND_TEXT, .fallback = def, .at = AT(member)}
 #define LIST(n, k, member, def) {.name = n, .kind = k, .fallback = def, .at = AT(member)}
 #define SECRET(n, member) {.name = n, .kind = KIND_SECRET, .at = AT(member)}
+#define URL(n, member, def) {.name = n, .kind = KIND_URL, .fallback = def, .at = AT(member)}
 #define NUMBER(n, member, def, from, to) {.name = n, .kind = KIND_NUMBER, .fallback = def, .at = AT(member), .low = from, .high = to}
 #define CHOICE(n, member, def, list) {.name = n, .kind = KIND_CHOICE, .fallback = def, .at = AT(member), .choices = list}
 
@@ -51,10 +53,18 @@ static const struct setting SETTINGS[] = {
 	TEXT(  "DATA_DIR",                  data_dir, "data"),
 	TEXT(  "RUN_DIR",                   run_dir, "run"),
 	TEXT(  "MODELS_DIR",                models_dir, "models"),
-	TEXT(  "DATABASE_URL",              database_url, NULL),
+	URL(   "DATABASE_URL",              database_url, NULL),
+	URL(   "DATABASE_READ_URL",         database_read_url, ""),
+	TEXT(  "POSTGRES_HOST",             postgres_host, ""),
+	NUMBER("POSTGRES_PORT",             postgres_port, "5432", 1, PORT_MAX),
+	TEXT(  "POSTGRES_USER",             postgres_user, "appcore"),
+	SECRET("POSTGRES_PASSWORD",         postgres_password),
+	TEXT(  "POSTGRES_DB",               postgres_db, "appcore"),
+	SECRET("REDIS_URL",                 redis_url),
 	SECRET("API_KEY",                   api_key),
 	CHOICE("LOG_LEVEL",                 log_level, "INFO", "DEBUG INFO WARNING ERROR CRITICAL"),
 	TEXT(  "LOG_FILE",                  log_file, ""),
+	TEXT(  "EDGE_LOG",                  edge_log, NULL),
 	NUMBER("MAX_BODY_BYTES",            max_body_bytes, "1048576", 0, 256 << 20),
 	NUMBER("RATE_LIMIT_PER_MINUTE",     rate_limit_per_minute, "100", 0, RATE_MAX),
 	NUMBER("KEY_RATE_LIMIT_PER_MINUTE", key_rate_limit_per_minute, "0", 0, RATE_MAX),
@@ -217,6 +227,12 @@ static const char *read_secret(struct arena *arena, const char *name, const char
 	return text.p ? text.p : "";
 }
 
+/* A URL may hold a password. */
+static bool takes_file(const struct setting *setting)
+{
+	return setting->kind == KIND_SECRET || setting->kind == KIND_URL;
+}
+
 static const char *find(struct arena *arena, const struct setting *setting, const struct pair *pairs,
 			struct config_problems *problems)
 {
@@ -225,7 +241,7 @@ static const char *find(struct arena *arena, const struct setting *setting, cons
 	snprintf(file_name, sizeof(file_name), "%s_FILE", setting->name);
 	for (int environment = 1; environment >= 0; environment--) {
 		const char *value = find_in(pairs, environment, setting->name);
-		const char *path = setting->kind == KIND_SECRET ? find_in(pairs, environment, file_name) : NULL;
+		const char *path = takes_file(setting) ? find_in(pairs, environment, file_name) : NULL;
 		if (path && !*path)
 			path = NULL;
 		if (value && *value && path) {
@@ -319,26 +335,78 @@ static void store(struct config *config, const struct setting *setting, const ch
 		break;
 	case KIND_TEXT:
 	case KIND_SECRET:
+	case KIND_URL:
 		break;
 	}
 	*(const char **)(void *)at = value;
 }
 
+/* RFC 3986: what is not unreserved is written as %XX. */
+static void put_encoded(struct buf *out, const char *text)
+{
+	for (const char *p = text; *p; p++) {
+		bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+			     strchr("-._~", *p);
+		if (plain)
+			buf_char(out, *p);
+		else
+			buf_fmt(out, "%%%02X", (unsigned)(unsigned char)*p);
+	}
+}
+
+/* POSTGRES_* switch PostgreSQL on where DATABASE_URL says nothing. A host may be a socket's directory. */
+static void put_postgres_url(const struct config *config, struct buf *out)
+{
+	buf_str(out, STR("postgresql://"));
+	put_encoded(out, config->postgres_user);
+	if (*config->postgres_password) {
+		buf_char(out, ':');
+		put_encoded(out, config->postgres_password);
+	}
+	buf_char(out, '@');
+	put_encoded(out, config->postgres_host);
+	buf_fmt(out, ":%lld/", (long long)config->postgres_port);
+	put_encoded(out, config->postgres_db);
+}
+
 /* Defaults that depend on other settings. */
 static void derive(struct config *config)
 {
-	struct buf url;
+	struct buf url, log;
 
+	if (!config->postgres_password)
+		config->postgres_password = "";
 	if (!config->database_url) {
 		buf_init(&url, &config->arena);
-		buf_fmt(&url, "sqlite:///%s/predictions.db", config->data_dir);
+		if (*config->postgres_host)
+			put_postgres_url(config, &url);
+		else
+			buf_fmt(&url, "sqlite:///%s/predictions.db", config->data_dir);
 		buf_char(&url, '\0');
 		config->database_url = url.failed ? "" : url.p;
+	}
+	if (!config->edge_log) {
+		buf_init(&log, &config->arena);
+		buf_fmt(&log, "%s/nginx/edge.log", config->run_dir);
+		buf_char(&log, '\0');
+		config->edge_log = log.failed ? "" : log.p;
 	}
 	if (!config->predictions_read)
 		config->predictions_read = config_is_production(config) ? "key" : "open";
 	if (!config->api_key)
 		config->api_key = config_is_production(config) ? "" : DEVELOPMENT_KEY;
+	if (!config->redis_url)
+		config->redis_url = "";
+}
+
+static bool is_network_url(const char *url)
+{
+	return strncmp(url, "postgresql://", 13) == 0 || strncmp(url, "postgres://", 11) == 0;
+}
+
+static bool is_database_url(const char *url)
+{
+	return strncmp(url, "sqlite:///", 10) == 0 || is_network_url(url);
 }
 
 static void check_together(const struct config *config, struct config_problems *problems)
@@ -367,8 +435,17 @@ static void check_together(const struct config *config, struct config_problems *
 			"HTTP_PORT %lld, HTTPS_PORT %lld and DIRECT_PORT %lld to %lld overlap: give each its own.",
 			(long long)config->http_port, (long long)config->https_port, (long long)config->direct_port,
 			(long long)last);
-	if (strncmp(config->database_url, "sqlite:///", 10) != 0)
-		problem(problems, "DATABASE_URL wants the form sqlite:///relative.db or sqlite:////absolute.db.");
+	if (!is_database_url(config->database_url))
+		problem(problems, "DATABASE_URL wants the form sqlite:///relative.db, sqlite:////absolute.db or "
+				  "postgresql://user:password@host/database.");
+	if (*config->database_read_url &&
+	    (!is_network_url(config->database_url) || !is_network_url(config->database_read_url)))
+		problem(problems, "DATABASE_READ_URL is for a replica of PostgreSQL: it and DATABASE_URL want the form "
+				  "postgresql://user:password@host/database.");
+	struct redis_url redis;
+	struct err err;
+	if (*config->redis_url && redis_url_parse(str_of(config->redis_url), &redis, &err) != STATUS_OK)
+		problem(problems, "%s", err.text);
 	if (!*config->tls_certificate != !*config->tls_key)
 		problem(problems, "TLS_CERTIFICATE and TLS_KEY go together: set both or none.");
 }
@@ -413,7 +490,11 @@ static struct str value_text(const struct config *config, const struct setting *
 		snprintf(digits, 24, "%lld", (long long)*(const int64_t *)(const void *)at);
 		return str_of(digits);
 	}
-	return str_of(*(const char *const *)(const void *)at);
+	struct str text = str_of(*(const char *const *)(const void *)at);
+	/* A URL's password is a secret; nobody starts anything with what is printed here. */
+	if (setting->kind == KIND_URL && is_network_url(text.p))
+		return STR("postgresql://...");
+	return text;
 }
 
 void config_print_shell(const struct config *config, struct buf *out)
@@ -421,9 +502,9 @@ void config_print_shell(const struct config *config, struct buf *out)
 	char digits[24];
 
 	for (size_t i = 0; i < SETTINGS_N; i++) {
-		if (SETTINGS[i].kind == KIND_SECRET)
-			continue;
 		struct str value = value_text(config, &SETTINGS[i], digits);
+		if (SETTINGS[i].kind == KIND_SECRET || (SETTINGS[i].kind == KIND_URL && is_network_url(value.p)))
+			continue;
 		buf_fmt(out, "%s='", SETTINGS[i].name);
 		for (size_t k = 0; k < value.n; k++) {
 			if (value.p[k] == '\'')

@@ -14,9 +14,13 @@ struct config {
 	int64_t instances;
 	const char *instance_id;
 	const char *data_dir, *run_dir, *models_dir;
-	const char *database_url;
-	const char *api_key; /* a secret: never printed */
+	const char *database_url, *database_read_url; /* may hold passwords: never printed whole */
+	const char *postgres_host, *postgres_user, *postgres_password, *postgres_db; /* make a database_url */
+	int64_t postgres_port;
+	const char *redis_url; /* empty: none. A secret: it may hold a password */
+	const char *api_key;   /* a secret: never printed */
 	const char *log_level, *log_file;
+	const char *edge_log; /* nginx's, of what it answers by itself */
 	int64_t max_body_bytes;
 	int64_t rate_limit_per_minute, key_rate_limit_per_minute;
 	const char *rate_limit_headers;                             /* legacy, ietf, both */

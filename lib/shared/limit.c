@@ -234,6 +234,28 @@ struct limit_result limit_take(struct shm *shm, struct limit_id id, uint32_t lim
 	return r;
 }
 
+void limit_give_back(struct shm *shm, struct limit_id id)
+{
+	uint64_t hash = hash_id(shm, &id);
+	struct shm_limit_set *set = &shm->seg->limit[hash & (SHM_LIMIT_SETS - 1)];
+	enum shm_lock_state got = shm_lock_take(shm, &set->lock, LIMIT_WAIT_US);
+
+	if (got == SHM_LOCK_TIMEOUT)
+		return;
+	if (got == SHM_LOCK_INHERITED)
+		repair(shm, set);
+	for (int i = 0; i < SHM_LIMIT_WAYS; i++) {
+		struct shm_limit_entry *e = &set->entries[i];
+		if (set->tags[i] != tag_of(hash) || memcmp(&e->id, &id, sizeof(id)) != 0 || e->n == 0)
+			continue;
+		/* The newest may be another's of the same moment by now: what counts is how many. */
+		e->used--;
+		if (--cell_at(e, e->n - 1u)->count == 0)
+			e->n--;
+	}
+	shm_lock_give(&set->lock);
+}
+
 uint64_t limit_skipped(const struct shm *shm)
 {
 	return atomic_load_explicit(&shm->seg->totals.limit_skipped, memory_order_relaxed);

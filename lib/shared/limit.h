@@ -37,6 +37,10 @@ struct limit_id limit_id_of_key(struct str key_id);
 struct limit_result limit_take(struct shm *shm, struct limit_id id, uint32_t limit, uint32_t window_ms, uint64_t now_ms)
 	__attribute__((nonnull));
 
+/* Takes back what limit_take just counted for the request, which another limit refused: a refused request is counted
+ * nowhere. Does nothing when it has left the window by now. */
+void limit_give_back(struct shm *shm, struct limit_id id) __attribute__((nonnull));
+
 /* How many requests were let through without being counted. */
 uint64_t limit_skipped(const struct shm *shm) __attribute__((nonnull));
 

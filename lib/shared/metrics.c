@@ -88,9 +88,26 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 	[METRICS_LIMIT_SKIPPED] = {.name = "appcore_limit_skipped_total",
 				   COUNTER("Requests let through without being counted by the limiter",
 					   METRICS_COMPUTED)},
+	[METRICS_EDGE_RESPONSES] = {.name = "appcore_edge_responses_total",
+				    COUNTER("Requests that nginx answered by itself", METRICS_COMPUTED)},
+	[METRICS_EDGE_READABLE] = {.name = "appcore_edge_log_readable",
+				   GAUGE("Whether the log of what nginx answers by itself can be read",
+					 METRICS_SHARED)},
+	[METRICS_CACHE] = {.name = "appcore_cache_reads_total",
+			   COUNTER("Predictions looked for in the cache", METRICS_LABELLED)},
+	[METRICS_REDIS_OPERATIONS] = {.name = "appcore_redis_operations_total",
+				      COUNTER("Commands for Redis", METRICS_LABELLED)},
+	[METRICS_REDIS_ROUND_TRIP] = {.name = "appcore_redis_round_trip_seconds",
+				      HISTOGRAM("Time from sending a command to its reply",
+						METRICS_LABELLED | METRICS_SECONDS, DISK_BOUNDS)},
+	[METRICS_REDIS_BREAKER] = {.name = "appcore_redis_breaker_state",
+				   GAUGE("Circuit breaker before Redis (0=closed, 1=half open, 2=open)",
+					 METRICS_LABELLED)},
+	[METRICS_REDIS_OPENED] = {.name = "appcore_redis_breaker_opened_total",
+				  COUNTER("How often the circuit breaker before Redis opened", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 32, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 39, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {
@@ -290,6 +307,12 @@ void metrics_observe(struct shm *shm, metrics_series series, double value)
 	add(&cell[i], 1);
 	add(&cell[s->cells - 1], sum_of(family, value));
 	add(&shm->seg->slots[shm->slot].changes, 1);
+}
+
+void metrics_touch(struct shm *shm)
+{
+	if (shm->row)
+		add(&shm->seg->slots[shm->slot].changes, 1);
 }
 
 uint64_t metrics_changes(const struct shm *shm)

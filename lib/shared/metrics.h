@@ -8,7 +8,7 @@
  * Families are a table in metrics.c: name, type, help, buckets. HELP and TYPE lines are there from the start; so are
  * counters and histograms without labels, as zeros; series with labels appear when they are first added to or set.
  * metrics_render itself computes app_info, the time of rendering, the service's start, the workers and their starts,
- * series dropped and requests the limiter skipped. */
+ * series dropped, requests the limiter skipped, and what nginx answered by itself. */
 #ifndef APPCORE_SHARED_METRICS_H
 #define APPCORE_SHARED_METRICS_H
 
@@ -50,6 +50,13 @@ enum metrics_family {
 	METRICS_WORKERS_KILLED,      /* appcore_workers_killed_total: silent workers ended by a peer */
 	METRICS_CRASHES,             /* appcore_worker_crashes_total: crash marks seen */
 	METRICS_LIMIT_SKIPPED,       /* appcore_limit_skipped_total */
+	METRICS_EDGE_RESPONSES,      /* appcore_edge_responses_total{status}: nginx's own answers (edge.h) */
+	METRICS_EDGE_READABLE,       /* appcore_edge_log_readable: 0 when they can't be counted */
+	METRICS_CACHE,               /* appcore_cache_reads_total{outcome}: hit, miss */
+	METRICS_REDIS_OPERATIONS, /* appcore_redis_operations_total{operation,outcome}: ok, error, timeout, skipped */
+	METRICS_REDIS_ROUND_TRIP, /* appcore_redis_round_trip_seconds{operation} (histogram) */
+	METRICS_REDIS_BREAKER,    /* appcore_redis_breaker_state{instance}: 0 closed, 1 half open, 2 open */
+	METRICS_REDIS_OPENED,     /* appcore_redis_breaker_opened_total{instance} */
 	METRICS__MAX
 };
 
@@ -78,6 +85,9 @@ void metrics_set(struct shm *shm, metrics_series series, double value) __attribu
 
 /* Histogram: counts one observation (seconds, or a size). */
 void metrics_observe(struct shm *shm, metrics_series series, double value) __attribute__((nonnull));
+
+/* Something that is computed has changed: a new text would differ. */
+void metrics_touch(struct shm *shm) __attribute__((nonnull));
 
 /* A number that grows with anything added or observed by any worker: whether a new text would differ. */
 uint64_t metrics_changes(const struct shm *shm) __attribute__((nonnull));

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/version.h"
+#include "shared/edge.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -241,6 +242,23 @@ static void put_worker_starts(struct buf *out, const struct shm_family *family, 
 	free(workers);
 }
 
+static void put_edge_responses(struct buf *out, const struct shm_family *family, const struct shm *shm)
+{
+	struct edge_count counts[EDGE_STATUSES];
+	int n = edge_counts(shm->dir, counts);
+
+	for (int i = 0; i < n; i++) {
+		char label[32];
+		if (counts[i].status == 0)
+			snprintf(label, sizeof(label), "status=\"other\"");
+		else
+			snprintf(label, sizeof(label), "status=\"%u\"", (unsigned)counts[i].status);
+		put_series(out, family, "", str_of(label));
+		put_fixed(out, counts[i].n, 0);
+		buf_char(out, '\n');
+	}
+}
+
 static void put_moment(struct buf *out, const struct shm_family *family, int64_t wall_us)
 {
 	put_series(out, family, "", STR(""));
@@ -265,6 +283,8 @@ static void put_computed(struct buf *out, uint32_t i, const struct metrics_sums 
 		put_counter(out, family, live);
 	else if (i == METRICS_WORKER_START)
 		put_worker_starts(out, family, sums);
+	else if (i == METRICS_EDGE_RESPONSES)
+		put_edge_responses(out, family, shm);
 	else
 		put_counter(out, family, sum_totals(sums, i == METRICS_SERIES_DROPPED));
 }

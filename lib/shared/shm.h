@@ -63,6 +63,9 @@ int shm_workers(struct shm *shm, uint64_t now_ms, struct shm_worker out[static S
  * the limit. Returns how many it ended first, and logs nothing. One thread. */
 int shm_reap_silent(struct shm *shm, uint64_t now_ms, uint64_t limit_ms) __attribute__((nonnull));
 
+/* Whether this process's own event thread is not silent by that measure. Any thread; false without a slot. */
+bool shm_is_well(struct shm *shm, uint64_t now_ms, uint64_t limit_ms) __attribute__((nonnull));
+
 /* --- crash marks: a request that crashed its worker is not tried on the next --- */
 
 /* The request this thread works on from now on (NULL: none). Stored per thread; async-signal-safe to read. The first

@@ -230,6 +230,18 @@ int shm_workers(struct shm *shm, uint64_t now_ms, struct shm_worker out[static S
 /* A worker that waits for its disk gets as many times the limit. */
 enum { DISK_PATIENCE = 15 };
 
+static bool is_lost(const struct shm_slot *slot, uint64_t owner, uint64_t since, uint64_t now_ms, uint64_t limit_ms)
+{
+	uint64_t silent_ms = silence(slot, since, now_ms);
+
+	return silent_ms > limit_ms && (silent_ms > DISK_PATIENCE * limit_ms || !shm_owner_waits_for_disk(owner));
+}
+
+bool shm_is_well(struct shm *shm, uint64_t now_ms, uint64_t limit_ms)
+{
+	return shm->slot >= 0 && !is_lost(&shm->seg->slots[shm->slot], shm->self, 0, now_ms, limit_ms);
+}
+
 int shm_reap_silent(struct shm *shm, uint64_t now_ms, uint64_t limit_ms)
 {
 	bool held_up = shm->reap_called_ms == 0 || now_ms - shm->reap_called_ms > limit_ms / 2;
@@ -246,10 +258,7 @@ int shm_reap_silent(struct shm *shm, uint64_t now_ms, uint64_t limit_ms)
 	for (int i = 0; i < SHM_SLOTS; i++) {
 		struct shm_slot *slot = &shm->seg->slots[i];
 		uint64_t owner = slot_owner(slot);
-		uint64_t silent_ms = silence(slot, shm->reap_since_ms, now_ms);
-		if (i == shm->slot || owner == 0 || silent_ms <= limit_ms)
-			continue;
-		if (silent_ms <= DISK_PATIENCE * limit_ms && shm_owner_waits_for_disk(owner))
+		if (i == shm->slot || owner == 0 || !is_lost(slot, owner, shm->reap_since_ms, now_ms, limit_ms))
 			continue;
 		/* Several peers may see it, and it may take a while to die: all try, one counts. */
 		if (shm_owner_kill(owner) && atomic_exchange(&slot->condemned, owner) != owner)

@@ -2,7 +2,7 @@
  * every other call on. A second engine is one more row in ENGINES. */
 #include "store/db_impl.h"
 
-static const struct db_engine *const ENGINES[] = {&DB_SQLITE};
+static const struct db_engine *const ENGINES[] = {&DB_SQLITE, &DB_PG};
 
 static const struct db_engine *engine_of(struct str url, struct err *err)
 {
@@ -11,8 +11,41 @@ static const struct db_engine *engine_of(struct str url, struct err *err)
 			return ENGINES[i];
 	/* The URL is not repeated here: that of another engine may hold a password. */
 	err_set(err, STATUS_INVALID,
-		"the database URL is of no known form: use sqlite:///relative.db or sqlite:////absolute.db");
+		"the database URL is of no known form: use sqlite:///relative.db, sqlite:////absolute.db or "
+		"postgresql://user@host/database");
 	return NULL;
+}
+
+enum status db_check_url(struct str url, struct err *err)
+{
+	const struct db_engine *engine = engine_of(url, err);
+
+	return engine ? engine->check_url(url, err) : STATUS_INVALID;
+}
+
+enum db_dialect db_dialect(const struct db *db)
+{
+	return db->engine->dialect;
+}
+
+bool db_is_remote(const struct db *db)
+{
+	return db->engine->is_remote;
+}
+
+void db_together(struct db *db, size_t n, void (*task)(void *arg, size_t i), void *arg)
+{
+	if (db->engine->together) {
+		db->engine->together(db, n, task, arg);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		task(arg, i);
+}
+
+enum status db_lock(struct db *db, int64_t key, struct err *err)
+{
+	return db->engine->lock(db, key, err);
 }
 
 enum status db_open(struct db **out, struct str url, enum db_mode mode, struct err *err)
@@ -49,7 +82,7 @@ enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct
 	struct stmt **bucket = &db->statements[((uintptr_t)sql >> 3) % DB_STATEMENTS];
 
 	for (struct stmt *stmt = *bucket; stmt; stmt = stmt->next) {
-		if (stmt->sql == sql) {
+		if (stmt->sql == sql && (!db->engine->usable || db->engine->usable(stmt))) {
 			db->engine->clear(stmt);
 			*out = stmt;
 			return STATUS_OK;
@@ -155,6 +188,11 @@ void db_turn_give(struct db *db)
 	db->engine->turn_give(db);
 }
 
+int db_turn_holder(struct db *db)
+{
+	return db->engine->turn_holder(db);
+}
+
 enum status db_begin(struct db *db, struct err *err)
 {
 	return db->engine->begin(db, err);
@@ -168,6 +206,24 @@ enum status db_commit(struct db *db, struct err *err)
 void db_rollback(struct db *db)
 {
 	db->engine->rollback(db);
+}
+
+enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg, struct err *err)
+{
+	enum status status = db_turn_take(db, wait_ms, err);
+
+	if (status != STATUS_OK)
+		return status;
+	status = db_begin(db, err);
+	if (status == STATUS_OK) {
+		status = change(db, arg, err);
+		if (status == STATUS_OK)
+			status = db_commit(db, err);
+		else
+			db_rollback(db);
+	}
+	db_turn_give(db);
+	return status;
 }
 
 bool db_in_transaction(struct db *db)
@@ -203,6 +259,37 @@ enum status db_begin_read(struct db *db, struct err *err)
 void db_end_read(struct db *db)
 {
 	db->engine->end_read(db);
+}
+
+bool db_turn_is_wanted(struct db *db)
+{
+	return db->engine->turn_is_wanted(db);
+}
+
+enum status db_copy_begin(struct db *db, const char *table, const char *const columns[], int n, struct db_copy **out,
+			  struct err *err)
+{
+	*out = NULL;
+	enum status status = db->engine->copy_begin(db, table, columns, n, out, err);
+	if (status == STATUS_OK)
+		(*out)->engine = db->engine;
+	return status;
+}
+
+enum status db_copy_row(struct db_copy *copy, const struct db_value *values, struct err *err)
+{
+	return copy->engine->copy_row(copy, values, err);
+}
+
+enum status db_copy_end(struct db_copy *copy, struct err *err)
+{
+	return copy->engine->copy_end(copy, err);
+}
+
+void db_copy_cancel(struct db_copy *copy)
+{
+	if (copy)
+		copy->engine->copy_cancel(copy);
 }
 
 enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)

@@ -1,6 +1,6 @@
 /* The seam to the database. What stands here is all that the files above it (one per table, the writer, migrations)
- * know of an engine: SQLite is behind it (db_sqlite.c), PostgreSQL joins it. Calls block; who calls them, and on which
- * thread, is the business of store.h.
+ * know of an engine: SQLite (db_sqlite*.c) and PostgreSQL (db_pg*.c) are behind it. Calls block; who calls them, and on
+ * which thread, is the business of store.h.
  *
  * SQL uses placeholders $1, $2, … in order of first use, which both engines read. A connection belongs to one thread at
  * a time. Statements are prepared once per connection and kept (by the address of their text: use static const text),
@@ -20,12 +20,25 @@ enum db_mode {
 	DB_WRITE, /* reads and writes */
 };
 
-/* Opens `url` (sqlite:///relative.db, sqlite:////absolute.db). DB_WRITE makes the file and its directory when missing;
- * DB_READ does not. Errors: STATUS_INVALID (a URL of no known form, another program's database), STATUS_BUSY (a restore
- * is under way), STATUS_UNAVAILABLE. Caller closes with db_close. */
+/* The SQL that differs: column types, what only one engine has. */
+enum db_dialect { DB_DIALECT_SQLITE, DB_DIALECT_POSTGRESQL, DB_DIALECT__MAX };
+
+/* Is the URL of a form that db_open takes? No word of it is in the error: it may hold a password. */
+enum status db_check_url(struct str url, struct err *err) __attribute__((warn_unused_result));
+
+/* Opens `url` (sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:port/database and all
+ * that libpq reads in such a URL). On SQLite DB_WRITE makes the file and its directory when missing; DB_READ does not.
+ * A connection to PostgreSQL that breaks later is made anew by whatever call comes next, with growing pauses.
+ * Errors: STATUS_INVALID (a URL of no known form, another program's database, a server that is too old), STATUS_BUSY (a
+ * restore is under way), STATUS_UNAVAILABLE. Caller closes with db_close. */
 enum status db_open(struct db **out, struct str url, enum db_mode mode, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 void db_close(struct db *db);
+
+enum db_dialect db_dialect(const struct db *db) __attribute__((nonnull));
+
+/* Every call may take a network's round trip: not for an event thread. */
+bool db_is_remote(const struct db *db) __attribute__((nonnull));
 
 /* The prepared statement of `sql`, reset and without bindings. STATUS_INTERNAL when the SQL is wrong. */
 enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct err *err)
@@ -65,15 +78,25 @@ enum status db_script(struct db *db, const char *sql, struct err *err)
 
 /* Takes this machine's turn to write: waits on a lock that all processes of one database share (flock on the file
  * "<database>-turn"), at most `wait_ms` (negative: as long as it takes). STATUS_BUSY when it did not come. An engine
- * without such a need returns at once. Nests not. */
+ * without such a need returns at once. Nests not. Until it is given back, Ctrl-Z does not stop the calling thread (a
+ * stopped command would keep the turn); give it back in the same thread. */
 enum status db_turn_take(struct db *db, int wait_ms, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 void db_turn_give(struct db *db) __attribute__((nonnull));
+
+/* The process that keeps others from the turn now; 0: none, or none that can be named. Any thread. */
+int db_turn_holder(struct db *db) __attribute__((nonnull));
 
 /* BEGIN IMMEDIATE, COMMIT, ROLLBACK. Begin wants the turn held. A failed commit is rolled back: STATUS_BUSY and
  * STATUS_UNAVAILABLE mean surely not stored, STATUS_UNKNOWN_OUTCOME that nobody can say. */
 enum status db_begin(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 enum status db_commit(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 void db_rollback(struct db *db) __attribute__((nonnull));
+
+/* Runs one change in a transaction of its own, in this machine's turn (as db_turn_take waits for it). An error of the
+ * change takes it back. */
+typedef enum status db_change(struct db *db, void *arg, struct err *err);
+enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
 
 /* Whether a transaction is open: some errors (a full disk, no memory) end it by themselves. */
 bool db_in_transaction(struct db *db) __attribute__((nonnull));
@@ -84,12 +107,53 @@ enum status db_part_begin(struct db *db, struct err *err) __attribute__((nonnull
 enum status db_part_keep(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 enum status db_part_undo(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 
-/* A number that grows with every row that this connection inserts, updates or deletes. */
+/* Runs task(arg, 0) to task(arg, n - 1), in the write transaction if one is open: on SQLite one after the other; on
+ * PostgreSQL side by side in this thread, so that their statements share round trips: while one waits for an answer the
+ * others go on. A task must be right whatever the others do between its statements. When a statement of one fails, the
+ * transaction is over for all of them, and outside of a write
+ * transaction the others of the group may get its error: reads are then worth another try one by one. */
+void db_together(struct db *db, size_t n, void (*task)(void *arg, size_t i), void *arg) __attribute__((nonnull(1, 3)));
+
+/* In a write transaction: waits until nobody else, on any machine, is in a transaction that took the same lock. */
+enum status db_lock(struct db *db, int64_t key, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
+/* A number that grows with every row that this connection inserts, updates or deletes; in a task of db_together, with
+ * the task's. */
 int64_t db_changes(struct db *db) __attribute__((nonnull));
 
 /* A read transaction (one snapshot for several statements). */
 enum status db_begin_read(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 void db_end_read(struct db *db) __attribute__((nonnull));
+
+/* --- many rows at once --- */
+
+enum db_type { DB_TEXT, DB_BLOB, DB_I64, DB_DOUBLE };
+
+struct db_value {
+	enum db_type type;
+	bool null;
+	struct str bytes; /* text and blob; borrowed until the row was taken */
+	int64_t i64;
+	double real;
+};
+
+struct db_copy; /* rows on their way into one table */
+
+/* Begins to put rows into `table`, in the write transaction that is open; until the end no other statement runs on this
+ * connection. PostgreSQL's COPY, SQLite's one INSERT for all: neither forgives a key that is there already
+ * (STATUS_CONFLICT, at the latest at the end). Caller ends with db_copy_end or db_copy_cancel, which free it. */
+enum status db_copy_begin(struct db *db, const char *table, const char *const columns[], int n, struct db_copy **out,
+			  struct err *err) __attribute__((nonnull(1, 2, 3, 5), warn_unused_result));
+/* `values`: as many as there are columns, BIGINT or INTEGER for DB_I64. After an error only db_copy_cancel is left. */
+enum status db_copy_row(struct db_copy *copy, const struct db_value *values, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+enum status db_copy_end(struct db_copy *copy, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+/* The transaction must be rolled back after it. */
+void db_copy_cancel(struct db_copy *copy);
+
+/* In a turn: whether somebody else waits for it. A bulk writer that asks often may hold it for long when nobody does.
+ */
+bool db_turn_is_wanted(struct db *db) __attribute__((nonnull));
 
 /* --- housekeeping --- */
 
@@ -106,7 +170,7 @@ enum status db_checkpoint(struct db *db, int pages, bool *checkpointed, struct e
 struct db_info {
 	int64_t database_bytes;
 	int64_t log_bytes;  /* write-ahead log */
-	char engine[64];    /* "SQLite 3.40.1" */
+	char engine[64];    /* "SQLite 3.40.1", "PostgreSQL 15.18" */
 	char location[256]; /* file, or host and database; never a password */
 };
 void db_info(struct db *db, struct db_info *out) __attribute__((nonnull));

@@ -9,13 +9,16 @@ enum { DB_STATEMENTS = 64 /* buckets */ };
 
 struct db_engine {
 	const char *scheme; /* "sqlite:" */
+	enum db_dialect dialect;
+	bool is_remote;
 	enum status (*open)(struct db **out, struct str url, enum db_mode mode, struct err *err);
 	void (*close)(struct db *db); /* after its statements were freed */
 	enum status (*restore)(struct str url, const char *path, struct err *err);
 
 	enum status (*stmt_new)(struct db *db, const char *sql, struct stmt **out, struct err *err);
 	void (*stmt_free)(struct stmt *stmt);
-	void (*clear)(struct stmt *stmt); /* reset, and without bindings */
+	bool (*usable)(struct stmt *stmt); /* not in another task's hands; NULL: tasks don't run side by side */
+	void (*clear)(struct stmt *stmt);  /* reset, and without bindings */
 	void (*bind_text)(struct stmt *stmt, int i, struct str text);
 	void (*bind_blob)(struct stmt *stmt, int i, const void *p, size_t n);
 	void (*bind_i64)(struct stmt *stmt, int i, int64_t value);
@@ -31,8 +34,12 @@ struct db_engine {
 	bool (*column_is_null)(struct stmt *stmt, int c);
 	enum status (*script)(struct db *db, const char *sql, struct err *err);
 
+	enum status (*check_url)(struct str url, struct err *err);
+	enum status (*lock)(struct db *db, int64_t key, struct err *err);
+	void (*together)(struct db *db, size_t n, void (*task)(void *arg, size_t i), void *arg); /* NULL: in turn */
 	enum status (*turn_take)(struct db *db, int wait_ms, struct err *err);
 	void (*turn_give)(struct db *db);
+	int (*turn_holder)(struct db *db);
 	enum status (*begin)(struct db *db, struct err *err);
 	enum status (*commit)(struct db *db, struct err *err);
 	void (*rollback)(struct db *db);
@@ -44,6 +51,13 @@ struct db_engine {
 	enum status (*begin_read)(struct db *db, struct err *err);
 	void (*end_read)(struct db *db);
 
+	bool (*turn_is_wanted)(struct db *db);
+	enum status (*copy_begin)(struct db *db, const char *table, const char *const columns[], int n,
+				  struct db_copy **out, struct err *err);
+	enum status (*copy_row)(struct db_copy *copy, const struct db_value *values, struct err *err);
+	enum status (*copy_end)(struct db_copy *copy, struct err *err);
+	void (*copy_cancel)(struct db_copy *copy);
+
 	enum status (*has_table)(struct db *db, const char *name, bool *has, struct err *err);
 	enum status (*checkpoint)(struct db *db, int pages, bool *checkpointed, struct err *err);
 	void (*info)(struct db *db, struct db_info *out);
@@ -52,7 +66,7 @@ struct db_engine {
 	enum status (*integrity)(struct db *db, struct err *err);
 };
 
-/* Both stand first in the engine's own struct. */
+/* Each stands first in the engine's own struct. */
 struct db {
 	const struct db_engine *engine;
 	struct stmt *statements[DB_STATEMENTS];
@@ -64,6 +78,10 @@ struct stmt {
 	struct stmt *next; /* in its bucket */
 };
 
-extern const struct db_engine DB_SQLITE;
+struct db_copy {
+	const struct db_engine *engine;
+};
+
+extern const struct db_engine DB_SQLITE, DB_PG;
 
 #endif

@@ -1,15 +1,18 @@
-/* What the parts of the SQLite engine share: db_sqlite.c (connection, statements, transactions), db_sqlite_path.c
- * (names and lock files), db_sqlite_file.c (backup, restore, integrity). */
+/* What the parts of the SQLite engine share: db_sqlite.c (statements), db_sqlite_open.c (connections),
+ * db_sqlite_transaction.c (transactions, the log), db_sqlite_turn.c (whose turn it is to write), db_sqlite_copy.c (many
+ * rows at once), db_sqlite_path.c (names), db_sqlite_file.c (backup, restore, integrity). */
 #ifndef APPCORE_STORE_DB_SQLITE_IMPL_H
 #define APPCORE_STORE_DB_SQLITE_IMPL_H
 
 #include "store/db_impl.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <sys/stat.h>
 
 enum { SQLITE_PATH_BYTES = PATH_MAX - 32 /* room for "-turn", "-restore-wal" */ };
+enum { SQLITE_BUSY_MS = 50 /* for another program's lock */ };
 enum { SQLITE_APPLICATION_ID = 0x61706372 /* "apcr", in the file's header */ };
 
 struct sqlite_db {
@@ -19,6 +22,8 @@ struct sqlite_db {
 	int open_fd;           /* shared lock on "<database>-open" while this connection lives; -1: none */
 	int turn_fd;           /* "<database>-turn", opened at the first turn; -1 before */
 	int gate_fd;           /* who waits for the turn */
+	bool stops_held;       /* the thread that has the turn can't be stopped from its terminal */
+	sigset_t signals;      /* its mask before */
 	int log_pages;         /* frames in the write-ahead log after this connection's last commit; -1: not known */
 	int checkpoint_at;     /* frames at which the next checkpoint is worth a try */
 	struct stat file, log; /* as they were opened; log.st_ino is 0 before there is one */
@@ -30,16 +35,61 @@ struct sqlite_db {
 /* Says in *err what SQLite said, and which status it means. `doing` completes "could not …". */
 enum status sqlite_fail(sqlite3 *handle, int rc, const char *doing, struct err *err);
 
+/* As in db_impl.h. */
+enum status sqlite_script(struct db *base, const char *sql, struct err *err);
+
+/* --- db_sqlite_open.c --- */
+
+/* As in db_impl.h. */
+enum status sqlite_open(struct db **out, struct str url, enum db_mode mode, struct err *err);
+void sqlite_close(struct db *base);
+
 /* Opens the file as it is, with the settings that every connection of ours has. Caller closes with sqlite3_close. */
 enum status sqlite_open_file(sqlite3 **out, const char *path, enum db_mode mode, struct err *err);
 
 /* The number a one-value query or pragma gives. */
 enum status sqlite_number(sqlite3 *handle, const char *sql, int64_t *out, struct err *err);
 
+/* --- db_sqlite_transaction.c: as in db_impl.h --- */
+
+bool sqlite_in_transaction(struct db *base);
+void sqlite_rollback(struct db *base);
+enum status sqlite_begin(struct db *base, struct err *err);
+enum status sqlite_commit(struct db *base, struct err *err);
+enum status sqlite_part_begin(struct db *base, struct err *err);
+enum status sqlite_part_keep(struct db *base, struct err *err);
+enum status sqlite_part_undo(struct db *base, struct err *err);
+int64_t sqlite_changes(struct db *base);
+enum status sqlite_begin_read(struct db *base, struct err *err);
+enum status sqlite_checkpoint(struct db *base, int pages, bool *checkpointed, struct err *err);
+
+/* That the files still bear the names under which they were opened. */
+enum status sqlite_check_files(struct sqlite_db *db, struct err *err);
+
+/* SQLite's hook after each commit; `arg` is the struct sqlite_db. */
+int sqlite_note_log(void *arg, sqlite3 *handle, const char *name, int pages);
+
+/* --- db_sqlite_turn.c: as in db_impl.h --- */
+
+enum status sqlite_turn_take(struct db *base, int wait_ms, struct err *err);
+void sqlite_turn_give(struct db *base);
+int sqlite_turn_holder(struct db *base);
+
+bool sqlite_turn_is_wanted(struct db *base);
+
+/* --- db_sqlite_copy.c: as in db_impl.h --- */
+
+enum status sqlite_copy_begin(struct db *base, const char *table, const char *const columns[], int n,
+			      struct db_copy **out, struct err *err);
+enum status sqlite_copy_row(struct db_copy *base, const struct db_value *values, struct err *err);
+enum status sqlite_copy_end(struct db_copy *base, struct err *err);
+void sqlite_copy_cancel(struct db_copy *base);
+
 /* --- db_sqlite_path.c --- */
 
 /* The file of a URL, absolute and without symbolic links, so that all processes name the same lock files. With `make`
  * its directory is made when missing. */
+enum status sqlite_check_url(struct str url, struct err *err);
 enum status sqlite_path_of_url(struct str url, bool make, char out[static SQLITE_PATH_BYTES], struct err *err);
 
 /* Makes an empty file with mode 0640 when there is none. */
@@ -53,9 +103,6 @@ void sqlite_path_stat(const char *path, const char *suffix, struct stat *out);
 
 /* Syncs the directory that holds `path`. False with errno. */
 bool sqlite_path_sync_dir(const char *path);
-
-enum status sqlite_turn_take(struct db *base, int wait_ms, struct err *err);
-void sqlite_turn_give(struct db *base);
 
 /* --- db_sqlite_file.c --- */
 

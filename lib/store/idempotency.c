@@ -32,14 +32,16 @@ enum status idempotency_find(struct db *db, const uint8_t key_hash[32], int64_t 
 	return status;
 }
 
-enum status idempotency_save(struct db *db, const struct idempotency_record *record, struct err *err)
+enum status idempotency_save(struct db *db, const struct idempotency_record *record, int64_t now_us, struct err *err)
 {
 	static const char sql[] =
 		"INSERT INTO idempotency_keys (key_hash, fingerprint, expires_us, http_status, body)"
 		" VALUES ($1, $2, $3, $4, $5)"
 		" ON CONFLICT (key_hash) DO UPDATE SET fingerprint = excluded.fingerprint,"
-		" expires_us = excluded.expires_us, http_status = excluded.http_status, body = excluded.body";
+		" expires_us = excluded.expires_us, http_status = excluded.http_status, body = excluded.body"
+		" WHERE idempotency_keys.expires_us <= $6";
 	struct stmt *stmt;
+	int64_t changed;
 
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
@@ -49,7 +51,11 @@ enum status idempotency_save(struct db *db, const struct idempotency_record *rec
 	db_bind_i64(stmt, 3, record->expires_us);
 	db_bind_i64(stmt, 4, record->http_status);
 	db_bind_blob(stmt, 5, record->body.p, record->body.n);
-	return db_run(stmt, NULL, err);
+	db_bind_i64(stmt, 6, now_us);
+	status = db_run(stmt, &changed, err);
+	if (status == STATUS_OK && changed == 0)
+		status = err_set(err, STATUS_CONFLICT, "a request with this Idempotency-Key was stored just now");
+	return status;
 }
 
 enum status idempotency_delete_expired(struct db *db, int64_t now_us, int max, int64_t *deleted, struct err *err)

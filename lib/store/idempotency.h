@@ -21,8 +21,9 @@ enum status idempotency_find(struct db *db, const uint8_t key_hash[32], int64_t 
 			     idempotency_found *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
 
-/* Stores (over an expired one of the same key). Wants a write transaction. */
-enum status idempotency_save(struct db *db, const struct idempotency_record *record, struct err *err)
+/* Stores, over one of the same key that has expired at `now_us`. STATUS_CONFLICT when there is a living one: another
+ * machine's transaction was first, and what this one wrote beside must be taken back. Wants a write transaction. */
+enum status idempotency_save(struct db *db, const struct idempotency_record *record, int64_t now_us, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* Deletes up to `max` expired records. Wants a write transaction. */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { CHECKSUM_BYTES = 32, TURN_WAIT_MS = 1000, PATIENCE_MS = 30000 };
+enum { CHECKSUM_BYTES = 32, TURN_WAIT_MS = 1000, PATIENCE_MS = 30000, LOCK_KEY = 0x61707031 };
 
 /* The up and down texts, each with its NUL, so that no text can move from one to the other. */
 static void checksum(const struct migration *migration, char out[static 2 * CHECKSUM_BYTES + 1])
@@ -105,7 +105,7 @@ static enum status read_applied(struct db *db, struct migrate_record *out, int m
 enum status migrate_history(struct db *db, struct migrate_record *out, int max, int *n, struct err *err)
 {
 	int known;
-	const struct migration *all = migrate_all(&known);
+	const struct migration *all = migrate_all(db_dialect(db), &known);
 
 	*n = 0;
 	for (int i = 0; i < known && i < max; i++) {
@@ -121,10 +121,10 @@ enum status migrate_history(struct db *db, struct migrate_record *out, int max, 
 
 /* --- a step --- */
 
-static const struct migration *find_known(int number)
+static const struct migration *find_known(const struct db *db, int number)
 {
 	int n;
-	const struct migration *all = migrate_all(&n);
+	const struct migration *all = migrate_all(db_dialect(db), &n);
 
 	for (int i = 0; i < n; i++)
 		if (all[i].number == number)
@@ -161,7 +161,7 @@ static enum status next_step(struct db *db, int target, bool up, int done, const
 		bool wanted = up ? !applied && (target == 0 || record->number <= target)
 				 : applied && record->number > target;
 		if (wanted && done-- == 0)
-			*step = find_known(record->number);
+			*step = find_known(db, record->number);
 	}
 	free(records);
 	return status;
@@ -233,7 +233,9 @@ static enum status step_in_turn(struct db *db, const struct plan *plan, bool *ra
 		return status;
 	status = db_begin(db, err);
 	if (status == STATUS_OK) {
-		status = next_step(db, plan->target, plan->up, 0, &step, err);
+		status = db_lock(db, LOCK_KEY, err);
+		if (status == STATUS_OK)
+			status = next_step(db, plan->target, plan->up, 0, &step, err);
 		if (status == STATUS_OK && step && plan->note)
 			plan->note(plan->arg, step, plan->up, plan->up ? step->up : step->down);
 		if (status == STATUS_OK && step)

@@ -1,6 +1,6 @@
-/* Schema migrations: numbered SQL files (lib/store/migrations/NNNN_name.up.sql, .down.sql) embedded in the binary, each
- * recorded with its checksum in schema_migrations. One runs in one transaction, in a turn, so that two processes that
- * start at once migrate once. */
+/* Schema migrations: numbered SQL files (lib/store/migrations/NNNN_name.up.sql, .down.sql; where SQL differs,
+ * NNNN_name.postgresql.up.sql beside it) embedded in the binary, each recorded with its checksum in schema_migrations.
+ * One runs in one transaction, in a turn, so that two processes that start at once migrate once. */
 #ifndef APPCORE_STORE_MIGRATE_H
 #define APPCORE_STORE_MIGRATE_H
 
@@ -12,8 +12,9 @@ struct migration {
 	const char *up, *down; /* SQL */
 };
 
-/* All migrations known to this binary in order; *n is their number. Static. */
-const struct migration *migrate_all(int *n) __attribute__((nonnull, returns_nonnull));
+/* All migrations known to this binary in order, as an engine wants them; *n is their number, the same for all. Static.
+ */
+const struct migration *migrate_all(enum db_dialect dialect, int *n) __attribute__((nonnull, returns_nonnull));
 
 struct migrate_record {
 	int number;

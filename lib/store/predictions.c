@@ -3,11 +3,13 @@
 #include "store/predictions.h"
 
 #include "base/clock.h"
+#include "store/predictions_weeks.h"
 
+#include <math.h>
 #include <stdio.h>
 
 /* Rows may be megabytes long, and one that a filter refuses costs its whole length all the same. */
-enum { LIST_NS = 20 * 1000 * 1000, DELETE_MS = 5, DELETE_IDS = 16 };
+enum { LIST_NS = 20 * 1000 * 1000, LIST_REMOTE_NS = 500 * 1000 * 1000, DELETE_MS = 5, DELETE_IDS = 16 };
 
 /* In the order of read_row(). */
 #define COLUMNS                                                                                                        \
@@ -29,6 +31,13 @@ static void read_row(struct stmt *stmt, struct prediction *row)
 	row->duration_us = db_column_i64(stmt, 10);
 }
 
+/* PostgreSQL has no text with a NUL, or that is not UTF-8: it is an error to ask it for one. */
+static bool can_be_there(const struct db *db, struct str text)
+{
+	return text.n == 0 || db_dialect(db) != DB_DIALECT_POSTGRESQL ||
+	       (!memchr(text.p, '\0', text.n) && str_is_utf8(text));
+}
+
 enum status predictions_save(struct db *db, const struct prediction *row, bool *repeated, prediction_row *stored,
 			     void *arg, struct err *err)
 {
@@ -39,6 +48,9 @@ enum status predictions_save(struct db *db, const struct prediction *row, bool *
 	int64_t inserted;
 
 	*repeated = false;
+	/* To SQLite it is NULL and so refused, to PostgreSQL it is a number like others. */
+	if (isnan(row->result))
+		return err_set(err, STATUS_CONFLICT, "the result of a prediction is no number");
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
@@ -66,6 +78,8 @@ enum status predictions_get(struct db *db, struct str id, prediction_row *row, v
 	struct stmt *stmt;
 	bool there;
 
+	if (!can_be_there(db, id))
+		return err_set(err, STATUS_NOT_FOUND, "Prediction not found");
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
@@ -104,19 +118,19 @@ enum status predictions_recent(struct db *db, int limit, prediction_row *row, vo
 /* --- the list --- */
 
 /* The statement for a query: the index that fits the most selective filter. All take the position to start below as
- * $1, $2 and the oldest time as $3; the second and third an equal value as $4. Other filters are looked at row by row.
- * created_at and id together name a position in each of these indexes, because the key is the last column of every
- * index of a table without rowid. */
-#define LIST(where)                                                                                                    \
+ * $1, $2 and the oldest time as $3; the second and third an equal value as $4; the last is a number of rows. Other
+ * filters are looked at row by row. created_at and id together name a position in each of these indexes, because the
+ * key is the last column of every index of a table without rowid. */
+#define LIST(where, limit)                                                                                             \
 	"SELECT " COLUMNS " FROM predictions WHERE (created_at, id) < ($1, $2) AND created_at >= $3" where             \
-	" ORDER BY created_at DESC, id DESC"
+	" ORDER BY created_at DESC, id DESC LIMIT " limit
 
 static enum status prepare_list(struct db *db, const struct predictions_query *query, struct stmt **out,
 				struct err *err)
 {
-	static const char by_time[] = LIST("");
-	static const char by_key[] = LIST(" AND key_id = $4");
-	static const char by_version[] = LIST(" AND model_version = $4");
+	static const char by_time[] = LIST("", "$4");
+	static const char by_key[] = LIST(" AND key_id = $4", "$5");
+	static const char by_version[] = LIST(" AND model_version = $4", "$5");
 	bool after = query->after_created_at.n > 0;
 	struct str position = query->after_created_at, id = query->after_id;
 
@@ -138,8 +152,11 @@ static enum status prepare_list(struct db *db, const struct predictions_query *q
 	db_bind_text(*out, 1, position);
 	db_bind_text(*out, 2, id);
 	db_bind_text(*out, 3, query->from);
+	/* One more than is looked at tells whether there are more. */
+	bool one_filter = query->model_name.n == 0 && (query->key_id.n == 0 || query->model_version.n == 0);
 	if (sql != by_time)
 		db_bind_text(*out, 4, sql == by_key ? query->key_id : query->model_version);
+	db_bind_i64(*out, sql == by_time ? 4 : 5, one_filter ? (int64_t)query->limit + 1 : PREDICTIONS_SCAN_MAX + 1);
 	return STATUS_OK;
 }
 
@@ -164,10 +181,14 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 	struct prediction found;
 	bool there = true;
 	uint64_t refused_ns = 0; /* spent on rows that were looked at in vain */
+	/* On SQLite this is the event thread; on PostgreSQL it waits for a server, and no client but its own waits. */
+	uint64_t enough_ns = db_is_remote(db) ? LIST_REMOTE_NS : LIST_NS;
 
 	*more = false;
 	last_created_at[0] = last_id[0] = '\0';
-	if (query->limit <= 0)
+	if (query->limit <= 0 || !can_be_there(db, query->key_id) || !can_be_there(db, query->model_version) ||
+	    !can_be_there(db, query->model_name) || !can_be_there(db, query->after_id) ||
+	    !can_be_there(db, query->after_created_at))
 		return STATUS_OK;
 	enum status status = prepare_list(db, query, &stmt, err);
 	if (status != STATUS_OK)
@@ -177,7 +198,7 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 		status = db_step(stmt, &there, err);
 		if (status != STATUS_OK || !there)
 			break;
-		if (given == query->limit || looked == PREDICTIONS_SCAN_MAX || refused_ns > LIST_NS) {
+		if (given == query->limit || looked == PREDICTIONS_SCAN_MAX || refused_ns > enough_ns) {
 			*more = true;
 			break;
 		}
@@ -216,6 +237,23 @@ enum status predictions_count(struct db *db, int64_t *count, struct err *err)
 		*count = db_column_i64(stmt, 0);
 	db_reset(stmt);
 	return status;
+}
+
+/* --- retention --- */
+
+/* PostgreSQL: nobody waits for a turn meanwhile, and rows in weeks go with their week. */
+static enum status delete_rest(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
+{
+	static const char sql[] = "DELETE FROM predictions_rest WHERE id IN (SELECT id FROM predictions_rest"
+				  " WHERE created_at < $1 ORDER BY created_at, id LIMIT $2)";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, before);
+	db_bind_i64(stmt, 2, max > 0 ? max : 0);
+	return db_run(stmt, deleted, err);
 }
 
 /* The oldest rows' ids, up to DELETE_IDS and `max`. */
@@ -261,10 +299,101 @@ enum status predictions_delete_before(struct db *db, struct str before, int max,
 	enum status status = STATUS_OK;
 
 	*deleted = 0;
+	if (db_dialect(db) == DB_DIALECT_POSTGRESQL)
+		return delete_rest(db, before, max, deleted, err);
 	while (status == STATUS_OK && *deleted < max && n == DELETE_IDS && clock_mono_ms() <= end_ms) {
 		status = find_oldest(db, before, max - (int)*deleted, ids, &n, err);
 		for (int i = 0; status == STATUS_OK && i < n && (i == 0 || clock_mono_ms() <= end_ms); i++)
 			status = delete_one(db, str_of(ids[i]), deleted, err);
 	}
 	return status;
+}
+
+/* --- weeks (PostgreSQL) --- */
+
+enum { WEEKS_MAX = 64 };
+
+/* Rows of that time which came before the week was there lie in predictions_rest: they move into it. */
+static enum status make_week(struct db *db, int64_t week, struct err *err)
+{
+	char name[40], from[16], until[16], sql[1024];
+	bool has;
+
+	predictions_format_week(week, name);
+	enum status status = db_has_table(db, name, &has, err);
+	if (status != STATUS_OK || has)
+		return status;
+	predictions_format_bound(week * PREDICTIONS_WEEK_MS, from);
+	predictions_format_bound((week + 1) * PREDICTIONS_WEEK_MS, until);
+	snprintf(sql, sizeof(sql),
+		 PREDICTIONS_LOCK_ALL "CREATE TEMPORARY TABLE moved ON COMMIT DROP AS"
+				      " SELECT * FROM predictions_rest WHERE id >= '%s' AND id < '%s';"
+				      "DELETE FROM predictions_rest WHERE id >= '%s' AND id < '%s';"
+				      "CREATE TABLE %s PARTITION OF predictions FOR VALUES FROM ('%s') TO ('%s');"
+				      "INSERT INTO predictions SELECT * FROM moved;"
+				      "DROP TABLE moved;",
+		 from, until, from, until, name, from, until);
+	return db_script(db, sql, err);
+}
+
+/* The weeks that there are, by number. */
+static enum status list_weeks(struct db *db, int64_t weeks[static WEEKS_MAX], int *n, struct err *err)
+{
+	static const char sql[] =
+		"SELECT substr(relname, 14)::bigint AS week FROM pg_inherits JOIN pg_class c ON c.oid = "
+		"inhrelid WHERE inhparent = 'predictions'::regclass AND relname ~ "
+		"'^predictions_w[0-9]+$' ORDER BY week LIMIT $1";
+	struct stmt *stmt;
+	bool there;
+
+	*n = 0;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, WEEKS_MAX);
+	while ((status = db_step(stmt, &there, err)) == STATUS_OK && there)
+		weeks[(*n)++] = db_column_i64(stmt, 0);
+	db_reset(stmt);
+	return status;
+}
+
+static enum status drop_weeks(struct db *db, int64_t before_ms, int64_t *dropped, struct err *err)
+{
+	int64_t weeks[WEEKS_MAX];
+	char name[40], sql[256];
+	int n;
+
+	enum status status = list_weeks(db, weeks, &n, err);
+	for (int i = 0; status == STATUS_OK && i < n; i++) {
+		if ((weeks[i] + 1) * PREDICTIONS_WEEK_MS > before_ms)
+			continue;
+		predictions_format_week(weeks[i], name);
+		snprintf(sql, sizeof(sql), PREDICTIONS_LOCK_ALL "DROP TABLE %s", name);
+		status = db_script(db, sql, err);
+		*dropped += status == STATUS_OK;
+	}
+	return status;
+}
+
+enum status predictions_keep_weeks(struct db *db, int64_t now_ms, int64_t before_ms, int64_t *dropped, struct err *err)
+{
+	char name[40];
+	bool has = true;
+	enum status status = STATUS_OK;
+
+	*dropped = 0;
+	if (db_dialect(db) != DB_DIALECT_POSTGRESQL)
+		return STATUS_OK;
+	/* One look is all that is needed on most days, and takes no lock that others feel. */
+	predictions_format_week(now_ms / PREDICTIONS_WEEK_MS + PREDICTIONS_WEEKS_AHEAD, name);
+	if (before_ms == 0)
+		status = db_has_table(db, name, &has, err);
+	else
+		has = false;
+	if (status == STATUS_OK && !has)
+		status = db_lock(db, PREDICTIONS_LOCK_KEY, err);
+	for (int64_t week = now_ms / PREDICTIONS_WEEK_MS;
+	     !has && status == STATUS_OK && week <= now_ms / PREDICTIONS_WEEK_MS + PREDICTIONS_WEEKS_AHEAD; week++)
+		status = make_week(db, week, err);
+	return status == STATUS_OK && before_ms > 0 ? drop_weeks(db, before_ms, dropped, err) : status;
 }

@@ -62,9 +62,43 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 enum status predictions_count(struct db *db, int64_t *count, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Deletes rows older than `before` (ISO as stored), oldest first: up to `max`, fewer when they are so large that it
+/* Deletes rows older than `before` (ISO as stored), oldest first: up to `max`, fewer (on PostgreSQL only rows that lie
+ * in no week: see predictions_keep_weeks) when they are so large that it
  * takes longer than a turn should (5 ms), at least one if there is any. Wants a write transaction. */
 enum status predictions_delete_before(struct db *db, struct str before, int max, int64_t *deleted, struct err *err)
 	__attribute__((nonnull(1, 4), warn_unused_result));
+
+/* On PostgreSQL the table is cut into weeks: makes those of now and the next four, and drops those that are wholly
+ * before `before_ms` (0: none); *dropped counts them. Rows that lie in no week are for predictions_delete_before. On
+ * SQLite it does nothing. Wants a write transaction of its own. */
+enum status predictions_keep_weeks(struct db *db, int64_t now_ms, int64_t before_ms, int64_t *dropped, struct err *err)
+	__attribute__((nonnull(1, 4), warn_unused_result));
+
+/* --- loading many old rows (move) --- */
+
+/* The table that rows of the week of `id` are best put into with db_copy_begin, and the id from which on it is another
+ * one (empty: none). On PostgreSQL that is the week's own table; a week that is not there yet gets a table without
+ * indexes, which belongs to predictions only after predictions_load_end. Wants a write transaction. */
+enum status predictions_load_begin(struct db *db, struct str id, char table[static 40], char until[static 40],
+				   struct err *err) __attribute__((nonnull(1, 3, 4), warn_unused_result));
+
+/* The statements that make the indexes which weeks that were loaded still lack, the longest first; each runs by itself,
+ * with db_script, also side by side on several connections. Up to `max`; *n of them. */
+enum { PREDICTIONS_INDEX_BYTES = 320 };
+enum status predictions_load_indexes(struct db *db, char (*sql)[PREDICTIONS_INDEX_BYTES], int max, int *n,
+				     struct err *err) __attribute__((nonnull(1, 2, 4), warn_unused_result));
+
+/* Makes one week that was loaded a part of predictions, with its indexes; *more: there was one. Wants a write
+ * transaction of its own. */
+enum status predictions_load_end(struct db *db, bool *more, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Deletes the rows after `first` up to and including `last`. Wants a write transaction. */
+enum status predictions_delete_range(struct db *db, struct str first, struct str last, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
+/* The smallest and the largest id; empty when there is no row. */
+enum status predictions_ends(struct db *db, char first[static 64], char last[static 64], struct err *err)
+	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 
 #endif

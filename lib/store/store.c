@@ -1,30 +1,17 @@
-/* The store of one process: a read-only connection for the event thread and a commit thread that does all writes.
+/* The store of one process: a read-only connection for the event thread (on PostgreSQL: threads that read) and a commit
+ * thread that does all writes.
  *
  * The queue is a list under one mutex. An op leaves it in one of two ways: the commit thread takes it when it has the
  * turn and an open transaction, or store_expire() takes it because it waited too long. So an op that was answered
- * "busy" was never run, however long another process kept the turn.
- *
- * There is no waiting for a batch to fill: while one batch is synced to the disk the next one gathers in the queue. */
-#include "store/store.h"
+ * "busy" was never run, however long another process kept the turn. */
+#include "store/store_impl.h"
 
 #include "base/clock.h"
-#include "shared/metrics.h"
-#include "store/generations.h"
 
-#include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum {
-	DEADLINE_MS = 5000,
-	BATCH_MS = 5,           /* new arrivals may join for that long */
-	RETRY_MS = 5,           /* between tries while another program has the database locked */
-	PROBE_MS = 1000,        /* between probes while commits fail */
-	CHECKPOINT_PAGES = 1000 /* of 4 KiB */
-};
-
-enum failure { FAILURE_BUSY, FAILURE_UNAVAILABLE, FAILURE_UNKNOWN, FAILURE_OTHER, FAILURE__MAX };
+enum { DEADLINE_MS = 5000 };
 
 static const char *const FAILURE_NAMES[] = {
 	[FAILURE_BUSY] = "busy",
@@ -34,45 +21,18 @@ static const char *const FAILURE_NAMES[] = {
 };
 _Static_assert(sizeof(FAILURE_NAMES) / sizeof(FAILURE_NAMES[0]) == FAILURE__MAX, "a name per failure");
 
-/* Ops in the order of their arrival. */
-struct op_list {
-	struct store_op *first, **last;
-	size_t n;
-};
-
-struct store {
-	char *url;
-	struct mailbox *mailbox;
-	struct shm *shm;
-	uint64_t deadline_ms;
-	struct db *reader; /* of the mailbox's thread */
-	struct db *writer; /* of the commit thread */
-	pthread_t thread;
-
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	struct op_list queue; /* under lock */
-	bool closing;         /* under lock */
-	struct err failure;   /* under lock: the last commit's, until one succeeds */
-	_Atomic bool failing; /* failure.status is set */
-	_Atomic bool broken;  /* an unknown outcome */
-	bool waits_for_turn;  /* under lock */
-	bool abandoned;       /* under lock: the commit thread releases the store */
-	_Atomic bool ended;   /* the commit thread is through */
-	metrics_series commit_duration, commit_batch, turn_wait, checkpoint_done, checkpoint_failed;
-	metrics_series failures[FAILURE__MAX];
-};
+const struct err STORE_UNKNOWN = {STATUS_UNKNOWN_OUTCOME, "the connection was lost while it was committed"};
 
 /* --- the queue --- */
 
-static void list_init(struct op_list *list)
+void op_list_init(struct op_list *list)
 {
 	list->first = NULL;
 	list->last = &list->first;
 	list->n = 0;
 }
 
-static void list_append(struct op_list *list, struct store_op *op)
+void op_list_append(struct op_list *list, struct store_op *op)
 {
 	op->next = NULL;
 	*list->last = op;
@@ -80,7 +40,7 @@ static void list_append(struct op_list *list, struct store_op *op)
 	list->n++;
 }
 
-static struct store_op *list_pop(struct op_list *list)
+struct store_op *op_list_pop(struct op_list *list)
 {
 	struct store_op *op = list->first;
 
@@ -94,15 +54,7 @@ static struct store_op *list_pop(struct op_list *list)
 	return op;
 }
 
-static struct store_op *take_one(struct store *store)
-{
-	pthread_mutex_lock(&store->lock);
-	struct store_op *op = list_pop(&store->queue);
-	pthread_mutex_unlock(&store->lock);
-	return op;
-}
-
-static void open_mail(struct mail *mail)
+void store_open_mail(struct mail *mail)
 {
 	struct store_op *op = (struct store_op *)((char *)mail - offsetof(struct store_op, mail));
 
@@ -110,286 +62,41 @@ static void open_mail(struct mail *mail)
 }
 
 /* All completions with one wake-up. The ops are their owner's from here on. */
-static void complete(struct store *store, struct op_list *list)
+void store_complete(struct store *store, struct op_list *list)
 {
 	struct mail *chain = NULL, **last = &chain;
 
 	for (struct store_op *op = list->first; op; op = op->next) {
-		op->mail.open = open_mail;
+		op->mail.open = store_open_mail;
 		op->mail.next = NULL;
 		*last = &op->mail;
 		last = &op->mail.next;
 	}
-	list_init(list);
+	op_list_init(list);
 	if (chain)
 		mailbox_send(store->mailbox, chain);
 }
 
-static void set_all(struct op_list *list, const struct err *err)
+/* An error of the whole transaction becomes the answer of its ops. What may have been committed says so, whatever
+ * happened since. */
+void store_refuse(struct op_list *list, const struct err *err)
 {
 	for (struct store_op *op = list->first; op; op = op->next) {
-		op->status = err->status;
-		op->err = *err;
+		op->err = op->uncertain ? STORE_UNKNOWN : *err;
+		op->status = op->err.status;
 	}
 }
 
-/* --- failures --- */
-
-static void count(struct store *store, metrics_series series)
+void store_release(struct store *store)
 {
-	if (store->shm)
-		metrics_add(store->shm, series, 1);
-}
-
-static void observe(struct store *store, metrics_series series, double value)
-{
-	if (store->shm)
-		metrics_observe(store->shm, series, value);
-}
-
-static void note_failure(struct store *store, const struct err *err)
-{
-	enum failure failure = err->status == STATUS_BUSY              ? FAILURE_BUSY
-			       : err->status == STATUS_UNAVAILABLE     ? FAILURE_UNAVAILABLE
-			       : err->status == STATUS_UNKNOWN_OUTCOME ? FAILURE_UNKNOWN
-								       : FAILURE_OTHER;
-
-	count(store, store->failures[failure]);
-	if (failure == FAILURE_UNKNOWN)
-		atomic_store(&store->broken, true);
-	if (failure == FAILURE_BUSY)
-		return; /* nothing is wrong with the store */
-	pthread_mutex_lock(&store->lock);
-	store->failure = *err;
-	atomic_store(&store->failing, true);
-	pthread_mutex_unlock(&store->lock);
-}
-
-static void note_success(struct store *store)
-{
-	if (!atomic_load(&store->failing))
-		return;
-	pthread_mutex_lock(&store->lock);
-	store->failure = (struct err){0};
-	atomic_store(&store->failing, false);
-	pthread_mutex_unlock(&store->lock);
-}
-
-/* Completes everything that waits with `err`. */
-static void refuse_queue(struct store *store, const struct err *err)
-{
-	struct op_list list;
-
-	list_init(&list);
-	for (struct store_op *op; (op = take_one(store));)
-		list_append(&list, op);
-	set_all(&list, err);
-	complete(store, &list);
-}
-
-/* --- a batch --- */
-
-static void release(struct store *store)
-{
+	pool_close(store->readers);
 	db_close(store->reader);
 	db_close(store->writer);
 	pthread_cond_destroy(&store->wake);
 	pthread_mutex_destroy(&store->lock);
 	free(store->url);
+	free(store->read_url);
 	free(store);
-}
-
-/* What became of an op in its transaction. */
-enum outcome {
-	OP_SETTLED, /* it did its work, or left nothing behind */
-	OP_MESS,    /* it failed and had written before */
-	OP_LOST,    /* the whole transaction is lost; *err says why */
-};
-
-static enum outcome run_op(struct store *store, struct store_op *op, struct err *err)
-{
-	int64_t before = db_changes(store->writer);
-
-	op->err = (struct err){0};
-	if (store->shm)
-		shm_working_on(op->identity);
-	op->status = op->run(store->writer, op, &op->err);
-	if (store->shm)
-		shm_working_on(NULL);
-	if (op->status == STATUS_OK)
-		return OP_SETTLED;
-	op->err.status = op->status;
-	if (op->status == STATUS_UNAVAILABLE || !db_in_transaction(store->writer)) {
-		*err = op->err;
-		err->status = STATUS_UNAVAILABLE;
-		return OP_LOST;
-	}
-	return db_changes(store->writer) == before ? OP_SETTLED : OP_MESS;
-}
-
-/* The second run of a batch in which an op made a mess: each in a part of its own. Savepoints for all of them always
- * would cost the good path 15 %: SQLite copies every page that a savepoint touches first. */
-static bool run_again(struct store *store, struct op_list *batch, struct err *err)
-{
-	db_rollback(store->writer);
-	if (db_begin(store->writer, err) != STATUS_OK)
-		return false;
-	for (struct store_op *op = batch->first; op; op = op->next) {
-		if (db_part_begin(store->writer, err) != STATUS_OK)
-			return false;
-		enum outcome outcome = run_op(store, op, err);
-		if (outcome == OP_LOST)
-			return false;
-		if ((outcome == OP_SETTLED ? db_part_keep(store->writer, err) : db_part_undo(store->writer, err)) !=
-		    STATUS_OK)
-			return false;
-	}
-	return true;
-}
-
-/* Runs what waits, and what arrives meanwhile, for a bounded time. False: the transaction is lost. */
-static bool run_ops(struct store *store, struct op_list *batch, struct err *err)
-{
-	uint64_t end = clock_mono_ms() + BATCH_MS;
-	enum outcome outcome = OP_SETTLED;
-
-	do {
-		struct store_op *op = take_one(store);
-		if (!op)
-			break;
-		list_append(batch, op);
-		outcome = run_op(store, op, err);
-	} while (outcome == OP_SETTLED && batch->n < STORE_BATCH && clock_mono_ms() < end);
-	if (outcome == OP_LOST || (outcome == OP_MESS && !run_again(store, batch, err)))
-		return false;
-	/* While failing, a write that surely reaches the disk: the ops may have found that there is nothing to change.
-	 */
-	return !atomic_load(&store->failing) || generations_bump(store->writer, STR("probe"), err) == STATUS_OK;
-}
-
-/* This may take as long as a stopped process is stopped, and the store may be closed and abandoned meanwhile: then
- * nothing may be touched any more that is not the store's own. */
-static enum status take_turn(struct store *store, struct err *err)
-{
-	pthread_mutex_lock(&store->lock);
-	store->waits_for_turn = true;
-	pthread_mutex_unlock(&store->lock);
-	enum status status = db_turn_take(store->writer, -1, err);
-	pthread_mutex_lock(&store->lock);
-	store->waits_for_turn = false;
-	bool abandoned = store->abandoned;
-	pthread_mutex_unlock(&store->lock);
-	if (!abandoned)
-		return status;
-	release(store); /* and with it the turn */
-	pthread_exit(NULL);
-}
-
-/* Takes the turn and begins. STATUS_BUSY: another program has the database; the ops stay where they are. */
-static enum status begin(struct store *store, struct err *err)
-{
-	uint64_t start = clock_mono_ns();
-
-	enum status status = take_turn(store, err);
-	if (status != STATUS_OK)
-		return status;
-	observe(store, store->turn_wait, (double)(clock_mono_ns() - start) / 1e9);
-	status = db_begin(store->writer, err);
-	if (status != STATUS_OK)
-		db_turn_give(store->writer);
-	return status;
-}
-
-static void checkpoint(struct store *store)
-{
-	bool done;
-
-	if (db_checkpoint(store->writer, CHECKPOINT_PAGES, &done, NULL) != STATUS_OK)
-		count(store, store->checkpoint_failed);
-	else if (done)
-		count(store, store->checkpoint_done);
-}
-
-/* Ops that failed by themselves keep their own answer only if the transaction they saw was committed. */
-static void end_batch(struct store *store, struct op_list *batch, bool ran, struct err *err)
-{
-	uint64_t start = clock_mono_ns();
-	size_t n = batch->n;
-
-	if (ran)
-		ran = db_commit(store->writer, err) == STATUS_OK;
-	else
-		db_rollback(store->writer);
-	if (ran) {
-		note_success(store);
-		observe(store, store->commit_duration, (double)(clock_mono_ns() - start) / 1e9);
-		observe(store, store->commit_batch, (double)n);
-	} else {
-		note_failure(store, err);
-		set_all(batch, err);
-	}
-	complete(store, batch); /* before the checkpoint: they are on the disk */
-	if (ran)
-		checkpoint(store);
-	db_turn_give(store->writer);
-}
-
-static void write_batch(struct store *store)
-{
-	static const struct err gone = {STATUS_UNAVAILABLE, "the store met an error and waits for its restart"};
-	struct timespec nap = {.tv_nsec = RETRY_MS * 1000000L};
-	struct op_list batch;
-	struct err err = {0};
-
-	if (atomic_load(&store->broken)) {
-		refuse_queue(store, &gone);
-		return;
-	}
-	enum status status = begin(store, &err);
-	if (status == STATUS_BUSY) {
-		count(store, store->failures[FAILURE_BUSY]);
-		nanosleep(&nap, NULL);
-		return;
-	}
-	if (status != STATUS_OK) {
-		err.status = STATUS_UNAVAILABLE;
-		note_failure(store, &err);
-		refuse_queue(store, &err);
-		return;
-	}
-	list_init(&batch);
-	end_batch(store, &batch, run_ops(store, &batch, &err), &err);
-}
-
-/* Waits for work. False when there is none and the store is closing. */
-static bool wait_for_work(struct store *store)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += PROBE_MS / 1000;
-	pthread_mutex_lock(&store->lock);
-	while (store->queue.n == 0 && !store->closing) {
-		if (!atomic_load(&store->failing) || atomic_load(&store->broken))
-			pthread_cond_wait(&store->wake, &store->lock);
-		else if (pthread_cond_timedwait(&store->wake, &store->lock, &until) == ETIMEDOUT)
-			break; /* time for a probe: a batch without ops */
-	}
-	bool work = store->queue.n > 0 || !store->closing;
-	pthread_mutex_unlock(&store->lock);
-	return work;
-}
-
-/* The commit thread: reads the queue, writes the database, sends completions to the mailbox. Ends when the store is
- * closing and the queue is empty. */
-static void *commit_thread(void *arg)
-{
-	struct store *store = arg;
-
-	while (wait_for_work(store))
-		write_batch(store);
-	atomic_store(&store->ended, true);
-	return NULL;
 }
 
 /* --- life --- */
@@ -423,31 +130,56 @@ static void init_locks(struct store *store)
 	pthread_condattr_destroy(&attr);
 }
 
+/* Without a writer (a read-only disk, a standby) reads are served all the same. */
+static enum status open_connections(struct store *store, struct err *err)
+{
+	struct err why = {0};
+
+	enum status status = db_open(&store->writer, str_of(store->url), DB_WRITE, &why);
+	if (status != STATUS_OK && status != STATUS_UNAVAILABLE)
+		return err_set(err, status, "%s", why.text);
+	store->remote = status == STATUS_OK && db_is_remote(store->writer);
+	if (!store->remote &&
+	    db_open(&store->reader, str_of(store->url), DB_READ, status == STATUS_OK ? err : NULL) != STATUS_OK)
+		return status == STATUS_OK ? STATUS_UNAVAILABLE : err_set(err, status, "%s", why.text);
+	if (status != STATUS_OK) {
+		store->remote = db_is_remote(store->reader);
+		store->tried_ms = clock_mono_ms();
+		store_note_failure(store, &why);
+	}
+	return store->remote ? store_open_readers(store, err) : STATUS_OK;
+}
+
+static enum status open_all(struct store *store, const struct store_options *options, struct err *err)
+{
+	store->url = strndup(options->url.n ? options->url.p : "", options->url.n);
+	if (options->read_url.n > 0)
+		store->read_url = strndup(options->read_url.p, options->read_url.n);
+	if (!store->url || (options->read_url.n > 0 && !store->read_url))
+		return err_set(err, STATUS_NO_MEMORY, "no memory for the store");
+	enum status status = open_connections(store, err);
+	if (status == STATUS_OK && pthread_create(&store->thread, NULL, store_commit_thread, store) != 0)
+		status = err_set(err, STATUS_UNAVAILABLE, "the commit thread can't be started");
+	return status;
+}
+
 enum status store_open(struct store **out, const struct store_options *options, struct err *err)
 {
 	struct store *store = calloc(1, sizeof(*store));
-	char *url = strndup(options->url.n ? options->url.p : "", options->url.n);
 
 	*out = NULL;
-	if (!store || !url) {
-		free(store);
-		free(url);
+	if (!store)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for the store");
-	}
-	store->url = url;
 	store->mailbox = options->mailbox;
 	store->shm = options->shm;
 	store->deadline_ms = options->deadline_ms ? options->deadline_ms : DEADLINE_MS;
-	list_init(&store->queue);
+	op_list_init(&store->queue);
+	op_list_init(&store->small);
 	init_locks(store);
 	find_series(store);
-	enum status status = db_open(&store->writer, options->url, DB_WRITE, err);
-	if (status == STATUS_OK)
-		status = db_open(&store->reader, options->url, DB_READ, err);
-	if (status == STATUS_OK && pthread_create(&store->thread, NULL, commit_thread, store) != 0)
-		status = err_set(err, STATUS_UNAVAILABLE, "the commit thread can't be started");
+	enum status status = open_all(store, options, err);
 	if (status != STATUS_OK) {
-		release(store);
+		store_release(store);
 		return status;
 	}
 	*out = store;
@@ -459,13 +191,13 @@ static void take_late(struct store *store, uint64_t now_ms, struct op_list *late
 {
 	static const struct err busy = {STATUS_BUSY, "the store did not get to this write in time"};
 
-	list_init(late);
+	op_list_init(late);
 	pthread_mutex_lock(&store->lock);
 	while (store->queue.first && now_ms - store->queue.first->queued_ms >= store->deadline_ms &&
 	       now_ms >= store->queue.first->queued_ms)
-		list_append(late, list_pop(&store->queue));
+		op_list_append(late, op_list_pop(&store->queue));
 	pthread_mutex_unlock(&store->lock);
-	set_all(late, &busy);
+	store_refuse(late, &busy);
 }
 
 /* When the commit thread waits for a turn that a stopped process keeps, and nothing is left to write, it is left
@@ -497,20 +229,32 @@ void store_close(struct store *store)
 	while (!atomic_load(&store->ended)) {
 		nanosleep(&nap, NULL);
 		take_late(store, clock_mono_ms(), &late);
-		complete(store, &late);
+		store_complete(store, &late);
 		if (clock_mono_ms() >= give_up && abandon(store))
 			return;
 	}
 	pthread_join(store->thread, NULL);
-	release(store);
+	store_release(store);
 }
 
 /* --- submitting --- */
 
 void store_read(struct store *store, struct store_op *op)
 {
+	static const struct err full = {STATUS_BUSY, "too many reads are waiting"};
+
 	op->err = (struct err){0};
-	op->status = op->run(store->reader, op, &op->err);
+	if (store->remote) {
+		op->store = store;
+		op->job.run = store_run_read;
+		op->uncertain = false;
+		if (op->small && !op->fresh ? store_submit_small(store, op) : pool_submit(store->readers, &op->job))
+			return;
+		op->err = full;
+		op->status = full.status;
+	} else {
+		op->status = op->run(store->reader, op, &op->err);
+	}
 	op->done(op);
 }
 
@@ -519,13 +263,15 @@ enum status store_write(struct store *store, struct store_op *op)
 	enum status status = STATUS_OK;
 
 	op->queued_ms = clock_mono_ms();
+	op->uncertain = false;
+	op->tries = 0;
 	pthread_mutex_lock(&store->lock);
 	if (store->closing)
 		status = STATUS_UNAVAILABLE;
 	else if (store->queue.n >= STORE_QUEUE)
 		status = STATUS_BUSY;
 	else
-		list_append(&store->queue, op);
+		op_list_append(&store->queue, op);
 	bool first = status == STATUS_OK && store->queue.n == 1;
 	pthread_mutex_unlock(&store->lock);
 	if (first)
@@ -543,7 +289,7 @@ void store_expire(struct store *store, uint64_t now_ms)
 	struct op_list late;
 
 	take_late(store, now_ms, &late);
-	for (struct store_op *op; (op = list_pop(&late));)
+	for (struct store_op *op; (op = op_list_pop(&late));)
 		op->done(op);
 }
 
@@ -556,14 +302,42 @@ enum status store_health(struct store *store, struct err *err)
 		failure = store->failure;
 		pthread_mutex_unlock(&store->lock);
 	}
+	if (failure.status == STATUS_OK && store->remote) {
+		pthread_mutex_lock(&store->lock);
+		failure = store->read_failure;
+		pthread_mutex_unlock(&store->lock);
+	}
 	if (failure.status != STATUS_OK)
 		return err_set(err, STATUS_UNAVAILABLE, "%s", failure.text);
-	return db_ping(store->reader, err);
+	return store->remote ? STATUS_OK : db_ping(store->reader, err);
 }
 
 bool store_is_broken(struct store *store)
 {
 	return atomic_load(&store->broken);
+}
+
+bool store_is_read_only(struct store *store)
+{
+	return !store->writer;
+}
+
+bool store_wants_restart(struct store *store)
+{
+	return atomic_load(&store->restart);
+}
+
+uint64_t store_turn_wait_ms(struct store *store, uint64_t now_ms)
+{
+	pthread_mutex_lock(&store->lock);
+	uint64_t since = store->waits_for_turn ? store->turn_since : now_ms;
+	pthread_mutex_unlock(&store->lock);
+	return now_ms > since ? now_ms - since : 0;
+}
+
+int store_turn_holder(struct store *store)
+{
+	return store->remote ? 0 : db_turn_holder(store->reader);
 }
 
 size_t store_queue_length(struct store *store)
@@ -576,5 +350,8 @@ size_t store_queue_length(struct store *store)
 
 void store_info(struct store *store, struct db_info *out)
 {
-	db_info(store->reader, out);
+	if (store->remote)
+		*out = store->info;
+	else
+		db_info(store->reader, out);
 }

@@ -4,17 +4,21 @@
  * that owns the mailbox (the event thread). `run` does the SQL with a connection of the store's choosing.
  *
  * Reads on SQLite run at once in the calling thread on its read-only connection, and `done` is called before
- * store_read() returns: an embedded read is shorter than a hand-over. An engine behind a network runs them elsewhere;
- * callers must not care.
+ * store_read() returns: an embedded read is shorter than a hand-over. On PostgreSQL they run in a few threads with
+ * connections of their own, and `done` comes through the mailbox; callers must not care.
  *
  * Writes are queued for the commit thread, which takes the turn, runs all that are waiting (up to 5 ms or STORE_BATCH
- * of them) in one transaction, commits once, and then lets their `done` be called. An op that fails by itself after it
- * wrote costs the transaction a second run, with a savepoint for each op; check first, then write. An op that waits for
- * longer than the deadline is taken out of the queue and completed with STATUS_BUSY: it was not run and will not be. */
+ * of them) in one transaction, commits once, and then lets their `done` be called. On PostgreSQL the ops of a
+ * transaction run side by side (db_together), and a transaction that was lost with its connection is run once more on a
+ * new one: every op that writes must be right when it is run again after it had been committed. An op that fails by
+ * itself after it wrote costs the transaction a second run, with a savepoint for each op; check first, then write. An
+ * op that waits for longer than the deadline is taken out of the queue and completed with STATUS_BUSY: it was not run
+ * and will not be. */
 #ifndef APPCORE_STORE_STORE_H
 #define APPCORE_STORE_STORE_H
 
 #include "base/mailbox.h"
+#include "base/pool.h"
 #include "store/db.h"
 
 struct store;
@@ -29,24 +33,33 @@ struct store_op {
 	enum status (*run)(struct db *db, struct store_op *op, struct err *err);
 	void (*done)(struct store_op *op); /* mailbox's thread; op->status and op->err are set */
 	const uint8_t *identity;           /* 16 bytes of the request for the crash mark; may be NULL */
+	bool small; /* a read of one row or so: on PostgreSQL it shares round trips with others */
+	bool alone; /* a write that shares its transaction with no other (locks, long work) */
+	bool fresh; /* a read that must see what its caller has written: never from a replica */
 
 	/* Set by the store. */
 	enum status status;
 	struct err err;
 	uint64_t queued_ms;
+	bool uncertain; /* a commit that held it was not answered */
+	int tries;      /* transactions that were lost with it */
 	struct store_op *next;
 	struct mail mail;
+	struct pool_job job;
+	struct store *store;
 };
 
 struct store_options {
 	struct str url;
+	struct str read_url;     /* a replica for reads that need not be fresh; empty: none */
 	struct mailbox *mailbox; /* where completions of writes go */
 	struct shm *shm;         /* metrics; may be NULL */
 	uint64_t deadline_ms;    /* for a write to wait; 0: 5,000 */
 };
 
-/* Opens the connections and starts the commit thread. The schema must be there (migrate.h). Caller ends with
- * store_close. */
+/* Opens the connections and starts the commit thread. The schema must be there (migrate.h). A database that can be read
+ * and not written (its disk is read-only, or too full for what an opening writes) is opened all the same: reads are
+ * answered, writes refused with STATUS_UNAVAILABLE. Caller ends with store_close. */
 enum status store_open(struct store **out, const struct store_options *options, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
@@ -54,7 +67,8 @@ enum status store_open(struct store **out, const struct store_options *options, 
  */
 void store_close(struct store *store);
 
-/* Submits a read. `done` may be called before it returns. Call from the mailbox's thread only. */
+/* Submits a read. `done` may be called before it returns. Call from the mailbox's thread only. When too many wait, it
+ * is completed with STATUS_BUSY. */
 void store_read(struct store *store, struct store_op *op) __attribute__((nonnull));
 
 /* Submits a write from any thread. STATUS_BUSY when the queue is full, STATUS_UNAVAILABLE while closing: then `done` is
@@ -69,12 +83,24 @@ enum status store_connect(struct store *store, struct db **out, struct err *err)
  * thread. */
 void store_expire(struct store *store, uint64_t now_ms) __attribute__((nonnull));
 
-/* STATUS_OK, or why the store can't be used now: the reader's ping, and the last commit's failure until one succeeds.
- * While failing, the commit thread tries by itself every second, so it recovers without traffic. */
+/* STATUS_OK, or why the store can't be used now: the reader's ping (on PostgreSQL the last read's failure, at most half
+ * a second old), and the last commit's failure until one succeeds. While failing, the commit thread tries by itself
+ * every second, so it recovers without traffic. */
 enum status store_health(struct store *store, struct err *err) __attribute__((nonnull(1)));
 
 /* The commit thread met an outcome that nobody can know: the worker should drain and be restarted. */
 bool store_is_broken(struct store *store) __attribute__((nonnull));
+
+/* The store was opened without the right to write. */
+bool store_is_read_only(struct store *store) __attribute__((nonnull));
+
+/* The store was opened without the right to write and could be opened with it by now, which takes a new process. */
+bool store_wants_restart(struct store *store) __attribute__((nonnull));
+
+/* For how long the commit thread has been waiting for its turn to write (0: it is not), and the process that has it
+ * (db_turn_holder). Any thread. */
+uint64_t store_turn_wait_ms(struct store *store, uint64_t now_ms) __attribute__((nonnull));
+int store_turn_holder(struct store *store) __attribute__((nonnull));
 
 /* Writes that are waiting. */
 size_t store_queue_length(struct store *store) __attribute__((nonnull));

@@ -6,7 +6,7 @@ _appcore() {
 	--name | --rate | --expires | --overlap | --to) return ;; # values of the user's own
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='serve migrate key backup restore check config version help --help --version'
+		words='serve migrate key backup restore move check config version help --help --version'
 	else
 		case ${COMP_WORDS[1]} in
 		migrate)
@@ -34,10 +34,11 @@ _appcore() {
 				return
 			fi
 			;;
+		move) words='--to --full --json --help' ;;
 		check) words='--integrity --json --help' ;;
 		config) words='--shell --json --help' ;;
 		serve | version) words='--help' ;;
-		help) words='serve migrate key backup restore check config version help' ;;
+		help) words='serve migrate key backup restore move check config version help' ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

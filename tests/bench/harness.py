@@ -6,6 +6,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import statistics
 import subprocess
@@ -79,14 +80,57 @@ def fetch(url: str, key: Optional[str] = None, body: Optional[dict] = None, time
             return error.code, error.headers, error.read()
 
 
-class Service:
-    """The real service, limits off, started by scripts/service.sh with every path and port of its own."""
+def inherited() -> Dict[str, str]:
+    """The environment without what would name other servers than the bench's own, or change how they are used."""
+    servers = ("DATABASE_READ_URL", "REDIS_URL", "POSTGRES_", "PG")
+    return {name: value for name, value in os.environ.items() if not name.startswith(servers)}
 
-    def __init__(self, directory: Path, script: str, database: Optional[Path] = None, instances: int = 2):
+
+class Told:
+    """What a service's clients know of its store: predictions that were acknowledged, and requests for some that were
+    under way when their run ended, which may be stored or not."""
+
+    def __init__(self):
+        self.acknowledged = 0
+        self.open = 0
+
+    def add(self, result: Dict[str, float], connections: int) -> None:
+        """After a run of wrk."""
+        self.acknowledged += int(result["requests"] - result["status_errors"])
+        self.open += connections
+
+
+class SqliteFile:
+    """A store: its URL, its rows, and what its server has used of the processors, which here is none."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    def rows(self) -> int:
+        db = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)
+        try:
+            return db.execute("SELECT count(*) FROM predictions").fetchone()[0]
+        finally:
+            db.close()
+
+    def cpu(self) -> Dict[str, float]:
+        return {}
+
+
+class Service:
+    """The real service, started by scripts/service.sh with every path and port of its own. Its store is a file of
+    SQLite's in its directory unless `store` is given; limits are off (0 a minute) unless `limit` is, and kept by
+    `redis` if given (servers.py)."""
+
+    def __init__(self, directory: Path, script: str, store=None, instances: int = 2, limit: int = 0, redis=None):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.script = script
-        self.database = database or directory / "data" / "predictions.db"
+        self.database = directory / "data" / "predictions.db"
+        self.store = store or SqliteFile(self.database)
+        self.redis = redis
+        self.told = Told()
         self.run_dir = directory / "run"
         self.extra = directory / "extra.conf"
         self.extra.write_text("")
@@ -97,7 +141,7 @@ class Service:
         self.direct = f"http://127.0.0.1:{first + 2}"
         self.instances = instances
         self.environment = {
-            **os.environ,
+            **inherited(),
             "ENVIRONMENT": "development",
             "HTTP_PORT": str(first),
             "HTTPS_PORT": str(first + 1),
@@ -105,14 +149,15 @@ class Service:
             "INSTANCES": str(instances),
             "DATA_DIR": str(directory / "data"),
             "RUN_DIR": str(self.run_dir),
-            "DATABASE_URL": f"sqlite:///{self.database}",
+            "DATABASE_URL": self.store.url,
             "LOG_FILE": str(directory / "appcore.log"),
             "API_KEY": self.key,
-            "RATE_LIMIT_PER_MINUTE": "0",
-            "KEY_RATE_LIMIT_PER_MINUTE": "0",
+            "RATE_LIMIT_PER_MINUTE": str(limit),
+            "KEY_RATE_LIMIT_PER_MINUTE": str(limit),
             "RETENTION_DAYS": "0",
             "HTTP_CONTRACT": "on",
             "NGINX_EXTRA_SERVER": str(self.extra),
+            **({"REDIS_URL": redis.url} if redis else {}),
         }
         self.started = False
 
@@ -165,12 +210,12 @@ class Service:
         notes = (file.read_text().split() for file in sorted(self.run_dir.glob("appcore-*.pid")))
         return [int(words[words.index("worker") + 1]) for words in notes if "worker" in words]
 
-
     def cpu(self) -> Dict[str, float]:
-        """Seconds of processor time that nginx and the workers have used so far."""
+        """Seconds of processor time that nginx, the workers and their servers have used so far."""
         master = int((self.run_dir / "nginx" / "nginx.pid").read_text())
         children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        return {"nginx": sum(cpu_of(int(pid)) for pid in children), "worker": sum(map(cpu_of, self.workers()))}
+        used = {"nginx": sum(cpu_of(int(pid)) for pid in children), "worker": sum(map(cpu_of, self.workers()))}
+        return {**used, **self.store.cpu(), **(self.redis.cpu() if self.redis else {})}
 
 
 def cpu_of(pid: int) -> float:
@@ -181,12 +226,14 @@ def cpu_of(pid: int) -> float:
 
 class Reference:
     """tests/bench/reference under uvicorn with two workers. With `nodelay`, its listening socket is opened here with
-    TCP_NODELAY, which accepted connections inherit: Debian's uvicorn with several workers leaves Nagle's algorithm on."""
+    TCP_NODELAY, which accepted connections inherit: Debian's uvicorn with several workers leaves Nagle's algorithm on.
+    `store` as for Service."""
 
-    def __init__(self, directory: Path, nodelay: bool = False):
+    def __init__(self, directory: Path, nodelay: bool = False, store=None):
         directory.mkdir(parents=True, exist_ok=True)
         self.key = secrets.token_hex(24)
-        self.database = directory / "predictions.db"
+        self.store = store or SqliteFile(directory / "predictions.db")
+        self.told = Told()
         self.socket: Optional[socket.socket] = None
         command = [PYTHON, "-m", "uvicorn", "app:app", "--workers", "2", "--no-access-log", "--log-level", "warning"]
         if nodelay:
@@ -201,9 +248,9 @@ class Reference:
             command += ["--host", "127.0.0.1", "--port", str(port)]
         self.plain = f"http://127.0.0.1:{port}"
         environment = {
-            **os.environ,
+            **inherited(),
             "API_KEY": self.key,
-            "DATABASE": str(self.database),
+            "DATABASE_URL": self.store.url,
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         with (directory / "log").open("wb") as log:
@@ -218,9 +265,9 @@ class Reference:
             )
 
     def cpu(self) -> Dict[str, float]:
-        """Seconds of processor time of uvicorn and its workers so far."""
+        """Seconds of processor time of uvicorn, its workers and its server so far."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return {"python": sum(cpu_of(int(pid)) for pid in (self.process.pid, *children))}
+        return {"python": sum(cpu_of(int(pid)) for pid in (self.process.pid, *children)), **self.store.cpu()}
 
     def wait_ready(self, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
@@ -323,11 +370,11 @@ class Goals:
         )
 
     def print(self) -> None:
-        print(f"\n{'goal':<44} {'measured':>10} {'goal':>10}")
+        print(f"\n{'goal':<48} {'measured':>10} {'goal':>10}")
         for row in self.rows:
             value = "-" if row["value"] is None else f"{row['value']:.4g}"
             wanted = f"{row['relation']} {row['goal']:g}"
-            print(f"{row['name']:<44} {value:>10} {wanted:>10}  {'met' if row['met'] else 'MISSED'}  {row['detail']}")
+            print(f"{row['name']:<48} {value:>10} {wanted:>10}  {'met' if row['met'] else 'MISSED'}  {row['detail']}")
 
     @property
     def met(self) -> bool:

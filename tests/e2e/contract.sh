@@ -166,6 +166,12 @@ is 'the row with its provenance' "$status $(jq -c '[keys_unsorted, .features == 
 
 # --- schema ---
 
-is 'columns of the contract (A-062)' "$(query "SELECT group_concat(name || ' ' || type || ' ' || \"notnull\" || ' ' || pk) FROM (SELECT * FROM pragma_table_info('predictions') LIMIT 5)")" \
-	'id TEXT 1 1,features TEXT 1 0,result REAL 1 0,model_version TEXT 1 0,created_at TEXT 1 0'
-is 'the index (A-063)' "$(query "SELECT group_concat(name) FROM pragma_index_info('idx_predictions_created_at')")" created_at
+if on_postgres; then
+	is 'columns of the contract (A-062)' "$(sql "SELECT string_agg(column_name || ' ' || data_type || ' ' || is_nullable, ',' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = 'predictions' AND ordinal_position <= 5")" \
+		'id text NO,features text NO,result double precision NO,model_version text NO,created_at text NO'
+	like 'the index (A-063)' "$(sql "SELECT indexdef FROM pg_indexes WHERE indexname = 'idx_predictions_created_at'")" '\(created_at'
+else
+	is 'columns of the contract (A-062)' "$(sql "SELECT group_concat(name || ' ' || type || ' ' || \"notnull\" || ' ' || pk) FROM (SELECT * FROM pragma_table_info('predictions') LIMIT 5)")" \
+		'id TEXT 1 1,features TEXT 1 0,result REAL 1 0,model_version TEXT 1 0,created_at TEXT 1 0'
+	is 'the index (A-063)' "$(sql "SELECT group_concat(name) FROM pragma_index_info('idx_predictions_created_at')")" created_at
+fi

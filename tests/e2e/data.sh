@@ -8,7 +8,6 @@ fails() { # NAME CODE PATTERN COMMAND...
 	output=$("$@" 2>&1) || code=$?
 	like "$name" "$code $output" "^$expected .*$pattern"
 }
-db=$dir/data/predictions.db
 
 # --- migrations ---
 
@@ -17,34 +16,41 @@ fails 'again: nothing to do' 0 'nothing to do' appcore migrate up
 newest=$(appcore migrate current --json | jq -c '[.current == .newest, .newest > 0]')
 is 'migrate current' "$newest" '[true,true]'
 is 'migrate history' "$(appcore migrate history --json | jq -c 'map(.state) | unique')" '["applied"]'
-before=$(sqlite3 "$db" .schema | sort | cksum)
+before=$(schema | sort | cksum)
 fails 'down --dry-run shows the SQL' 0 'would run down 0001.*DROP' appcore migrate down --to 0 --dry-run
-is 'and changes nothing' "$(sqlite3 "$db" .schema | sort | cksum)" "$before"
+is 'and changes nothing' "$(schema | sort | cksum)" "$before"
 fails 'down --to 0' 0 'down 0001' appcore migrate down --to 0
-is 'takes everything back' "$(sqlite3 "$db" "SELECT count(*) FROM sqlite_schema WHERE name = 'predictions'")" 0
+is 'takes everything back' "$(has_table predictions)" 0
 fails 'check says what to do' 100 'migrate up' appcore check
 fails 'down without --to is refused' 100 'wants --to' appcore migrate down
 for i in 1 2 3 4; do appcore migrate up >"$dir/up$i" 2>&1 & done
 wait
 is 'four at once migrate once' "$(cat "$dir"/up[1-4] | grep -c '^up 0001')" 1
 is 'and none fails' "$(cat "$dir"/up[1-4] | grep -c 'predictions stored: 0')" 4
-is 'the schema is the same again' "$(sqlite3 "$db" .schema | sort | cksum)" "$before"
-sqlite3 "$db" "UPDATE $(sqlite3 "$db" "SELECT name FROM sqlite_schema WHERE name LIKE '%migration%' AND type = 'table' LIMIT 1") SET checksum = 'x' WHERE number = 1" 2>/dev/null || true
+is 'the schema is the same again' "$(schema | sort | cksum)" "$before"
+change "UPDATE schema_migrations SET checksum = 'x' WHERE number = 1"
 like 'an altered migration is noticed' "$(appcore migrate history)" '0001  altered'
-rm -r "$dir/data"
+empty_database
 
 # --- 1,000 rows, many of the same moment, and some that are too old ---
 
 appcore migrate up >/dev/null
-sqlite3 "$db" "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-	INSERT INTO predictions (id, features, result, model_version, created_at, model_name, key_id)
-	SELECT printf('01900000-0000-7000-8000-%012x', i * 7919 % 1000003), '[' || i || '.0]', i, CASE WHEN i % 4 = 0 THEN 'v2.0' ELSE 'v1.0' END,
-	strftime('%Y-%m-%dT%H:%M:%f', 'now', '-1 day', printf('+%d seconds', i / 7)) || '000+00:00', CASE WHEN i % 2 = 0 THEN 'even' ELSE 'odd' END, printf('key%d', i % 3) FROM n;
-	INSERT INTO predictions (id, features, result, model_version, created_at)
-	SELECT printf('00900000-0000-7000-8000-%012x', value), '[1.0]', 1, 'v0.9', strftime('%Y-%m-%dT%H:%M:%f', 'now', '-31 days') || '000+00:00' FROM json_each('[1,2,3,4,5,6,7,8,9]');" >/dev/null
+/usr/bin/python3 - >"$dir/rows.sql" <<'PYTHON'
+import datetime
+now = datetime.datetime.now(datetime.timezone.utc)
+def row(id, result, version, at, name, key):
+    return f"('{id}', '[{result}.0]', {result}, '{version}', '{at.isoformat(timespec='microseconds')}', '{name}', '{key}')"
+rows = [row(f"01900000-0000-7000-8000-{i * 7919 % 1000003:012x}", i, "v1.0" if i % 4 else "v2.0",
+            now.replace(microsecond=123000) + datetime.timedelta(days=-1, seconds=i // 7), "odd" if i % 2 else "even", f"key{i % 3}")
+        for i in range(1, 1001)]
+rows += [row(f"00900000-0000-7000-8000-{i:012x}", 1, "v0.9", now - datetime.timedelta(days=31), "", "") for i in range(1, 10)]
+print("INSERT INTO predictions (id, features, result, model_version, created_at, model_name, key_id) VALUES")
+print(",\n".join(rows) + ";")
+PYTHON
+change <"$dir/rows.sql"
 start
 
-old_are_gone() { [ "$(query "SELECT count(*) FROM predictions WHERE model_version = 'v0.9'")" -eq 0 ]; }
+old_are_gone() { [ "$(sql "SELECT count(*) FROM predictions WHERE model_version = 'v0.9'")" -eq 0 ]; }
 within 'RETENTION_DAYS deletes what is older (A-069)' 10 old_are_gone
 is 'and nothing else' "$(rows)" 1000
 counted() { curl -sS -4 "$pool/metrics" | grep -q '^appcore_retention_deleted_total{table="predictions"} 9.0'; }
@@ -64,7 +70,7 @@ pages() { # QUERY: all pages; the ids in their order in $dir/ids, the number of 
 	done
 }
 listed() { # NAME CONDITION-OF-SQL: the pages held exactly these rows, newest first, each once
-	query "SELECT id FROM predictions WHERE $2 ORDER BY created_at DESC, id DESC" >"$dir/wanted"
+	sql "SELECT id FROM predictions WHERE $2 ORDER BY created_at DESC, id DESC" >"$dir/wanted"
 	if cmp -s "$dir/ids" "$dir/wanted"; then
 		ok "$1 ($(wc -l <"$dir/ids") rows, $n pages)"
 	else
@@ -72,18 +78,18 @@ listed() { # NAME CONDITION-OF-SQL: the pages held exactly these rows, newest fi
 	fi
 }
 pages limit=100
-listed 'pages of 100: each row once, newest first' 1
+listed 'pages of 100: each row once, newest first' true
 is 'ten pages, no empty one behind' "$n" 10
 pages limit=37
-listed 'pages of 37' 1
+listed 'pages of 37' true
 pages 'limit=100&model_version=v2.0'
 listed 'by model version' "model_version = 'v2.0'"
 pages 'limit=50&model_name=odd'
 listed 'by model name' "model_name = 'odd'"
 pages 'limit=100&key_id=key2&model_version=v1.0&model_name=even'
 listed 'by key, version and name together' "key_id = 'key2' AND model_version = 'v1.0' AND model_name = 'even'"
-from=$(query 'SELECT created_at FROM predictions ORDER BY created_at LIMIT 1 OFFSET 300')
-until=$(query 'SELECT created_at FROM predictions ORDER BY created_at LIMIT 1 OFFSET 700')
+from=$(sql 'SELECT created_at FROM predictions ORDER BY created_at LIMIT 1 OFFSET 300')
+until=$(sql 'SELECT created_at FROM predictions ORDER BY created_at LIMIT 1 OFFSET 700')
 escaped() { printf '%s' "${1//+/%2B}"; }
 pages "limit=100&created_from=$(escaped "$from")&created_until=$(escaped "$until")"
 listed 'by time, from (with) until (without)' "created_at >= '$from' AND created_at < '$until'"
@@ -113,8 +119,14 @@ before=$(rows)
 fails 'backup while it serves' 0 'backup1.db' appcore backup backup1.db
 wait "$load"
 is 'no request failed meanwhile' "$(count_of 201 "$(<"$dir/load")")" 2000
-is 'it is whole' "$(sqlite3 "$dir/backup1.db" 'PRAGMA integrity_check')" ok
-saved=$(sqlite3 "$dir/backup1.db" 'SELECT count(*) FROM predictions')
+if on_postgres; then # what pg_restore reads to its end is whole
+	rows_of_backup() { pg_restore --data-only -f - "$dir/backup1.db" | awk '/^COPY public.predictions/ { copying = 1; next } /^\\\./ { copying = 0 } copying { n++ } END { print n }'; }
+	holds 'it is whole' pg_restore -f /dev/null "$dir/backup1.db"
+	saved=$(rows_of_backup)
+else
+	is 'it is whole' "$(sqlite3 "$dir/backup1.db" 'PRAGMA integrity_check')" ok
+	saved=$(sqlite3 "$dir/backup1.db" 'SELECT count(*) FROM predictions')
+fi
 is 'it holds what there was' "$((saved >= before && saved <= $(rows)))" 1
 is 'only the owner may read it' "$(stat -c %a "$dir/backup1.db")" 600
 fails 'a file that is there is not overwritten' 100 'backup1.db' appcore backup backup1.db
@@ -177,9 +189,9 @@ wait
 # --- no retention ---
 
 control stop >/dev/null
-sqlite3 "$db" "INSERT INTO predictions (id, features, result, model_version, created_at) VALUES ('00900000-0000-7000-8000-000000000001', '[1.0]', 1, 'v0.9', '2001-01-01T00:00:00.000000+00:00')" >/dev/null
+change "INSERT INTO predictions (id, features, result, model_version, created_at) VALUES ('00900000-0000-7000-8000-000000000001', '[1.0]', 1, 'v0.9', '2001-01-01T00:00:00.000000+00:00')"
 settings+=(RETENTION_DAYS=0)
 know_service
 start
 sleep 1
-is 'RETENTION_DAYS=0 keeps everything' "$(query "SELECT count(*) FROM predictions WHERE model_version = 'v0.9'")" 1
+is 'RETENTION_DAYS=0 keeps everything' "$(sql "SELECT count(*) FROM predictions WHERE model_version = 'v0.9'")" 1

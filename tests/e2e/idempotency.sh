@@ -69,13 +69,13 @@ is 'stored by those that were refused: nothing' "$(($(rows) - before))" "$([ "$s
 
 keyed order-4 '{"features":[4]}'
 first=$body
-sqlite3 -cmd '.timeout 5000' "$dir/data/predictions.db" 'PRAGMA wal_autocheckpoint=0; UPDATE idempotency_keys SET expires_us = 1' >/dev/null
+change 'UPDATE idempotency_keys SET expires_us = 1'
 keyed order-4 '{"features":[5]}'
 is 'a key that expired is free again' "$status $(jq '.result == 5' <<<"$body")" '201 true'
-is 'keys live for 24 hours' "$(query 'SELECT count(*) FROM idempotency_keys WHERE expires_us > 1 AND abs(expires_us / 1e6 - unixepoch() - 86400) < 60')" 1
+is 'keys live for 24 hours' "$(sql "SELECT count(*) FROM idempotency_keys WHERE expires_us > 1 AND abs(expires_us / 1000000 - $EPOCHSECONDS - 86400) < 60")" 1
 
 # --- many at once ---
 
 /usr/bin/python3 "$here/at_once.py" "$pool" "$key" 24 >"$dir/at_once"
 is 'many at once: 201 or 409, one answer, one row' "$(cat "$dir/at_once")" 'statuses [201, 409] or [201]; 1 answer'
-is 'exactly one row of it' "$(query "SELECT count(*) FROM predictions WHERE features = '[424242.25]'")" 1
+is 'exactly one row of it' "$(sql "SELECT count(*) FROM predictions WHERE features = '[424242.25]'")" 1

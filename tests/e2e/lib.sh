@@ -61,6 +61,7 @@ within() { # NAME SECONDS COMMAND...: until it succeeds
 # --- services -------------------------------------------------------------------------------------------------------
 
 services=()
+helpers=() # processes of the topic's own: killed when it ends
 
 port_is_free() { ! grep -qi ":$(printf '%04X' "$1") [0-9A-F:]* 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null; }
 
@@ -92,7 +93,12 @@ new_service() {
 	take_ports
 	settings=(HTTPS_PORT=$((port + 8)) HTTP_PORT=$((port + 9)) DIRECT_PORT="$port" RATE_LIMIT_PER_MINUTE=0
 		TLS_CERTIFICATE="$scratch/tls/cert.pem" TLS_KEY="$scratch/tls/key.pem" APPCORE_BIN="$binary"
-		ASAN_OPTIONS=abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 "$@")
+		ASAN_OPTIONS=abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1)
+	if on_postgres; then
+		make_database "${dir##*-}"
+		settings+=(DATABASE_URL="$TEST_DATABASE_SERVER/$database")
+	fi
+	settings+=("$@")
 	services+=("$dir")
 	printf '%s\n' "$dir" >>"$scratch/services"
 	know_service
@@ -106,6 +112,7 @@ know_service() {
 		HTTPS_PORT=*) https=${setting#*=} ;;
 		HTTP_PORT=*) http=${setting#*=} ;;
 		DIRECT_PORT=*) direct=${setting#*=} ;;
+		DATABASE_URL=*) database_url=${setting#*=} database=${setting##*/} ;;
 		esac
 	done
 	base=https://localhost:$https
@@ -164,8 +171,65 @@ worker_pid() { # INDEX
 	sed -n 's/^worker \([0-9]*\) .*/\1/p' "$dir/run/appcore-$1.pid"
 }
 
-rows() { sqlite3 -readonly "$dir/data/predictions.db" 'SELECT count(*) FROM predictions'; }
-query() { sqlite3 -readonly "$dir/data/predictions.db" "$1"; }
+# --- the database ---------------------------------------------------------------------------------------------------
+
+# With TEST_DATABASE_SERVER=postgresql://user:password@host:port every service has a database of its own on that server
+# instead of a file. What the topics ask of it is SQL that both read; the rest stands here, or is skipped.
+on_postgres() { [ -n "${TEST_DATABASE_SERVER:-}" ]; }
+server() { psql -X -A -t -q -v ON_ERROR_STOP=1 "$TEST_DATABASE_SERVER/postgres" -c "$1"; } # SQL
+skip() { printf 'skip %-12s %s\n' "$topic" "$1"; }                                       # WHAT, WHY
+
+make_database() { # NAME
+	database=${scratch##*.}_${topic}_$1
+	database=e2e_${database,,}
+	server "CREATE DATABASE $database"
+	databases+=("$database")
+}
+drop_databases() { # those of this topic
+	local database
+	for database in "${databases[@]}"; do server "DROP DATABASE IF EXISTS $database WITH (FORCE)"; done
+}
+
+sql() { # SELECT: rows as lines, columns with | between them
+	if on_postgres; then
+		psql -X -A -t -q -v ON_ERROR_STOP=1 "$database_url" -c "$1"
+	else
+		sqlite3 -readonly "$dir/data/predictions.db" "$1"
+	fi
+}
+change() { # [SQL]: that changes rows; without it from standard input
+	if on_postgres; then
+		psql -X -q -v ON_ERROR_STOP=1 -f - "$database_url" >/dev/null
+	else
+		sqlite3 -bail -cmd '.timeout 5000' -cmd 'PRAGMA wal_autocheckpoint=0' "$dir/data/predictions.db" >/dev/null
+	fi < <(if [ $# -gt 0 ]; then printf '%s;\n' "$1"; else cat; fi)
+}
+rows() { sql 'SELECT count(*) FROM predictions'; }
+schema() { # of all tables, as text
+	if on_postgres; then
+		pg_dump --schema-only "$database_url" | grep -vE '^(--|\\|$)'
+	else
+		sqlite3 -readonly "$dir/data/predictions.db" .schema
+	fi
+}
+dump() { # schema and rows, as text
+	if on_postgres; then pg_dump "$database_url"; else sqlite3 -readonly "$dir/data/predictions.db" .dump; fi
+}
+has_table() { # NAME
+	if on_postgres; then
+		sql "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename = '$1'"
+	else
+		sql "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '$1'"
+	fi
+}
+empty_database() { # as if there had never been one
+	if on_postgres; then
+		server "DROP DATABASE $database WITH (FORCE)"
+		server "CREATE DATABASE $database"
+	else
+		rm -r "$dir/data"
+	fi
+}
 
 # --- requests -------------------------------------------------------------------------------------------------------
 
@@ -252,16 +316,19 @@ end_topic() {
 	trap - EXIT ERR
 	set +e
 	[ -n "$finished" ] || not_ok 'the topic runs to its end' "$where" "$(tail -n 3 "$dir/curl.err" 2>/dev/null)"
+	[ "${#helpers[@]}" -eq 0 ] || kill -9 "${helpers[@]}" 2>/dev/null
 	for left in "${services[@]}"; do
 		stop_service "$left"
 		left=$(find_sanitizer_reports "$left") && not_ok 'no sanitizer reports' "$left" "$(grep -hE -A12 'ERROR: |WARNING: Th|runtime error' "$left" | head -n 40)"
 	done
+	drop_databases
 	printf '%s %s\n' "$passed" "$failed" >"$scratch/$topic.count"
 }
 
 run_topic() ( # NAME
 	topic=$1
-	services=()
+	services=() helpers=()
+	databases=()
 	finished='' where='an unset variable, or a signal'
 	set -eEuo pipefail
 	trap end_topic EXIT

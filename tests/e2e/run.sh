@@ -27,14 +27,16 @@ while [ $# -gt 0 ]; do
 done
 # Those that wait most come first.
 [ "${#topics[@]}" -gt 0 ] ||
-	topics=(lifecycle keys data limits settings logs nginx badinput metrics contract idempotency cors)
+	topics=(lifecycle redis move keys data limits settings logs nginx edge badinput metrics contract idempotency cors ${TEST_DATABASE_SERVER:+postgres})
 
 binary=$home/build/$variant/appcore
 if [ ! -x "$binary" ]; then
 	echo "$binary is missing: run make VARIANT=$variant all" >&2
 	exit 100
 fi
-for tool in curl jq sqlite3 openssl promtool nginx spawn-fcgi /usr/bin/python3; do
+tools=(curl jq sqlite3 openssl promtool nginx spawn-fcgi redis-server wrk /usr/bin/python3)
+[ -z "${TEST_DATABASE_SERVER:-}" ] || tools+=(psql pg_dump)
+for tool in "${tools[@]}"; do
 	command -v "$tool" >/dev/null || { echo "$tool is missing: run make deps" >&2 && exit 100; }
 done
 
@@ -93,5 +95,5 @@ for topic in "${topics[@]}"; do
 	read -r p f <"$scratch/$topic.count"
 	passed=$((passed + p)) failed=$((failed + f))
 done
-echo "e2e: $passed passed, $failed failed ($variant, $((SECONDS - started)) s)"
+echo "e2e: $passed passed, $failed failed ($variant${TEST_DATABASE_SERVER:+, PostgreSQL}, $((SECONDS - started)) s)"
 [ "$failed" -eq 0 ]

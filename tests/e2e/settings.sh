@@ -63,7 +63,10 @@ fails 'lines of .env that are none' 100 '\.env line 2.*\.env line 3' with -- "$b
 rm "$dir/.env"
 fails 'overlapping ports' 100 'overlap' with HTTP_PORT=20000 HTTPS_PORT=20000 -- "$binary" check
 fails 'ports of the instances that overlap' 100 'overlap' with DIRECT_PORT=20000 HTTPS_PORT=20002 -- "$binary" check
-fails 'PostgreSQL is not there yet, and says so' 100 'DATABASE_URL' with DATABASE_URL=postgresql://localhost/x -- "$binary" check
+fails 'a PostgreSQL that is not there' 111 'PostgreSQL' with DATABASE_URL=postgresql://user:hidden-word@127.0.0.1:1/x -- "$binary" check
+unlike 'without the password in it' "$output" 'hidden-word'
+fails 'a URL of PostgreSQL that is none' 100 'database URL' with DATABASE_URL=postgresql://user:hidden-word@127.0.0.1:none/x -- "$binary" check
+unlike 'without the password in it' "$output" 'hidden-word'
 touch "$dir/file"
 fails 'a folder that cannot be' '(100|111)' '' with DATA_DIR="$dir/file/data" -- "$home/scripts/service.sh" start
 is 'nothing runs' "$(ls "$dir"/run/*.pid 2>/dev/null || true)" ''
@@ -74,7 +77,7 @@ fails 'no subcommand' 100 'usage' "$binary"
 fails 'an unknown one' 100 'no subcommand nonsense' "$binary" nonsense
 fails '--version' 0 'appcore 0\.1\.0' "$binary" --version
 fails 'help' 0 'serve' "$binary" help
-for command in serve migrate key backup restore check config version; do
+for command in serve migrate key backup restore move check config version; do
 	fails "$command --help" 0 'usage: ' "$binary" "$command" --help
 	like "help $command is the same" "$("$binary" help "$command")" "$(head -n 1 <<<"$output" | sed 's/[][|.()*+?^$\\]/\\&/g')"
 	fails "$command --nonsense" 100 'nonsense' with -- "$binary" "$command" --nonsense

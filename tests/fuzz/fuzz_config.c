@@ -35,7 +35,9 @@ static void check_bounds(const struct config *config)
 	demand(config->direct_port + config->instances <= 65535, "instances have ports");
 	demand(config->instances >= 1 && config->instances <= 32, "instances are bounded");
 	demand(config->max_body_bytes >= 0 && config->max_body_bytes <= 1 << 30, "bodies are bounded");
-	demand(strncmp(config->database_url, "sqlite:///", 10) == 0, "a database that is known");
+	demand(strncmp(config->database_url, "sqlite:///", 10) == 0 ||
+		       strncmp(config->database_url, "postgres", 8) == 0,
+	       "a database that is known");
 	demand(!config_is_production(config) || strlen(config->api_key) >= 16, "production has a key");
 	demand(*config->instance_id && strlen(config->instance_id) <= 31, "an instance has a name");
 	demand(!*config->tls_certificate == !*config->tls_key, "a certificate and its key");
@@ -71,7 +73,7 @@ static void read_back(const struct buf *shell)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	enum { SETTINGS_PRINTED = 25 };
+	enum { SETTINGS_PRINTED = 31 };
 	static char *none[] = {NULL};
 	struct config config;
 	struct config_problems problems;

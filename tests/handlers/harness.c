@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/installation.h"
 #include "store/migrate.h"
 
 #include <ftw.h>
@@ -84,8 +85,6 @@ static bool stream(struct request *req, struct str piece)
 	return true;
 }
 
-static const struct transport TRANSPORT = {.respond = respond, .stream = stream};
-
 /* --- asking --- */
 
 static void set_param(struct request *req, const char *name, const char *value)
@@ -134,6 +133,29 @@ static void run_with_late_body(struct request *req, struct db *db)
 	app_run(req);
 }
 
+/* As checked() in fcgi.c. */
+static void checked(struct request *req, bool passed)
+{
+	struct exchange *x = exchange_of(req);
+
+	if (!passed) {
+		app_complete(req);
+		return;
+	}
+	shm_working_on(req->edge.random);
+	if (!x->has_body || req->route->body == ROUTE_NO_BODY) {
+		app_run(req);
+	} else if (x->late) {
+		request_go_slow(req, req->app->slow, run_with_late_body);
+	} else {
+		req->body = x->late_body;
+		app_run(req);
+	}
+	shm_working_on(NULL);
+}
+
+static const struct transport TRANSPORT = {.checked = checked, .respond = respond, .stream = stream};
+
 struct exchange *harness_send(struct harness *h, const struct ask *ask)
 {
 	struct exchange *x = calloc(1, sizeof(*x));
@@ -153,33 +175,24 @@ struct exchange *harness_send(struct harness *h, const struct ask *ask)
 	request_reset(req);
 	set_params(x, ask, body_n);
 
-	/* As serve_request() in fcgi.c. */
-	if (!app_begin(req)) {
-		app_complete(req);
-		return x;
-	}
-	shm_working_on(req->edge.random);
-	struct str body = arena_dup(&req->arena, (struct str){ask->body, body_n});
-	must(body.p != NULL, "out of memory");
-	if (!ask->body || req->route->body == ROUTE_NO_BODY) {
-		app_run(req);
-	} else if (ask->late_body) {
-		x->late_body = body;
-		request_go_slow(req, req->app->slow, run_with_late_body);
-	} else {
-		req->body = body;
-		app_run(req);
-	}
-	shm_working_on(NULL);
+	x->late_body = arena_dup(&req->arena, (struct str){ask->body, body_n});
+	must(x->late_body.p != NULL, "out of memory");
+	x->has_body = ask->body != NULL;
+	x->late = ask->late_body;
+	app_begin(req);
 	return x;
 }
 
 static void pump_once(struct harness *h, int ms)
 {
-	struct pollfd p = {.fd = h->mailbox.fd, .events = POLLIN};
+	struct pollfd p[] = {{.fd = h->mailbox.fd, .events = POLLIN},
+			     {.fd = h->app.redis ? redis_fd(h->app.redis) : -1, .events = POLLIN}};
 
-	poll(&p, 1, ms);
+	app_end_round(&h->app, clock_mono_ms()); /* what the last requests have asked for */
+	poll(p, 2, app_sleep_ms(&h->app, clock_mono_ms(), ms));
 	mailbox_drain(&h->mailbox);
+	if (p[1].revents)
+		redis_read(h->app.redis);
 	store_expire(h->app.store, clock_mono_ms());
 }
 
@@ -237,10 +250,11 @@ void harness_init(struct harness *h)
 
 	*h = (struct harness){.slow_threads = 2, .slow_queue = 8};
 	must(sodium_init() >= 0, "libsodium");
-	snprintf(h->dir, sizeof(h->dir), "%s/%d", unit_temp_dir(), serial++);
+	snprintf(h->dir, sizeof(h->dir), "%s/%d", unit_temp_dir(), ++serial);
 	snprintf(run_dir, sizeof(run_dir), "%s/run", h->dir);
 	must(mkdir(h->dir, 0700) == 0 && mkdir(run_dir, 0700) == 0, "no directory");
-	snprintf(h->url, sizeof(h->url), "sqlite:///%s/test.db", h->dir);
+	snprintf(h->database, sizeof(h->database), "%d/test.db", serial);
+	snprintf(h->url, sizeof(h->url), "%s", database_url(h->database).p);
 
 	environ = none;
 	bool good = config_load(&h->config, "/nonexistent/.env", &problems);
@@ -287,6 +301,46 @@ static void start_store(struct harness *h)
 	h->app.lists = h->app.slow;
 }
 
+static void note_keys(void *arg)
+{
+	app_keys_changed(&((struct harness *)arg)->app);
+}
+
+/* As open_redis() in serve.c. */
+static void start_redis(struct harness *h)
+{
+	struct redis_options options = {.mailbox = &h->mailbox,
+					.shm = h->app.shm,
+					.instance = "t",
+					.on_change = note_keys,
+					.arg = h,
+					.script = limit_redis_script,
+					.deadline_ms = h->redis_deadline_ms ? h->redis_deadline_ms : 2000};
+	struct err err = {0};
+
+	if (!h->redis_url)
+		return;
+	must(redis_url_parse(str_of(h->redis_url), &options.url, &err) == STATUS_OK, err.text);
+	must(installation_make(h->db, options.installation, &err) == STATUS_OK, err.text);
+	must(redis_open(&h->app.redis, &options, &err) == STATUS_OK, err.text);
+	must(limit_redis_open(&h->app.limits, h->app.redis, CONFIG_SECONDS_PER_WINDOW * 1000), "no limits");
+}
+
+static void end_redis(struct harness *h)
+{
+	redis_close(h->app.redis);
+	limit_redis_close(h->app.limits);
+}
+
+bool harness_redis_is(struct harness *h, enum redis_state state)
+{
+	uint64_t end = clock_mono_ms() + ANSWER_MS;
+
+	while (redis_state(h->app.redis) != state && clock_mono_ms() < end)
+		pump_once(h, 10);
+	return redis_state(h->app.redis) == state;
+}
+
 void harness_start(struct harness *h)
 {
 	struct app *app = &h->app;
@@ -305,7 +359,10 @@ void harness_start(struct harness *h)
 	must(mailbox_init(&h->mailbox), "no mailbox");
 	app->mailbox = &h->mailbox;
 	start_store(h);
+	start_redis(h);
 	must(app_init(app), "app_init");
+	if (app->redis && !h->redis_late)
+		must(harness_redis_is(h, REDIS_CLOSED), "no Redis");
 	h->ticks_ms = clock_mono_ms();
 }
 
@@ -330,12 +387,14 @@ void harness_close(struct harness *h)
 	h->app.draining = true;
 	pool_close(h->app.slow);
 	store_close(h->app.store);
+	end_redis(h);
 	mailbox_drain(&h->mailbox);
 	harness_forget(h);
 	app_release(&h->app);
 	mailbox_release(&h->mailbox);
 	shm_close(h->app.shm);
 	db_close(h->db);
+	database_drop(h->database);
 	log_stop();
 	is_open = false;
 	config_release(&h->config);
@@ -463,10 +522,9 @@ void harness_sql(struct harness *h, const char *sql)
 
 void harness_hold_turn(struct harness *h, bool hold)
 {
+	database_hold(h->db, hold);
 	if (hold)
-		must(db_turn_take(h->db, 10000, NULL) == STATUS_OK, "no turn");
-	else
-		db_turn_give(h->db);
+		database_plug(h->app.store);
 }
 
 void harness_store(struct harness *h, const struct prediction *row)
@@ -493,6 +551,8 @@ void harness_tick(struct harness *h)
 {
 	h->ticks_ms += 1000;
 	app_tick(&h->app, h->ticks_ms);
+	for (int i = 0; i < 1000 && app_reads_keys(&h->app); i++)
+		harness_pump(h, 10); /* what it has read comes through the mailbox */
 }
 
 /* --- a jam --- */

@@ -4,6 +4,7 @@
 #ifndef APPCORE_TESTS_HARNESS_H
 #define APPCORE_TESTS_HARNESS_H
 
+#include "../unit/database.h"
 #include "../unit/unit.h"
 
 #include "app.h"
@@ -44,7 +45,8 @@ struct exchange {
 	int status;
 	struct buf head, body; /* heap; what was sent, each with a NUL behind */
 	int pieces, gone_after;
-	struct str late_body;
+	struct str late_body; /* what app_run gets, now or from a slow thread */
+	bool has_body, late;
 	char edge_id[40];
 };
 
@@ -55,15 +57,18 @@ struct harness {
 	uint64_t deadline_ms; /* for writes to wait; 0: the store's default */
 	int slow_threads;
 	size_t slow_queue;
-	bool slow_without_db; /* the slow threads have no connection */
-	const char *log_file; /* NULL: "log" in its directory */
+	bool slow_without_db;  /* the slow threads have no connection */
+	const char *log_file;  /* NULL: "log" in its directory */
+	const char *redis_url; /* NULL: none. harness_start waits for it, unless `redis_late` */
+	bool redis_late;
+	uint64_t redis_deadline_ms; /* 0: 2 s, so that a sanitizer's slowness is not taken for Redis's */
 
 	struct app app;
 	struct mailbox mailbox;
 	struct exchange *exchanges;
 	struct db *db; /* the test's own connection */
 	uint64_t ticks_ms;
-	char dir[400], url[512], log[512];
+	char dir[400], database[32], url[1024], log[512];
 };
 
 /* Settings as they are by default (whatever the environment holds), in a new directory. No limits, reading is open. */
@@ -80,6 +85,8 @@ struct exchange *harness_ask(struct harness *h, const struct ask *ask);
 struct exchange *harness_send(struct harness *h, const struct ask *ask);
 /* Opens mail and expires writes until the answer is there; aborts after half a minute. */
 struct exchange *harness_wait(struct exchange *x);
+/* Waits until the breaker is in that state; false when it does not get there. */
+bool harness_redis_is(struct harness *h, enum redis_state state);
 /* The same for a fixed time, whatever comes. */
 void harness_pump(struct harness *h, int ms);
 /* Frees the answered exchanges. */

@@ -492,19 +492,29 @@ static void a_slow_thread_without_a_database(void)
 
 static void old_rows_go(void)
 {
+	static const char sqlite[] =
+		"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450)"
+		" INSERT INTO predictions (id, features, result, model_version, created_at)"
+		" SELECT 'old-' || i, '[]', 1, 'v1.0', '2020-01-01T00:00:00.000000+00:00' FROM n;"
+		"INSERT INTO predictions (id, features, result, model_version, created_at) VALUES"
+		" ('new', '[]', 1, 'v1.0', strftime('%Y-%m-%dT%H:%M:%S', 'now', '-29 days') || '.000000+00:00');"
+		"INSERT INTO idempotency_keys VALUES (x'01', x'01', 1, 201, x'7b7d'),"
+		" (x'02', x'02', 9000000000000000, 201, x'7b7d')";
+	static const char postgres[] = "INSERT INTO predictions (id, features, result, model_version, created_at)"
+				       " SELECT 'old-' || i, '[]', 1, 'v1.0', '2020-01-01T00:00:00.000000+00:00' FROM "
+				       "generate_series(1, 450) i;"
+				       "INSERT INTO predictions (id, features, result, model_version, created_at) "
+				       "VALUES ('new', '[]', 1, 'v1.0',"
+				       " to_char(now() AT TIME ZONE 'UTC' - interval '29 days', "
+				       "'YYYY-MM-DD\"T\"HH24:MI:SS') || '.000000+00:00');"
+				       "INSERT INTO idempotency_keys VALUES ('\\x01', '\\x01', 1, 201, '\\x7b7d'),"
+				       " ('\\x02', '\\x02', 9000000000000000, 201, '\\x7b7d')";
 	struct harness h;
 
 	harness_init(&h);
 	h.config.retention_days = 30;
 	harness_start(&h);
-	harness_sql(&h,
-		    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450)"
-		    " INSERT INTO predictions (id, features, result, model_version, created_at)"
-		    " SELECT 'old-' || i, '[]', 1, 'v1.0', '2020-01-01T00:00:00.000000+00:00' FROM n;"
-		    "INSERT INTO predictions (id, features, result, model_version, created_at) VALUES"
-		    " ('new', '[]', 1, 'v1.0', strftime('%Y-%m-%dT%H:%M:%S', 'now', '-29 days') || '.000000+00:00');"
-		    "INSERT INTO idempotency_keys VALUES (x'01', x'01', 1, 201, x'7b7d'),"
-		    " (x'02', x'02', 9000000000000000, 201, x'7b7d')");
+	harness_sql(&h, database_is_postgres() ? postgres : sqlite);
 	harness_tick(&h);
 	for (int i = 0; i < 500 && harness_number(&h, "SELECT count(*) FROM predictions") > 1; i++)
 		harness_pump(&h, 10);
@@ -522,7 +532,9 @@ static void nothing_goes_without_retention(void)
 
 	harness_open(&h);
 	PUT(&h, ROW("1", "1"));
-	harness_sql(&h, "INSERT INTO idempotency_keys VALUES (x'01', x'01', 1, 201, x'7b7d')");
+	harness_sql(&h, database_is_postgres()
+				? "INSERT INTO idempotency_keys VALUES ('\\x01', '\\x01', 1, 201, '\\x7b7d')"
+				: "INSERT INTO idempotency_keys VALUES (x'01', x'01', 1, 201, x'7b7d')");
 	harness_tick(&h);
 	for (int i = 0; i < 500 && harness_number(&h, "SELECT count(*) FROM idempotency_keys") > 0; i++)
 		harness_pump(&h, 10);

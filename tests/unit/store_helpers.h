@@ -1,7 +1,8 @@
-/* What the tests of lib/store share: databases in the test's directory, rows, forked processes. */
+/* What the tests of lib/store share: databases (database.h), rows, forked processes. */
 #ifndef APPCORE_TESTS_STORE_HELPERS_H
 #define APPCORE_TESTS_STORE_HELPERS_H
 
+#include "database.h"
 #include "unit.h"
 
 #include "base/clock.h"
@@ -18,15 +19,7 @@
 #define OK(call)         CU_ASSERT_EQUAL((call), STATUS_OK)
 #define IS(call, status) CU_ASSERT_EQUAL((call), (status))
 
-/* The URL and the path of the database `name` in the test's directory; valid until the next call. */
-static inline struct str test_url(const char *name)
-{
-	static char url[512];
-
-	snprintf(url, sizeof(url), "sqlite:///%s/%s", unit_temp_dir(), name);
-	return str_of(url);
-}
-
+/* The path of a file in the test's directory; valid for four calls. */
 static inline const char *test_path(const char *name)
 {
 	static char paths[4][512];
@@ -37,15 +30,21 @@ static inline const char *test_path(const char *name)
 	return path;
 }
 
+/* For what the case cannot go on without. */
+static inline void test_give_up(const char *what, const struct err *err)
+{
+	fflush(stdout); /* what CUnit has said so far */
+	fprintf(stderr, "%s: %s\n", what, err->text);
+	abort();
+}
+
 static inline struct db *test_open(const char *name, enum db_mode mode)
 {
 	struct db *db;
 	struct err err = {0};
 
-	if (db_open(&db, test_url(name), mode, &err) != STATUS_OK) {
-		fprintf(stderr, "%s: %s\n", name, err.text);
-		abort();
-	}
+	if (db_open(&db, database_url(name), mode, &err) != STATUS_OK)
+		test_give_up(name, &err);
 	return db;
 }
 
@@ -53,22 +52,27 @@ static inline struct db *test_open(const char *name, enum db_mode mode)
 static inline struct db *test_database(const char *name)
 {
 	struct db *db = test_open(name, DB_WRITE);
+	struct err err = {0};
 
-	if (migrate_up(db, 0, false, NULL, NULL, NULL, NULL) != STATUS_OK)
-		abort();
+	if (migrate_up(db, 0, false, NULL, NULL, NULL, &err) != STATUS_OK)
+		test_give_up(name, &err);
 	return db;
 }
 
 static inline void test_begin(struct db *db)
 {
-	if (db_turn_take(db, 5000, NULL) != STATUS_OK || db_begin(db, NULL) != STATUS_OK)
-		abort();
+	struct err err = {0};
+
+	if (db_turn_take(db, 5000, &err) != STATUS_OK || db_begin(db, &err) != STATUS_OK)
+		test_give_up("begin", &err);
 }
 
 static inline void test_commit(struct db *db)
 {
-	if (db_commit(db, NULL) != STATUS_OK)
-		abort();
+	struct err err = {0};
+
+	if (db_commit(db, &err) != STATUS_OK)
+		test_give_up("commit", &err);
 	db_turn_give(db);
 }
 

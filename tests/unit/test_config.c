@@ -112,6 +112,7 @@ static const struct {
 	{"DATABASE_URL", "sqlite:///data/predictions.db", "sqlite:////tmp/x.db", {"mysql://x", "sqlite://x", "x"}},
 	{"LOG_LEVEL", "INFO", "DEBUG", {"info", "TRACE"}},
 	{"LOG_FILE", "", "/var/log/x.log", {0}},
+	{"EDGE_LOG", "run/nginx/edge.log", "/var/log/x.log", {0}},
 	{"MAX_BODY_BYTES", "1048576", "0", {"-1", "1073741825", "1M"}},
 	{"RATE_LIMIT_PER_MINUTE", "100", "0", {"-1", "100000001"}},
 	{"KEY_RATE_LIMIT_PER_MINUTE", "0", "60", {"-1", "many"}},
@@ -125,6 +126,11 @@ static const struct {
 	 "http://localhost:3000,http://localhost:8000,https://localhost:8000",
 	 "https://a.example,*",
 	 {"a.example", "https://a.example/", "ftp://a", "http://a b"}},
+	{"DATABASE_READ_URL", "", NULL, {"sqlite:///replica.db", "postgresql://host/only-with-postgresql"}},
+	{"POSTGRES_HOST", "", "db", {0}},
+	{"POSTGRES_PORT", "5432", "6432", {"0", "65536", "x"}},
+	{"POSTGRES_USER", "appcore", "sentiment_user", {0}},
+	{"POSTGRES_DB", "appcore", "sentiment_db", {0}},
 	{"TLS_CERTIFICATE", "", NULL, {"/only/one"}},
 	{"TLS_KEY", "", NULL, {"/only/one"}},
 };
@@ -137,6 +143,36 @@ static void every_setting_has_its_default(void)
 		is(SETTINGS[i].name, SETTINGS[i].fallback);
 	CU_ASSERT_STRING_EQUAL(config.api_key, "dev-key-change-in-production");
 	is("API_KEY", "(none)");
+}
+
+static void postgres_settings_make_a_url(void)
+{
+	CU_ASSERT_TRUE(load((const char *[]){"POSTGRES_HOST=db", "POSTGRES_USER=sentiment_user",
+					     "POSTGRES_PASSWORD=p@ss:w/rd%", "POSTGRES_DB=sentiment_db", NULL},
+			    NULL));
+	CU_ASSERT_STRING_EQUAL(config.database_url,
+			       "postgresql://sentiment_user:p%40ss%3Aw%2Frd%25@db:5432/sentiment_db");
+	CU_ASSERT_TRUE(load((const char *[]){"POSTGRES_HOST=/run/postgresql", "POSTGRES_PORT=6432", NULL}, NULL));
+	CU_ASSERT_STRING_EQUAL(config.database_url, "postgresql://appcore@%2Frun%2Fpostgresql:6432/appcore");
+	CU_ASSERT_TRUE(load((const char *[]){"POSTGRES_HOST=db", "DATABASE_URL=sqlite:///x.db", NULL}, NULL));
+	CU_ASSERT_STRING_EQUAL(config.database_url, "sqlite:///x.db");
+}
+
+/* No password is printed. */
+static void urls_are_printed_without_passwords(void)
+{
+	struct buf text;
+
+	CU_ASSERT_TRUE(load((const char *[]){"DATABASE_URL=postgresql://u:hidden@h/db",
+					     "DATABASE_READ_URL=postgres://u:hidden@r/db", NULL},
+			    NULL));
+	buf_init_heap(&text);
+	config_print_shell(&config, &text);
+	config_print_json(&config, &text);
+	buf_char(&text, '\0');
+	CU_ASSERT_PTR_NULL(strstr(text.p, "hidden"));
+	CU_ASSERT_PTR_NULL(strstr(text.p, "DATABASE_URL='"));
+	buf_release(&text);
 }
 
 /* A new setting wants a row in the table above. */
@@ -355,13 +391,20 @@ static void secrets_are_not_printed(void)
 {
 	struct buf text;
 
-	CU_ASSERT_TRUE(load(ENV("API_KEY=hush-hush", "APP_NAME=a\"'$x"), NULL));
+	CU_ASSERT_TRUE(load(ENV("API_KEY=hush-hush", "REDIS_URL=redis://:hush@localhost/1", "APP_NAME=a\"'$x"), NULL));
+	CU_ASSERT_STRING_EQUAL(config.redis_url, "redis://:hush@localhost/1");
 	buf_init_heap(&text);
 	config_print_shell(&config, &text);
 	config_print_json(&config, &text);
 	buf_char(&text, '\0');
 	CU_ASSERT_PTR_NULL(strstr(text.p, "hush"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text.p, "\"API_KEY\":\"set\""));
+	CU_ASSERT_PTR_NOT_NULL(strstr(text.p, "\"REDIS_URL\":\"set\""));
+	CU_ASSERT_FALSE(load(ENV("REDIS_URL=redis://:hush@localhost:port"), NULL));
+	CU_ASSERT_TRUE(told("REDIS_URL wants a port from 1 to 65535."));
+	CU_ASSERT_PTR_NULL(strstr(problems.text.p, "hush"));
+	CU_ASSERT_TRUE(load(NULL, NULL));
+	CU_ASSERT_STRING_EQUAL(config.redis_url, "");
 	CU_ASSERT_PTR_NOT_NULL(strstr(text.p, "\"HTTPS_PORT\":8443,"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text.p, "\"APP_NAME\":\"a\\\"'$x\""));
 	CU_ASSERT_PTR_NOT_NULL(strstr(text.p, "APP_NAME='a\"'\\''$x'\n"));
@@ -440,6 +483,8 @@ static void all_problems_at_once(void)
 static const struct unit_case CASES[] = {
 	{"every setting has its default", every_setting_has_its_default},
 	{"the table is complete", the_table_is_complete},
+	{"POSTGRES_* make a URL", postgres_settings_make_a_url},
+	{"URLs are printed without passwords", urls_are_printed_without_passwords},
 	{"every setting can be set", every_setting_can_be_set},
 	{"every setting is checked", every_setting_is_checked},
 	{"empty is not set", empty_is_not_set},

@@ -44,8 +44,8 @@ static void stores_and_finds(void)
 	struct idempotency_record one = record_of(1, 100, STR("{\"a\":\"\0\"}")), empty = record_of(3, 100, STR(""));
 
 	test_begin(db);
-	OK(idempotency_save(db, &one, NULL));
-	OK(idempotency_save(db, &empty, NULL));
+	OK(idempotency_save(db, &one, 0, NULL));
+	OK(idempotency_save(db, &empty, 0, NULL));
 	test_commit(db);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct answer answer = {0};
@@ -74,8 +74,9 @@ static void an_expired_one_is_replaced(void)
 	bool found;
 
 	test_begin(db);
-	OK(idempotency_save(db, &old, NULL));
-	OK(idempotency_save(db, &new, NULL));
+	OK(idempotency_save(db, &old, 0, NULL));
+	CU_ASSERT_EQUAL(idempotency_save(db, &new, 99, NULL), STATUS_CONFLICT); /* it lives until 100 */
+	OK(idempotency_save(db, &new, 100, NULL));
 	test_commit(db);
 	OK(idempotency_find(db, old.key_hash, 200, &found, keep, &answer, NULL));
 	CU_ASSERT_TRUE(found && answer.n == 3 && memcmp(answer.body, "new", 3) == 0);
@@ -92,7 +93,7 @@ static void effect_and_answer_go_together(void)
 
 	test_begin(db);
 	OK(test_save(db, "a", &repeated, NULL));
-	OK(idempotency_save(db, &record, NULL));
+	OK(idempotency_save(db, &record, 0, NULL));
 	db_rollback(db);
 	db_turn_give(db);
 	OK(idempotency_find(db, record.key_hash, 0, &found, keep, &answer, NULL));
@@ -109,7 +110,7 @@ static void deletes_what_expired(void)
 	test_begin(db);
 	for (int i = 0; i < 50; i++) {
 		struct idempotency_record record = record_of((uint8_t)i, i, STR("x"));
-		OK(idempotency_save(db, &record, NULL));
+		OK(idempotency_save(db, &record, 0, NULL));
 	}
 	OK(idempotency_delete_expired(db, 20, 15, &n, NULL));
 	CU_ASSERT_EQUAL(n, 15);

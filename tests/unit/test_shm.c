@@ -445,6 +445,13 @@ static void test_silent_worker(void)
 	CU_ASSERT_EQUAL(WTERMSIG(reap(silent.pid)), SIGKILL);
 	CU_ASSERT_EQUAL(shm_reap_silent(me, now + 1, 2000), 0);
 	CU_ASSERT_EQUAL(kill(starting.pid, 0), 0); /* has not begun to beat */
+
+	CU_ASSERT(shm_is_well(me, 50000, 2000)); /* nor has this one */
+	beat_at_1000(me);
+	CU_ASSERT(shm_is_well(me, 3000, 2000));
+	CU_ASSERT(!shm_is_well(me, 3001, 2000));
+	shm_beat(me, 3001);
+	CU_ASSERT(shm_is_well(me, 3001, 2000));
 	kill_peer(starting);
 	reap(starting.pid);
 	shm_close(me);

@@ -50,6 +50,9 @@ def skip(what: str) -> None:
     print(f"skip {NAME:<8} {what}", flush=True)
 
 
+at_end: List[Callable[[], None]] = []  # called after the services have ended
+
+
 def run(main: Callable[[Check], None]) -> None:
     check = Check()
 
@@ -66,6 +69,8 @@ def run(main: Callable[[Check], None]) -> None:
     finally:
         for service in list(Service.all):
             service.close()
+        for undo in reversed(at_end):
+            undo()
     sys.exit(1 if check.failed else 0)
 
 
@@ -113,8 +118,10 @@ def is_alive(pid: int) -> bool:
 class Service:
     all: List["Service"] = []
 
-    def __init__(self, instances: int = 2, variant: str = "release", **settings: object):
+    def __init__(self, instances: int = 2, variant: str = "release", rows_from: Optional[Callable[[], List[List[str]]]] = None,
+                 **settings: object):  # fmt: skip
         self.instances = instances
+        self.rows_from = rows_from  # id, result, features of what is stored, when that is not a file of SQLite
         self.folder = tempfile.mkdtemp(prefix=f"appcore-{NAME}.")
         first = free_ports(instances + 3)
         self.direct, self.https, self.http = first, first + instances + 1, first + instances + 2
@@ -197,6 +204,8 @@ class Service:
         return text
 
     def stored(self) -> Dict[str, "Row"]:
+        if self.rows_from:
+            return {row[0]: Row(row[0], float(row[1]), row[2]) for row in self.rows_from()}
         db = sqlite3.connect(f"file:{self.data}/predictions.db?mode=ro", uri=True, timeout=10)
         try:
             return {row[0]: Row(*row) for row in db.execute("SELECT id, result, features FROM predictions")}

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# All fault scripts, one after the other: faults/run.sh [NAME...]. FAULT_SECONDS (60) scales how long each goes on.
+# All fault scripts, one after the other: faults/run.sh [NAME...], or those of PostgreSQL, which start servers of their own
+# (make deps-postgres): faults/run.sh --postgres. FAULT_SECONDS (60) scales how long each goes on.
 # Exit code: 0 when all checks passed, 1 when one did not.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 names=("$@")
-[ "${#names[@]}" -gt 0 ] || names=(kill9 rolling stopped crash disk slow)
+[ "${#names[@]}" -gt 0 ] || names=(kill9 rolling stopped crash disk slow units)
+[ "${names[*]}" != --postgres ] || names=(pg_kill pg_restart pg_network pg_failover pg_connections pg_disk pg_machines)
 output=$(mktemp)
 running=
 # shellcheck disable=SC2317  # called by the trap

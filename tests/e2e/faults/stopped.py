@@ -1,10 +1,12 @@
 #!/usr/bin/python3
 """SIGSTOP of a worker, at random moments and while it holds the turn to write: the service goes on within 3 s, no
-request fails, and the stopped worker is replaced."""
+request fails, and the stopped worker is replaced. Then a command: Ctrl-Z does not stop it before it has given the
+turn back, SIGSTOP does, and is answered with 503 and a line in the log that names it."""
 import contextlib
 import os
 import random
 import signal
+import subprocess
 import time
 
 from harness import SECONDS, Check, Load, Service, compare, describe, is_alive, note, run, wait_for
@@ -61,6 +63,65 @@ def stop_once(check: Check, service: Service, load: Load, holding: bool) -> None
             os.kill(pid, signal.SIGCONT)
 
 
+def state_of(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+@contextlib.contextmanager
+def command_with_turn(service: Service):
+    """A command that has the turn for 50 ms at the least: another program has the database locked."""
+    other = subprocess.Popen(["sqlite3", f"{service.data}/predictions.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    other.stdin.write("PRAGMA wal_autocheckpoint=0;\nBEGIN EXCLUSIVE;\n.print locked\n")
+    other.stdin.flush()
+    while other.stdout.readline().strip() != "locked":
+        pass
+    # A process group of its own in this session, as a shell makes it: only so does SIGTSTP stop it.
+    command = subprocess.Popen([service.binary, "key", "create", "--name", "stopped"], cwd=service.folder, env=service.settings,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)  # fmt: skip
+    try:
+        wait_for(lambda: turn_holder(service) == command.pid, 5, 0.0005)
+        yield command.pid, other
+    finally:
+        os.kill(command.pid, signal.SIGCONT)
+        command.wait(30)
+        other.communicate(timeout=10)
+
+
+def free(other: subprocess.Popen) -> None:
+    other.stdin.write("ROLLBACK;\n.quit\n")
+    other.stdin.flush()
+    other.wait(10)
+
+
+def stop_command(check: Check, service: Service) -> None:
+    what = "Ctrl-Z of a command that has the turn"
+    with command_with_turn(service) as (pid, other):
+        os.kill(pid, signal.SIGTSTP)
+        check(turn_holder(service) == pid, f"{what}: it has it")
+        stopped = wait_for(lambda: state_of(pid) == "T", 5, 0.0005)
+        check(stopped and turn_holder(service) != pid, f"{what}: stops it when it has given the turn back")
+        free(other)
+        answer = service.predict(2e9)
+        check(answer.status == 201, f"{what}: writes go on", f"{answer.status} after {answer.seconds:.1f} s")
+
+    what = "SIGSTOP of a command that has the turn"
+    with command_with_turn(service) as (pid, other):
+        os.kill(pid, signal.SIGSTOP)
+        stopped = wait_for(lambda: state_of(pid) == "T", 2, 0.0005)
+        check(stopped and turn_holder(service) == pid, f"{what}: it keeps it")
+        free(other)
+        answer = service.predict(3e9)
+        check(answer.status == 503 and "retry-after" in answer.headers, f"{what}: writes are refused", f"{answer.status} after {answer.seconds:.1f} s")
+        read = service.get("/predictions?limit=1")
+        check(read.status == 200, f"{what}: reading goes on", read.status)
+        named = wait_for(lambda: f"because process {pid} keeps the turn" in service.log(), 5)
+        check(named, f"{what}: the log names it", pid)
+        os.kill(pid, signal.SIGCONT)
+        answer = service.predict(4e9)
+        check(answer.status == 201, f"{what}: continued, all is well", f"{answer.status} after {answer.seconds:.1f} s")
+
+
 def main(check: Check) -> None:
     service = Service(instances=2).start()
     rounds = max(1, round(SECONDS / 20))
@@ -70,6 +131,7 @@ def main(check: Check) -> None:
             stop_once(check, service, load, holding=True)
     note(f"{2 * rounds} stops: {load.summary()}")
     compare(check, service, load)
+    stop_command(check, service)
     check(service.metric("appcore_workers_killed_total") >= 2 * rounds, "they are counted", service.metric("appcore_workers_killed_total"))
 
 

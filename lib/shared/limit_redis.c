@@ -1,0 +1,372 @@
+/* Limits in Redis: one value for each client, "limit:<installation>:<hex of the id>", which expires with its window.
+ *
+ * It holds how many requests are in the window (4 bytes), then the cells of limit.c, oldest first: time (6 bytes,
+ * milliseconds) and count (4 bytes). A string that the script cuts and appends to costs one GET and one SET, whatever
+ * the limit; a sorted set would cost four commands and ten times the memory.
+ *
+ * Requests with the same limits in one round are one group: so many ask, so many pass, in the order in which they came.
+ * A batch is a call of the script with up to GROUPS of them; a full one does not wait for the last one's answer. */
+#include "shared/limit_redis.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { GROUPS = 32, KEY_BYTES = 80, GROUP_BYTES = 12, ARGS = 2 + LIMIT_REDIS_IDS * GROUPS + GROUPS };
+
+_Static_assert((int)ARGS <= (int)REDIS_ARGS, "a batch is one command");
+
+/* KEYS: one or two clients for each group. ARGV: the window in ms, then for each group how many ask, the first client's
+ * limit, the second's (0: there is none), as 32 bits each. The answer, likewise: for each group how many passed, then
+ * for each client what remains after them and, when not all passed and this client is the reason, in how many ms the
+ * next would (else the window).
+ *
+ * The clock may go back (a failover): a newest time ahead by more than a window is no time of this clock. 1010 is
+ * SHM_LIMIT_CELLS cells. TIME makes the script differ from run to run: its effects are what is replicated (the only
+ * way since Redis 7, the default since 5). */
+/* clang-format off */
+const char limit_redis_script[] =
+	"local unpack, pack, floor = struct.unpack, struct.pack, math.floor\n"
+	"local t = redis.call('TIME')\n"
+	"local now, window = t[1] * 1000 + floor(t[2] / 1000), tonumber(ARGV[1])\n"
+	/* What is in the window: the value, where the cells that count begin, their sum. */
+	"local function look(key)\n"
+	"  local s = redis.call('GET', key)\n"
+	"  if not s then return '', 5, 0 end\n"
+	"  local size, at, used = #s, 5, unpack('<I4', s)\n"
+	"  if unpack('<I6', s, size - 9) > now + window then return s, size + 1, 0 end\n"
+	"  while at <= size do\n"
+	"    local ms, c = unpack('<I6I4', s, at)\n"
+	"    if ms + window > now then break end\n"
+	"    used, at = used - c, at + 10\n"
+	"  end\n"
+	"  return s, at, used\n"
+	"end\n"
+	/* Counts m more; the new value. */
+	"local function save(key, s, at, used, limit, m)\n"
+	"  local ms, last, c = now, #s, m\n"
+	"  if at <= last then\n"
+	"    local newest, count = unpack('<I6I4', s, last - 9)\n"
+	"    local width = limit > 100 and math.max(math.ceil(window / 100), 1) or 1\n"
+	"    if newest > ms then ms = newest end\n"
+	"    if floor(newest / width) == floor(ms / width) or last + 1 - at >= 1010 then\n"
+	"      last, c = last - 10, count + m\n"
+	"    end\n"
+	"  end\n"
+	"  s = pack('<I4', used + m) .. s:sub(at, last) .. pack('<I6I4', ms, c)\n"
+	"  redis.call('SET', key, s, 'PX', math.max(ms - now + window, 1))\n"
+	"  return s\n"
+	"end\n"
+	/* Until so many of the oldest have left that one more may pass. */
+	"local function wait(s, at, used, limit)\n"
+	"  if used < limit then return window end\n"
+	"  local go = used - limit + 1\n"
+	"  while at < #s do\n"
+	"    local ms, c = unpack('<I6I4', s, at)\n"
+	"    if c >= go then return ms + window - now end\n"
+	"    go, at = go - c, at + 10\n"
+	"  end\n"
+	"  return window\n"
+	"end\n"
+	"local out, k = {}, 1\n"
+	"for g = 2, #ARGV do\n"
+	"  local n, l1, l2 = unpack('<I4I4I4', ARGV[g])\n"
+	"  local k1, k2 = KEYS[k], KEYS[k + 1]\n"
+	"  local s1, f1, u1 = look(k1)\n"
+	"  local m, s2, f2, u2 = math.min(n, math.max(l1 - u1, 0))\n"
+	"  k = k + 1\n"
+	"  if l2 > 0 then\n"
+	"    s2, f2, u2 = look(k2)\n"
+	"    m, k = math.min(m, math.max(l2 - u2, 0)), k + 1\n"
+	"  end\n"
+	"  if m > 0 then\n"
+	"    s1, f1, u1 = save(k1, s1, f1, u1, l1, m), 5, u1 + m\n"
+	"    if l2 > 0 then s2, f2, u2 = save(k2, s2, f2, u2, l2, m), 5, u2 + m end\n"
+	"  end\n"
+	"  local w1, w2 = window, window\n"
+	"  if m < n then\n"
+	"    w1 = wait(s1, f1, u1, l1)\n"
+	"    if l2 > 0 then w2 = wait(s2, f2, u2, l2) end\n"
+	"  end\n"
+	"  out[g - 1] = pack('<I4I4I4', m, math.max(l1 - u1, 0), w1)\n"
+	"  if l2 > 0 then out[g - 1] = out[g - 1] .. pack('<I4I4', math.max(l2 - u2, 0), w2) end\n"
+	"end\n"
+	"return table.concat(out)\n";
+/* clang-format on */
+
+_Static_assert(LIMIT_EXACT == 100, "the script says 100");
+
+struct group {
+	struct limit_redis_take *first, **last; /* `first` says whose and how much */
+	uint32_t n;
+	char keys[LIMIT_REDIS_IDS][KEY_BYTES];
+	uint8_t numbers[GROUP_BYTES];
+};
+
+/* A call under way, or being gathered. */
+struct batch {
+	struct redis_op op; /* first */
+	struct limit_redis *limits;
+	struct batch *next, **link; /* all that there are */
+	struct str args[ARGS];
+	char keys_n[12];
+	int n;
+	struct group groups[GROUPS];
+};
+
+struct limit_redis {
+	struct redis *redis;
+	uint32_t window_ms;
+	char window[12];
+	struct batch *batches; /* under way or gathering */
+	struct batch *gathering;
+	struct batch *spare; /* one that was used: a call under way and one that gathers are the rule */
+	int under_way;
+};
+
+static struct batch *new_batch(struct limit_redis *limits)
+{
+	struct batch *batch = limits->spare ? limits->spare : malloc(sizeof(*batch));
+
+	if (!batch)
+		return NULL;
+	limits->spare = NULL;
+	batch->limits = limits;
+	batch->n = 0;
+	batch->link = &limits->batches;
+	batch->next = limits->batches;
+	if (batch->next)
+		batch->next->link = &batch->next;
+	limits->batches = batch;
+	return batch;
+}
+
+static void free_batch(struct batch *batch)
+{
+	*batch->link = batch->next;
+	if (batch->next)
+		batch->next->link = batch->link;
+	if (batch->limits->spare)
+		free(batch);
+	else
+		batch->limits->spare = batch;
+}
+
+/* --- answers --- */
+
+static uint32_t read_u32(const char *p)
+{
+	const uint8_t *b = (const uint8_t *)p;
+
+	return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+static void write_u32(uint8_t *b, uint32_t value)
+{
+	for (int i = 0; i < 4; i++)
+		b[i] = (uint8_t)(value >> 8 * i);
+}
+
+/* The i-th of a group of which `passed` have passed, as if it had asked alone. */
+static void set_results(struct limit_redis_take *take, uint32_t i, uint32_t passed, const char *answer, uint32_t window)
+{
+	for (int k = 0; k < take->n; k++) {
+		const char *own = answer + (size_t)k * 8;
+		uint32_t remaining = read_u32(own), limit = take->wanted[k].limit;
+		bool passes = i < passed;
+		take->results[k] = (struct limit_result){
+			.allowed = passes || remaining > 0,
+			.limit = limit,
+			.remaining = passes ? remaining + (passed - 1 - i) : remaining,
+			.retry_ms = passes ? window : read_u32(own + 4),
+		};
+	}
+	take->known = true;
+}
+
+/* Gives a group its answer; `text` goes on to the next. Without one, nothing is known. */
+static void answer_group(struct group *group, uint32_t window, struct str *text)
+{
+	size_t bytes = 4 + 8 * (size_t)group->first->n;
+	bool known = text->p && text->n >= bytes;
+	struct limit_redis_take *next;
+	uint32_t i = 0;
+
+	for (struct limit_redis_take *take = group->first; take; take = next, i++) {
+		next = take->next; /* it goes with its request */
+		if (known)
+			set_results(take, i, read_u32(text->p), text->p + 4, window);
+		take->done(take);
+	}
+	*text = known ? (struct str){text->p + bytes, text->n - bytes} : (struct str){0};
+}
+
+static void answered(struct redis_op *op)
+{
+	struct batch *batch = (struct batch *)(void *)op;
+	struct str text = op->status == STATUS_OK ? op->reply : (struct str){0};
+
+	batch->limits->under_way--;
+	for (int i = 0; i < batch->n; i++)
+		answer_group(&batch->groups[i], batch->limits->window_ms, &text);
+	/* Who waited behind a call that failed has waited long enough. */
+	struct batch *next = batch->limits->gathering;
+	if (op->status != STATUS_OK && next) {
+		batch->limits->gathering = NULL;
+		for (int i = 0; i < next->n; i++)
+			answer_group(&next->groups[i], 0, &(struct str){0});
+		free_batch(next);
+	}
+	free_batch(batch);
+}
+
+/* --- asking --- */
+
+/* The id without the zeros that fill it up: all ids have one length, so that this is no other's. */
+static void write_key(const struct redis *redis, const struct limit_id *id, char out[static KEY_BYTES])
+{
+	static const char digits[] = "0123456789abcdef";
+	struct str installation = redis_installation(redis);
+	size_t n = sizeof(id->b), at = 6 + installation.n;
+
+	memcpy(out, "limit:", 6);
+	memcpy(out + 6, installation.p, installation.n);
+	out[at++] = ':';
+	while (n > 0 && id->b[n - 1] == 0)
+		n--;
+	for (size_t i = 0; i < n; i++) {
+		out[at++] = digits[id->b[i] >> 4];
+		out[at++] = digits[id->b[i] & 15];
+	}
+	out[at] = '\0';
+}
+
+_Static_assert(6 + 16 + 1 + 2 * sizeof(struct limit_id) < KEY_BYTES, "a key has room");
+
+static void write_args(struct batch *batch)
+{
+	struct limit_redis *limits = batch->limits;
+	int at = 1;
+
+	for (int i = 0; i < batch->n; i++) {
+		struct group *group = &batch->groups[i];
+		const struct limit_redis_take *take = group->first;
+		for (int k = 0; k < take->n; k++) {
+			write_key(limits->redis, &take->wanted[k].id, group->keys[k]);
+			batch->args[at++] = str_of(group->keys[k]);
+		}
+	}
+	snprintf(batch->keys_n, sizeof(batch->keys_n), "%d", at - 1);
+	batch->args[0] = str_of(batch->keys_n);
+	batch->args[at++] = str_of(limits->window);
+	for (int i = 0; i < batch->n; i++) {
+		struct group *group = &batch->groups[i];
+		write_u32(group->numbers, group->n);
+		write_u32(group->numbers + 4, group->first->wanted[0].limit);
+		write_u32(group->numbers + 8, group->first->n > 1 ? group->first->wanted[1].limit : 0);
+		batch->args[at++] = (struct str){(const char *)group->numbers, GROUP_BYTES};
+	}
+	batch->op = (struct redis_op){.script = true, .use = REDIS_LIMIT, .done = answered};
+	batch->op.args = batch->args;
+	batch->op.args_n = at;
+	for (int i = 0; i < batch->n; i++)
+		batch->op.requests += (int)batch->groups[i].n;
+}
+
+static void submit(struct limit_redis *limits)
+{
+	struct batch *batch = limits->gathering;
+
+	limits->gathering = NULL;
+	limits->under_way++;
+	write_args(batch);
+	if (redis_submit(limits->redis, &batch->op))
+		return;
+	batch->op.status = STATUS_UNAVAILABLE;
+	answered(&batch->op);
+}
+
+/* --- gathering --- */
+
+static bool is_same(const struct limit_redis_take *a, const struct limit_redis_take *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (int i = 0; i < a->n; i++)
+		if (a->wanted[i].limit != b->wanted[i].limit ||
+		    memcmp(&a->wanted[i].id, &b->wanted[i].id, sizeof(a->wanted[i].id)) != 0)
+			return false;
+	return true;
+}
+
+static struct group *find_group(struct limit_redis *limits, const struct limit_redis_take *take)
+{
+	struct batch *batch = limits->gathering;
+
+	for (int i = 0; batch && i < batch->n; i++)
+		if (is_same(batch->groups[i].first, take))
+			return &batch->groups[i];
+	if (batch && batch->n == GROUPS)
+		submit(limits);
+	if (!limits->gathering)
+		limits->gathering = new_batch(limits);
+	if (!limits->gathering)
+		return NULL;
+	struct group *group = &limits->gathering->groups[limits->gathering->n++];
+	group->n = 0;
+	group->last = &group->first;
+	return group;
+}
+
+bool limit_redis_ask(struct limit_redis *limits, struct limit_redis_take *take)
+{
+	struct group *group = redis_state(limits->redis) == REDIS_CLOSED ? find_group(limits, take) : NULL;
+
+	if (!group)
+		return false;
+	take->known = false;
+	take->next = NULL;
+	*group->last = take;
+	group->last = &take->next;
+	group->n++;
+	return true;
+}
+
+void limit_redis_flush(struct limit_redis *limits)
+{
+	if (limit_redis_waits(limits))
+		submit(limits);
+}
+
+bool limit_redis_waits(const struct limit_redis *limits)
+{
+	return limits->gathering && limits->under_way == 0;
+}
+
+/* --- life --- */
+
+bool limit_redis_open(struct limit_redis **out, struct redis *redis, uint32_t window_ms)
+{
+	struct limit_redis *limits = calloc(1, sizeof(*limits));
+
+	*out = limits;
+	if (!limits)
+		return false;
+	limits->redis = redis;
+	limits->window_ms = window_ms;
+	snprintf(limits->window, sizeof(limits->window), "%u", window_ms);
+	return true;
+}
+
+void limit_redis_close(struct limit_redis *limits)
+{
+	struct batch *next;
+
+	if (!limits)
+		return;
+	for (struct batch *batch = limits->batches; batch; batch = next) {
+		next = batch->next;
+		free(batch);
+	}
+	free(limits->spare);
+	free(limits);
+}

@@ -1,0 +1,186 @@
+/* The list of tables, and sums over their rows. */
+#include "store/tables.h"
+
+#include "base/id.h"
+
+#include <endian.h>
+#include <inttypes.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+const struct table TABLES[] = {
+	{
+		.name = "generations",
+		.n = 2,
+		.columns = {{"topic", DB_TEXT}, {"value", DB_I64}},
+	},
+	{
+		.name = "api_keys",
+		.n = 7,
+		.columns = {{"id", DB_TEXT},
+			    {"name", DB_TEXT},
+			    {"hash", DB_BLOB},
+			    {"rate_per_minute", DB_I64},
+			    {"created_us", DB_I64},
+			    {"expires_us", DB_I64},
+			    {"revoked_us", DB_I64}},
+	},
+	{
+		.name = "idempotency_keys",
+		.n = 5,
+		.columns = {{"key_hash", DB_BLOB},
+			    {"fingerprint", DB_BLOB},
+			    {"expires_us", DB_I64},
+			    {"http_status", DB_I64},
+			    {"body", DB_BLOB}},
+	},
+	{
+		.name = "predictions",
+		.grows = true,
+		.n = 11,
+		.columns = {{"id", DB_TEXT},
+			    {"features", DB_TEXT},
+			    {"result", DB_DOUBLE},
+			    {"model_version", DB_TEXT},
+			    {"created_at", DB_TEXT},
+			    {"model_name", DB_TEXT},
+			    {"model_hash", DB_TEXT},
+			    {"key_id", DB_TEXT},
+			    {"request_id", DB_TEXT},
+			    {"trace_id", DB_TEXT},
+			    {"duration_us", DB_I64}},
+	},
+};
+const int TABLES_N = sizeof(TABLES) / sizeof(TABLES[0]);
+
+void tables_read(const struct table *table, struct stmt *stmt, struct db_value *values)
+{
+	for (int c = 0; c < table->n; c++) {
+		struct db_value *value = &values[c];
+		value->type = table->columns[c].type;
+		switch (value->type) {
+		case DB_TEXT:
+			value->bytes = db_column_text(stmt, c);
+			value->null = !value->bytes.p && db_column_is_null(stmt, c);
+			break;
+		case DB_BLOB:
+			value->bytes = db_column_blob(stmt, c);
+			value->null = !value->bytes.p && db_column_is_null(stmt, c);
+			break;
+		case DB_I64:
+			value->i64 = db_column_i64(stmt, c);
+			value->null = value->i64 == 0 && db_column_is_null(stmt, c);
+			break;
+		case DB_DOUBLE:
+			value->real = db_column_double(stmt, c);
+			value->null = value->real == 0.0 && db_column_is_null(stmt, c);
+			break;
+		}
+	}
+}
+
+/* --- sums --- */
+
+/* The eight bytes that stand for a value that has no bytes of its own. SQLite keeps no sign of a zero. */
+static uint64_t word_of(const struct db_value *value)
+{
+	double real = value->real == 0.0 ? 0.0 : value->real;
+	uint64_t word = (uint64_t)value->i64;
+
+	if (value->type == DB_DOUBLE)
+		memcpy(&word, &real, sizeof(word));
+	return word;
+}
+
+static size_t put(uint8_t *to, const void *p, size_t n)
+{
+	if (n > 0)
+		memcpy(to, p, n);
+	return n;
+}
+
+/* Each value as its length (all ones: NULL) and its bytes. Room: 16 bytes a column and those of its text. */
+static size_t lay_out(const struct table *table, const struct db_value *values, uint8_t *out)
+{
+	size_t n = 0;
+
+	for (int c = 0; c < table->n; c++) {
+		const struct db_value *value = &values[c];
+		bool is_bytes = value->type == DB_TEXT || value->type == DB_BLOB;
+		uint64_t word = word_of(value);
+		uint64_t length = value->null ? UINT64_MAX : is_bytes ? value->bytes.n : sizeof(word);
+		n += put(out + n, &length, sizeof(length));
+		if (!value->null)
+			n += is_bytes ? put(out + n, value->bytes.p, value->bytes.n)
+				      : put(out + n, &word, sizeof(word));
+	}
+	return n;
+}
+
+enum status tables_add(struct table_sum *sum, const struct table *table, const struct db_value *values, struct err *err)
+{
+	static const uint8_t key[crypto_shorthash_siphashx24_KEYBYTES] = "appcore tables";
+	uint8_t small[1024] = {0}, hash[crypto_shorthash_siphashx24_BYTES], *row = small;
+	size_t need = (size_t)table->n * 16;
+
+	for (int c = 0; c < table->n; c++)
+		if (values[c].type == DB_TEXT || values[c].type == DB_BLOB)
+			need += values[c].bytes.n;
+	if (need > sizeof(small))
+		row = calloc(1, need);
+	if (!row)
+		return err_set(err, STATUS_NO_MEMORY, "no memory for a row of %zu bytes", need);
+	size_t n = lay_out(table, values, row);
+	crypto_shorthash_siphashx24(hash, row, n, key);
+	if (row != small)
+		free(row);
+	struct table_sum one = {.rows = 1};
+	memcpy(&one.high, hash, sizeof(one.high));
+	memcpy(&one.low, hash + sizeof(one.high), sizeof(one.low));
+	tables_add_sum(sum, &one);
+	return STATUS_OK;
+}
+
+void tables_add_sum(struct table_sum *sum, const struct table_sum *more)
+{
+	sum->rows += more->rows;
+	sum->low += more->low;
+	sum->high += more->high + (sum->low < more->low);
+}
+
+bool tables_equal(const struct table_sum *a, const struct table_sum *b)
+{
+	return a->rows == b->rows && a->high == b->high && a->low == b->low;
+}
+
+void tables_format_hash(const struct table_sum *sum, char out[static TABLE_HASH_BYTES])
+{
+	snprintf(out, TABLE_HASH_BYTES, "%016" PRIx64 "%016" PRIx64, sum->high, sum->low);
+}
+
+static bool parse_word(const char *p, uint64_t *out)
+{
+	uint8_t bytes[8];
+	uint64_t word;
+
+	if (!hex_parse((struct str){p, 16}, bytes, sizeof(bytes)))
+		return false;
+	memcpy(&word, bytes, sizeof(word));
+	*out = be64toh(word);
+	return true;
+}
+
+bool tables_parse_hash(struct str text, struct table_sum *sum)
+{
+	return text.n == 32 && parse_word(text.p, &sum->high) && parse_word(text.p + 16, &sum->low);
+}
+
+void tables_list_columns(const struct table *table, char *out, size_t size)
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (int c = 0; c < table->n && n < size; c++)
+		n += (size_t)snprintf(out + n, size - n, c ? ", %s" : "%s", table->columns[c].name);
+}

@@ -1,0 +1,186 @@
+#!/usr/bin/python3
+"""The systemd units, tried under a systemd of its own: `make install` into a copy of this machine's root that lives in
+memory, booted as a container without a network. A worker is up when systemd says so, an idle one is left alone, and a
+stopped one, the only instance, is ended by the watchdog and comes back.
+
+Wants root and systemd-nspawn, and a kernel that lets overlays be mounted; otherwise it is skipped."""
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import Iterator, List
+
+from harness import HOME, Check, Skip, note, run, wait_for
+
+BOOT_S = 30.0
+WATCHDOG_S = 5.0  # of appcore@.service
+UNITS = ["appcore@1.service", "appcore-nginx.service", "appcore-migrate.service", "appcore.target"]
+KEY = "units-test-key-0123456789"
+PREDICT = ["curl", "-sk", "-m", "10", "-w", " %{http_code}", "https://localhost/predict", "-H", f"X-API-Key: {KEY}",
+           "-H", "Content-Type: application/json", "-d", '{"features":[1,2]}']  # fmt: skip
+
+
+def call(command: List[str], timeout: float = 60.0) -> subprocess.CompletedProcess:
+    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
+
+
+def must(command: List[str]) -> None:
+    done = call(command)
+    if done.returncode != 0:
+        raise Skip(f"{' '.join(command[:4])}: {done.stdout.strip()[-200:]}")
+
+
+@contextlib.contextmanager
+def root_copy() -> Iterator[str]:
+    """This machine's root; what is written to it stays in memory."""
+    folder = tempfile.mkdtemp(prefix="appcore-units.")
+    root, memory = f"{folder}/root", f"{folder}/memory"
+    os.mkdir(root)
+    os.mkdir(memory)
+    try:
+        must(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", memory])
+        os.mkdir(f"{memory}/upper")
+        os.mkdir(f"{memory}/work")
+        must(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/,upperdir={memory}/upper,workdir={memory}/work", root])
+        yield root
+    finally:
+        for mounted in (root, memory):
+            if os.path.ismount(mounted):
+                call(["umount", mounted])
+        if not os.path.ismount(root) and not os.path.ismount(memory):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class Machine:
+    def __init__(self, root: str):
+        self.log = tempfile.TemporaryFile("w+")
+        self.nspawn = subprocess.Popen(
+            ["systemd-nspawn", "-q", "-D", root, f"--machine=appcore-units-{os.getpid()}", "--boot", "--register=no",
+             "--keep-unit", "--link-journal=no", "--private-network", "--resolv-conf=off", "--timezone=off",
+             "--console=pipe", "--", "systemd.unit=basic.target"],
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT)  # fmt: skip
+        self.init = ""
+
+    def find_init(self) -> bool:
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children") as file:
+                self.init = file.read().strip().partition(" ")[0]
+        return bool(self.init)
+
+    def boot(self) -> None:
+        def is_up() -> bool:
+            return self.find_init() and self("systemctl", "is-active", "basic.target").stdout.strip() == "active"
+
+        if not wait_for(lambda: self.nspawn.poll() is not None or is_up(), BOOT_S, 0.2) or self.nspawn.poll() is not None:
+            self.log.seek(0)
+            raise Skip(f"systemd does not boot here: {' '.join(self.log.read().split())[-200:]}")
+
+    def __call__(self, *command: str) -> subprocess.CompletedProcess:
+        return call(["nsenter", "-t", self.init, "-a", *command])
+
+    def show(self, what: str) -> str:
+        return self("systemctl", "show", "--value", "-p", what, UNITS[0]).stdout.strip()
+
+    def off(self) -> None:
+        self.nspawn.terminate()  # powers off in good order
+        try:
+            self.nspawn.wait(30)
+        except subprocess.TimeoutExpired:
+            self.nspawn.kill()
+            self.nspawn.wait()
+        self.log.close()
+
+
+def install(check: Check, root: str) -> None:
+    done = call(["make", "-C", HOME, "install", f"DESTDIR={root}"], 600)
+    check(done.returncode == 0, "make install", done.stdout[-300:] if done.returncode else "")
+    os.makedirs(f"{root}/etc/appcore", exist_ok=True)
+    with open(f"{root}/etc/appcore/appcore.env", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write(f"API_KEY={KEY}\n")
+
+
+def watchdog(check: Check, machine: Machine) -> None:
+    began = time.monotonic()
+    done = machine("systemctl", "start", UNITS[0], UNITS[1])
+    check(done.returncode == 0, "one instance and nginx start", done.stdout.strip() or f"{time.monotonic() - began:.1f} s")
+    answer = machine(*PREDICT).stdout
+    check(answer.endswith(" 201"), "a started worker serves at once", answer)
+    pid = machine.show("MainPID")
+    name = machine("cat", f"/proc/{pid}/comm").stdout.strip()
+    check(name == "appcore", "systemd knows the worker itself", name)
+    time.sleep(WATCHDOG_S + 2)
+    check(machine.show("NRestarts") == "0", "an idle worker gives signs of life", machine.show("NRestarts"))
+
+    machine("kill", "-STOP", pid)
+    stopped = time.monotonic()
+    back = wait_for(lambda: machine.show("MainPID") not in ("0", pid) and machine.show("ActiveState") == "active", 3 * WATCHDOG_S, 0.1)
+    check(back, "a stopped worker is replaced", f"after {time.monotonic() - stopped:.1f} s")
+    answer = machine(*PREDICT).stdout
+    check(answer.endswith(" 201"), "and serves", answer)
+
+
+def read_only(check: Check, machine: Machine) -> None:
+    """The data's disk is read-only while the worker starts: its mounts are its own, and stay so until the next start."""
+    data = "/var/lib/appcore"
+    machine("systemctl", "stop", UNITS[0], UNITS[2])
+    machine("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", data)
+    machine("systemctl", "start", UNITS[0])
+    answer = machine(*PREDICT).stdout
+    check(answer.endswith(" 201"), "a new disk: it is used", answer)
+    machine("systemctl", "stop", UNITS[0], UNITS[2])
+    machine("mount", "-o", "remount,ro", data)
+    done = machine("systemctl", "start", UNITS[0])
+    check(done.returncode == 0, "read-only: migrations and worker start", done.stdout)
+    answer = machine(*PREDICT).stdout
+    check(answer.endswith(" 503") and "nothing was changed" in answer, "read-only: writes are refused", answer)
+    answer = machine("curl", "-sk", "-H", f"X-API-Key: {KEY}", "-w", " %{http_code}", "https://localhost/predictions").stdout
+    check(answer.endswith(" 200") and "created_at" in answer, "read-only: what is stored is read", answer)
+    machine("mount", "-o", "remount,rw", data)
+    began = time.monotonic()
+    back = wait_for(lambda: machine(*PREDICT).stdout.endswith(" 201"), 50, 0.5)
+    check(back, "read-only: writable again, it recovers by itself", f"after {time.monotonic() - began:.0f} s")
+
+
+def stopping(check: Check, machine: Machine, root: str) -> None:
+    """A write that waits for the turn keeps the worker busy for longer than the watchdog waits, not for longer than it
+    has for stopping."""
+    with open(f"{root}/var/lib/appcore/predictions.db-turn") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        client = subprocess.Popen(["nsenter", "-t", machine.init, "-a", *PREDICT], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        machine("systemctl", "stop", UNITS[0])
+        answer = client.communicate(timeout=20)[0]
+    result = machine.show("Result")
+    check(answer.endswith(" 503"), "stopped while another process holds the turn: the client is told", answer)
+    check(result != "watchdog", "and the watchdog leaves the stopping worker alone", result)
+
+
+def main(check: Check) -> None:
+    if os.geteuid() != 0:
+        raise Skip("only root may boot systemd in a container")
+    for tool in ("systemd-nspawn", "nsenter", "systemd-analyze"):
+        if not shutil.which(tool):
+            raise Skip(f"{tool} is not installed")
+    with root_copy() as root:
+        install(check, root)
+        machine = Machine(root)
+        try:
+            machine.boot()
+            machine("systemd-sysusers")
+            done = machine("systemd-analyze", "verify", *UNITS)
+            check(done.returncode == 0 and not done.stdout.strip(), "systemd-analyze verify", done.stdout.strip())
+            watchdog(check, machine)
+            stopping(check, machine, root)
+            read_only(check, machine)
+        finally:
+            if os.environ.get("KEEP"):
+                note(machine("journalctl", "--no-pager", "-o", "cat", "-u", "appcore*").stdout)
+            machine.off()
+
+
+if __name__ == "__main__":
+    run(main)

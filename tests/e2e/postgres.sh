@@ -1,0 +1,77 @@
+# What is wrong with PostgreSQL at the start: one plain sentence, the password not in it, and an exit code that says whose
+# mistake it is. On a server of the topic's own, with TLS; run.sh adds this topic on PostgreSQL only.
+# shellcheck shell=bash disable=SC2154
+
+own() { "$home/tests/servers/postgres.sh" "$1" "$scratch/$topic-server" "${@:2}"; }
+own start --tls --until "$BASHPID"
+own createdb good
+plain=$(own url good)
+password=${plain#postgresql://appcore:}
+password=${password%%@*}
+ca=$(own ca)
+address=${plain##*@}
+address=${address%/good}
+new_service none
+
+run_with() { # URL COMMAND...: with that DATABASE_URL; sets $code and $output
+	local url=$1
+	shift
+	code=0
+	output=$(cd "$dir" && env -i PATH="$PATH" HOME="$dir" "${settings[@]}" DATABASE_URL="$url" API_KEY=a-key-of-this-topic \
+		INSTANCE_ID=API-1 timeout 30 "$@" 2>&1 </dev/null) || code=$?
+}
+judge() { # NAME CODE PATTERN: what run_with has left
+	like "$1" "$code $output" "^$2 .*$3"
+	[[ $output != *"$password"* && $output != *hidden-word* ]] || not_ok "$1: the password is in it" "$output"
+	is "$1: one sentence" "$(grep -c '^appcore ' <<<"$output")" 1
+	unlike "$1: no advice that does not help" "$output" 'reached.*migrate up'
+}
+says() { # NAME CODE PATTERN URL SUBCOMMAND...
+	run_with "$4" "$binary" "${@:5}"
+	judge "$1" "$2" "$3"
+}
+serve_says() { # NAME CODE PATTERN URL: a worker that spawn-fcgi starts
+	rm -f "$dir/serve.sock"
+	run_with "$4" spawn-fcgi -n -s "$dir/serve.sock" -- "$binary" serve
+	judge "serve: $1" "$2" "$3"
+}
+all() { # NAME CODE PATTERN URL: check, migrate and serve say the same
+	says "check: $1" "$2" "$3" "$4" check
+	says "migrate: $1" "$2" "$3" "$4" migrate up
+	serve_says "$@"
+}
+
+# --- the way there ---
+
+all 'nobody listens' 111 'PostgreSQL' "postgresql://appcore:$password@127.0.0.1:1/good"
+all 'no such host' 111 'PostgreSQL' "postgresql://appcore:$password@host.invalid/good"
+all 'a wrong password' '(100|111)' 'password authentication failed' "postgresql://appcore:hidden-word@$address/good"
+all 'a wrong role' '(100|111)' 'password authentication failed' "postgresql://nobody:hidden-word@$address/good"
+all 'no such database' '(100|111)' 'does not exist' "postgresql://appcore:$password@$address/nothing"
+all 'a URL that is none' 100 'URL' "postgresql://appcore:$password@127.0.0.1:port/good"
+all 'an @ in the password as it is' 100 '%40' "postgresql://appcore:hidden-word@$password@$address/good"
+
+# --- the certificate ---
+
+"$home/scripts/make_certificate.sh" "$dir/other.crt" "$dir/other.key" >/dev/null
+all 'a certificate of another CA' '(100|111)' 'certificate' "$plain?sslmode=verify-full&sslrootcert=$dir/other.crt"
+all 'a CA file that is not there' '(100|111)' 'certificate' "$plain?sslmode=verify-full&sslrootcert=$dir/none.crt"
+all 'a certificate for another name' '(100|111)' 'certificate' "${plain/127.0.0.1/127.0.0.2}?hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert=$ca"
+run_with "$plain?sslmode=verify-full&sslrootcert=$ca" "$binary" migrate up
+like 'the right certificate' "$code $output" '^0 .*predictions stored: 0'
+
+# --- rights and schema ---
+
+own psql good -c "CREATE ROLE reader LOGIN PASSWORD '$password'"
+own createdb empty
+says 'a role without rights: migrate' '(100|111)' 'permission denied' "postgresql://reader:$password@$address/empty" migrate up
+says 'a role without rights: check' '(100|111)' 'permission denied' "postgresql://reader:$password@$address/good" check
+serve_says 'a role without rights' '(100|111)' 'permission denied' "postgresql://reader:$password@$address/good"
+own psql good -c "INSERT INTO schema_migrations VALUES (99, 'later', 'x', 'y')"
+serve_says 'a schema of a newer program' 100 'newer' "$plain"
+says 'a schema of a newer program: migrate' 100 'newer' "$plain" migrate up
+own psql good -c 'DELETE FROM schema_migrations WHERE number = 99'
+own psql good -c 'DELETE FROM schema_migrations WHERE number = (SELECT max(number) FROM schema_migrations)'
+says 'a half-done migration: check' 100 'migrate up' "$plain" check
+serve_says 'a half-done migration' '(100|111)' '(migrat|already exists)' "$plain"
+own remove

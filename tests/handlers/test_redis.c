@@ -1,0 +1,504 @@
+/* A worker with Redis, as a client sees it: the same answers as without, whatever becomes of Redis. */
+#include "harness.h"
+
+#include "../unit/redis_server.h"
+
+#include "store/prediction_cache.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char LIMITED[] = DETAIL("Rate limit exceeded. Try again later.");
+static const char BODY[] = "{\"features\":[1]}";
+static const char ID[] = "01a1fc63-490e-7339-9d08-e35b1488555e";
+static const char OTHER_ID[] = "01a1fc63-490e-7339-9d08-e35b1488555f";
+
+static double limit_ops(struct harness *h, const char *outcome)
+{
+	char series[128];
+
+	snprintf(series, sizeof(series), "appcore_redis_operations_total{operation=\"limit\",outcome=\"%s\"}", outcome);
+	double n = harness_metric(h, series);
+	return n < 0 ? 0 : n;
+}
+
+/* --- limits --- */
+
+enum { STEPS = 240 };
+
+struct seen {
+	int status;
+	char remaining[16];
+	bool retries;
+};
+
+/* One mixed sequence: routes that are there or not, keys that are good, limited, unlimited, wrong or missing. */
+static void walk(struct harness *h, struct seen *seen)
+{
+	char slow[KEY_TEXT_BYTES], free_key[KEY_TEXT_BYTES];
+	unsigned seed = 5;
+
+	harness_add_key(h, "slow", 9, 0, slow);
+	harness_add_key(h, "free", 0, 0, free_key);
+	harness_tick(h);
+	const char *const keys[] = {slow, free_key, HARNESS_KEY, "wrong", NULL};
+	static const char *const clients[] = {"203.0.113.1", "203.0.113.2", "2001:db8::1"};
+	for (int i = 0; i < STEPS; i++) {
+		struct ask ask = {.client = clients[rand_r(&seed) % 3], .key = keys[rand_r(&seed) % 5]};
+		switch (rand_r(&seed) % 6) {
+		case 0:
+			ask.path = "/version";
+			break;
+		case 1:
+			ask.path = "/nope";
+			break;
+		case 2:
+			ask.path = "/predict"; /* 405 */
+			break;
+		case 3:
+			ask.path = "/livez";
+			break;
+		default:
+			ask.path = "/predict";
+			ask.body = rand_r(&seed) % 4 ? BODY : "{";
+			ask.late_body = rand_r(&seed) % 4 == 0;
+			break;
+		}
+		struct exchange *x = harness_ask(h, &ask);
+		seen[i].status = x->status;
+		snprintf(seen[i].remaining, sizeof(seen[i].remaining), "%s", answer_header(x, "X-RateLimit-Remaining"));
+		seen[i].retries = answer_header(x, "Retry-After")[0] != '\0';
+	}
+}
+
+static void answers_are_the_same_as_without(void)
+{
+	static struct seen with[STEPS], without[STEPS];
+	struct redis_server server;
+	int refused = 0, different = 0;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	for (int i = 0; i < 2; i++) {
+		struct harness h;
+		harness_init(&h);
+		h.config.rate_limit_per_minute = 45;
+		h.config.key_rate_limit_per_minute = 20;
+		h.redis_url = i == 0 ? server.url : NULL;
+		harness_start(&h);
+		walk(&h, i == 0 ? with : without);
+		if (i == 0)
+			CU_ASSERT(limit_ops(&h, "ok") > STEPS / 2);
+		harness_close(&h);
+	}
+	for (int i = 0; i < STEPS; i++) {
+		different += with[i].status != without[i].status || with[i].retries != without[i].retries ||
+			     strcmp(with[i].remaining, without[i].remaining) != 0;
+		refused += with[i].status == 429;
+	}
+	CU_ASSERT_EQUAL(different, 0);
+	CU_ASSERT(refused > 20 && refused < STEPS - 20);
+	redis_server_kill(&server);
+}
+
+/* Many requests at once: each waits for its own answer, and together they get what the limit allows. */
+static void many_wait_at_once(void)
+{
+	enum { N = 150 };
+	static struct exchange *x[N];
+	struct redis_server server;
+	struct harness h;
+	int passed = 0, refused = 0;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.config.rate_limit_per_minute = 100;
+	h.redis_url = server.url;
+	harness_start(&h);
+	for (int i = 0; i < N; i++)
+		x[i] = harness_send(&h, &(struct ask){.path = "/predict", .body = BODY, .key = HARNESS_KEY});
+	for (int i = 0; i < N; i++)
+		CU_ASSERT_FALSE(x[i]->done); /* parked: nothing was decided before Redis said so */
+	for (int i = 0; i < N; i++) {
+		harness_wait(x[i]);
+		passed += x[i]->status == 201;
+		refused += x[i]->status == 429;
+	}
+	CU_ASSERT_EQUAL(passed, 100);
+	CU_ASSERT_EQUAL(refused, 50);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM predictions"), 100);
+	/* One round trip for a crowd of one client's. */
+	CU_ASSERT(limit_ops(&h, "ok") <= 3);
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+/* What its key refuses is not counted against the address, with Redis or without. */
+static void a_refused_request_is_counted_nowhere(void)
+{
+	struct redis_server server;
+	bool redis = redis_server_is_installed();
+
+	if (redis)
+		redis_server_start(&server, NULL);
+	for (int i = 0; i < (redis ? 2 : 1); i++) {
+		struct harness h;
+		harness_init(&h);
+		h.config.rate_limit_per_minute = 5;
+		h.config.key_rate_limit_per_minute = 2;
+		h.redis_url = i > 0 ? server.url : NULL;
+		harness_start(&h);
+		for (int k = 0; k < 6; k++)
+			ANSWERS(ASK(&h, .path = "/predict", .body = BODY, .key = HARNESS_KEY), k < 2 ? 201 : 429, NULL);
+		HEADER_IS(GET(&h, "/version"), "X-RateLimit-Remaining", "2");
+		harness_close(&h);
+	}
+	if (redis)
+		redis_server_kill(&server);
+}
+
+static void probes_need_no_redis(void)
+{
+	struct redis_server server;
+	struct harness h;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.config.rate_limit_per_minute = 5;
+	h.redis_url = server.url;
+	harness_start(&h);
+	CU_ASSERT(harness_send(&h, &(struct ask){.path = "/livez"})->done);
+	CU_ASSERT(harness_send(&h, &(struct ask){.path = "/readyz"})->done);
+	CU_ASSERT_EQUAL(limit_ops(&h, "ok"), 0.0);
+	ANSWERS(GET(&h, "/version"), 200, NULL);
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+/* --- Redis in trouble --- */
+
+static bool health_says(struct harness *h, const char *redis)
+{
+	struct exchange *x = ASK(h, .path = "/health", .client = "198.51.100.99");
+
+	CU_ASSERT_EQUAL(x->status, 200);
+	return strstr(answer_body(x), redis) != NULL;
+}
+
+static void killed_and_back(void)
+{
+	struct redis_server server;
+	struct harness h;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.config.rate_limit_per_minute = 3;
+	h.redis_url = server.url;
+	harness_start(&h);
+	ANSWERS(GET(&h, "/version"), 200, NULL);
+	CU_ASSERT(health_says(&h, "\"redis\":\"ok\""));
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_redis_breaker_state{instance=\"t\"}"), 0.0);
+	redis_server_kill(&server);
+	/* This machine counts for itself now: three more. */
+	for (int i = 0; i < 5; i++)
+		ANSWERS(GET(&h, "/version"), i < 3 ? 200 : 429, i < 3 ? NULL : LIMITED);
+	CU_ASSERT(health_says(&h, "\"redis\":\"error: Redis can't be used now\""));
+	ANSWERS(GET(&h, "/readyz"), 200, "{\"status\":\"ready\"}");
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_redis_breaker_state{instance=\"t\"}"), 2.0);
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_redis_breaker_opened_total{instance=\"t\"}"), 1.0);
+	CU_ASSERT(harness_logged(&h, "Redis can't be used now"));
+	ANSWERS(PREDICT(&h, BODY), 429, LIMITED);
+	redis_server_run(&server);
+	CU_ASSERT(harness_redis_is(&h, REDIS_CLOSED));
+	ANSWERS(PREDICT(&h, BODY), 201, NULL); /* Redis has forgotten */
+	CU_ASSERT(health_says(&h, "\"redis\":\"ok\""));
+	CU_ASSERT(harness_logged(&h, "Redis can be used again"));
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+/* Slow: who waits gets the machine's own answer; once the breaker is open nobody waits. */
+static void stopped_and_back(void)
+{
+	enum { DEADLINE_MS = 100 };
+	struct redis_server server;
+	struct harness h;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.config.rate_limit_per_minute = 50;
+	h.redis_url = server.url;
+	h.redis_deadline_ms = DEADLINE_MS;
+	harness_start(&h);
+	ANSWERS(PREDICT(&h, BODY), 201, NULL);
+	kill(server.pid, SIGSTOP);
+	for (int i = 0; i < REDIS_FAILURES; i++)
+		ANSWERS(PREDICT(&h, BODY), 201, NULL);
+	CU_ASSERT_NOT_EQUAL(redis_state(h.app.redis), REDIS_CLOSED);
+	CU_ASSERT(limit_ops(&h, "timeout") >= 1);
+	struct exchange *x = harness_send(&h, &(struct ask){.path = "/version"});
+	CU_ASSERT(x->done);
+	HEADER_IS(x, "X-RateLimit-Remaining", "44"); /* counted here: five by timeout, and this one */
+	kill(server.pid, SIGCONT);
+	CU_ASSERT(harness_redis_is(&h, REDIS_CLOSED));
+	ANSWERS(PREDICT(&h, BODY), 201, NULL);
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+static void not_there_at_the_start(void)
+{
+	struct harness h;
+
+	harness_init(&h);
+	h.config.rate_limit_per_minute = 2;
+	h.redis_url = "unix:///nonexistent/redis.sock";
+	h.redis_late = true;
+	harness_start(&h);
+	ANSWERS(PREDICT(&h, BODY), 201, NULL);
+	ANSWERS(GET(&h, "/version"), 200, NULL);
+	ANSWERS(GET(&h, "/version"), 429, LIMITED);
+	CU_ASSERT(health_says(&h, "\"redis\":\"error: Redis can't be used now\""));
+	harness_close(&h);
+}
+
+/* --- the cache --- */
+
+static void store_row(struct harness *h, const char *id, int64_t age_us)
+{
+	static char created_at[CLOCK_ISO_BYTES];
+
+	clock_format_iso(clock_wall_us() - age_us, created_at);
+	harness_store(h, &(struct prediction){.id = str_of(id),
+					      .features = STR("[1.5, -0.0, 1e+300, 0.1]"),
+					      .result = 0.1 + 0.2,
+					      .model_version = STR("v1.0"),
+					      .created_at = str_of(created_at),
+					      .model_name = STR("m\"\\\xc3\xa9\n"),
+					      .model_hash = STR("00ff"),
+					      .key_id = STR("env"),
+					      .request_id = STR("r-1"),
+					      .duration_us = 123456});
+}
+
+static struct exchange *get_row(struct harness *h, bool v1, const char *id)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/predictions/%s", v1 ? "/api/v1" : "", id);
+	return GET(h, path);
+}
+
+static double reads(struct harness *h, const char *outcome)
+{
+	char series[128];
+
+	snprintf(series, sizeof(series), "appcore_cache_reads_total{outcome=\"%s\"}", outcome);
+	double n = harness_metric(h, series);
+	return n < 0 ? 0 : n;
+}
+
+static void a_hit_is_the_stores_answer(void)
+{
+	struct redis_server server;
+	struct harness h;
+	char plain[1024], v1[2048];
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.redis_url = server.url;
+	harness_start(&h);
+	store_row(&h, ID, 1000000);
+	struct exchange *x = get_row(&h, false, ID);
+	ANSWERS(x, 200, NULL);
+	snprintf(plain, sizeof(plain), "%s", answer_body(x));
+	CU_ASSERT(reads(&h, "miss") == 1 && reads(&h, "hit") == 0);
+	harness_pump(&h, 50); /* it is kept after the answer */
+	redis_server_say(&server, "FLUSHALL");
+	x = get_row(&h, true, ID);
+	ANSWERS(x, 200, NULL);
+	snprintf(v1, sizeof(v1), "%s", answer_body(x));
+	CU_ASSERT(reads(&h, "miss") == 2 && reads(&h, "hit") == 0);
+	/* Now the store has it no more: what comes is the cache's. */
+	harness_sql(&h, "DELETE FROM predictions");
+	x = get_row(&h, false, ID);
+	ANSWERS(x, 200, plain);
+	HEADER_IS(x, "Content-Type", "application/json");
+	ANSWERS(get_row(&h, true, ID), 200, v1);
+	CU_ASSERT(reads(&h, "miss") == 2 && reads(&h, "hit") == 2);
+	/* Erased in the cache as well, it is gone. */
+	CU_ASSERT(prediction_cache_forget(h.app.redis, str_of(ID)));
+	ANSWERS(get_row(&h, false, ID), 404, DETAIL("Prediction not found"));
+	/* What is not there is not kept as such. */
+	ANSWERS(get_row(&h, false, OTHER_ID), 404, NULL);
+	store_row(&h, OTHER_ID, 1000000);
+	ANSWERS(get_row(&h, false, OTHER_ID), 200, NULL);
+	ANSWERS(get_row(&h, false, "no-id"), 404, NULL);
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+/* Another installation's row, another row's value, and what retention has deleted are never answered. */
+static void never_foreign_or_stale(void)
+{
+	struct redis_server server;
+	struct harness h;
+	char line[256];
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.redis_url = server.url;
+	harness_start(&h);
+	store_row(&h, ID, 1000000);
+	ANSWERS(get_row(&h, false, ID), 200, NULL);
+	ANSWERS(get_row(&h, false, ID), 200, NULL);
+	CU_ASSERT_EQUAL(reads(&h, "hit"), 1.0);
+	snprintf(line, sizeof(line), "COPY pred:%s pred:%s", ID, OTHER_ID);
+	redis_server_say(&server, line);
+	ANSWERS(get_row(&h, false, OTHER_ID), 404, NULL);
+	harness_close(&h);
+
+	harness_init(&h); /* another database, the same Redis */
+	h.redis_url = server.url;
+	harness_start(&h);
+	ANSWERS(get_row(&h, false, ID), 404, NULL);
+	CU_ASSERT_EQUAL(reads(&h, "hit"), 0.0);
+	harness_close(&h);
+
+	harness_init(&h);
+	h.redis_url = server.url;
+	h.config.retention_days = 1;
+	harness_start(&h);
+	redis_server_say(&server, "FLUSHALL");
+	store_row(&h, ID, INT64_C(86400000000) - 1500000); /* a second and a half before its time */
+	ANSWERS(get_row(&h, false, ID), 200, NULL);
+	ANSWERS(get_row(&h, false, ID), 200, NULL);
+	double hits = reads(&h, "hit");
+	harness_sql(&h, "DELETE FROM predictions");
+	redis_server_nap(1700);
+	ANSWERS(get_row(&h, false, ID), 404, NULL);
+	CU_ASSERT_EQUAL(reads(&h, "hit"), hits);
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+static void the_key_comes_first(void)
+{
+	struct redis_server server;
+	struct harness h;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.redis_url = server.url;
+	h.config.predictions_read = "key";
+	h.config.key_rate_limit_per_minute = 3;
+	harness_start(&h);
+	store_row(&h, ID, 1000000);
+	char path[128];
+	snprintf(path, sizeof(path), "/predictions/%s", ID);
+	ANSWERS(ASK(&h, .path = path, .key = HARNESS_KEY), 200, NULL);
+	ANSWERS(ASK(&h, .path = path, .key = HARNESS_KEY), 200, NULL);
+	CU_ASSERT_EQUAL(reads(&h, "hit"), 1.0);
+	ANSWERS(GET(&h, path), 401, NULL);
+	ANSWERS(ASK(&h, .path = path, .key = "wrong"), 403, NULL);
+	ANSWERS(ASK(&h, .path = path, .key = HARNESS_KEY), 200, NULL);
+	ANSWERS(ASK(&h, .path = path, .key = HARNESS_KEY), 429, LIMITED);
+	CU_ASSERT_EQUAL(reads(&h, "hit"), 2.0);
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+static void reads_survive_redis(void)
+{
+	struct redis_server server;
+	struct harness h;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.redis_url = server.url;
+	h.redis_deadline_ms = 100;
+	harness_start(&h);
+	store_row(&h, ID, 1000000);
+	ANSWERS(get_row(&h, false, ID), 200, NULL);
+	kill(server.pid, SIGSTOP);
+	for (int i = 0; i < REDIS_FAILURES + 2; i++)
+		ANSWERS(get_row(&h, i % 2, ID), 200, NULL);
+	redis_server_kill(&server);
+	ANSWERS(get_row(&h, false, ID), 200, NULL);
+	harness_close(&h);
+}
+
+/* --- keys --- */
+
+/* What it reads of PostgreSQL comes through the mailbox. */
+static void tick(struct harness *h, uint64_t later_ms)
+{
+	app_tick(&h->app, h->ticks_ms + later_ms);
+	while (app_reads_keys(&h->app))
+		harness_pump(h, 5);
+}
+
+static void a_message_makes_keys_known(void)
+{
+	char key[KEY_TEXT_BYTES];
+	struct redis_server server;
+	struct harness h;
+	struct redis_url url;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	harness_init(&h);
+	h.redis_url = server.url;
+	harness_start(&h);
+	harness_pump(&h, 300); /* the listener's first word */
+	tick(&h, 0);
+	harness_add_key(&h, "k", -1, 0, key);
+	tick(&h, 1); /* not yet time to look */
+	ANSWERS(ASK(&h, .path = "/predict", .body = BODY, .key = key), 403, NULL);
+	CU_ASSERT_EQUAL(redis_url_parse(str_of(server.url), &url, NULL), STATUS_OK);
+	CU_ASSERT_EQUAL(redis_publish(&url, redis_installation(h.app.redis).p, NULL), STATUS_OK);
+	harness_pump(&h, 300);
+	tick(&h, 2);
+	ANSWERS(ASK(&h, .path = "/predict", .body = BODY, .key = key), 201, NULL);
+	harness_close(&h);
+	redis_server_kill(&server);
+}
+
+static const struct unit_case CASES[] = {
+	{"answers are the same as without", answers_are_the_same_as_without},
+	{"many wait at once", many_wait_at_once},
+	{"a refused request is counted nowhere", a_refused_request_is_counted_nowhere},
+	{"probes need no Redis", probes_need_no_redis},
+	{"killed and back", killed_and_back},
+	{"stopped and back", stopped_and_back},
+	{"not there at the start", not_there_at_the_start},
+	{"a hit is the store's answer", a_hit_is_the_stores_answer},
+	{"never foreign or stale", never_foreign_or_stale},
+	{"the key comes first", the_key_comes_first},
+	{"reads survive Redis", reads_survive_redis},
+	{"a message makes keys known", a_message_makes_keys_known},
+};
+
+int main(void)
+{
+	signal(SIGPIPE, SIG_IGN); /* as a worker does */
+	return UNIT_RUN("redis", CASES);
+}

@@ -1,0 +1,2 @@
+/* A fault for check_layers.sh: PostgreSQL outside of its engine. */
+#include <libpq-fe.h>

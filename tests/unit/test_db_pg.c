@@ -1,0 +1,223 @@
+/* What is PostgreSQL's alone: tasks side by side in one transaction, connections that are lost in it, URLs. With SQLite
+ * only the URLs are looked at. */
+#include "base/clock.h"
+#include "store/db_pg_impl.h"
+#include "store/predictions.h"
+#include "store/store.h"
+#include "store_helpers.h"
+
+#include <poll.h>
+
+enum { TASKS = 100, STEPS = 3, OPS = 40 };
+
+/* --- URLs --- */
+
+static void passwords_are_cut_out(void)
+{
+	static const struct {
+		const char *url, *plain, *password;
+	} cases[] = {
+		{"postgresql://host/db", "postgresql://host/db", ""},
+		{"postgresql://user@host/db", "postgresql://user@host/db", ""},
+		{"postgresql://user:s%40cret@host:5432/db", "postgresql://user@host:5432/db", "s@cret"},
+		{"postgresql://host:5432/db?application_name=a@b", "postgresql://host:5432/db?application_name=a@b",
+		 ""},
+		{"postgresql://host/db?password=one", "postgresql://host/db?", "one"},
+		{"postgresql://host/db?connect_timeout=3&password=one&sslmode=prefer",
+		 "postgresql://host/db?connect_timeout=3&sslmode=prefer", "one"},
+		{"postgresql://host/db?sslpassword=x&password=two", "postgresql://host/db?sslpassword=x&", "two"},
+		{"postgres://user:p@/db?host=/run/x", "postgres://user@/db?host=/run/x", "p"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *plain = NULL, *password = NULL;
+		CU_ASSERT_TRUE_FATAL(pg_split_password(cases[i].url, &plain, &password));
+		CU_ASSERT_STRING_EQUAL(plain, cases[i].plain);
+		CU_ASSERT_STRING_EQUAL(password, cases[i].password);
+		free(plain);
+		free(password);
+	}
+}
+
+/* --- tasks --- */
+
+struct tasks {
+	struct db *db;
+	int64_t changes[TASKS];
+	int done;
+};
+
+static void save_three(void *arg, size_t i)
+{
+	struct tasks *tasks = arg;
+	int64_t before = db_changes(tasks->db);
+	char id[40];
+	bool repeated;
+
+	for (int step = 0; step < STEPS; step++) {
+		snprintf(id, sizeof(id), "t%03zu-%d", i, step);
+		OK(test_save(tasks->db, id, &repeated, NULL));
+		CU_ASSERT_FALSE(repeated);
+	}
+	tasks->changes[i] = db_changes(tasks->db) - before;
+	tasks->done++;
+}
+
+static void tasks_share_a_transaction(void)
+{
+	struct db *db = test_database("tasks.db");
+	struct tasks tasks = {.db = db};
+
+	for (int round = 0; round < 2; round++) {
+		memset(&tasks, 0, sizeof(tasks));
+		tasks.db = db;
+		test_begin(db);
+		db_together(db, TASKS, save_three, &tasks);
+		CU_ASSERT_EQUAL(tasks.done, TASKS);
+		for (int i = 0; i < TASKS; i++)
+			CU_ASSERT_EQUAL(tasks.changes[i], STEPS);
+		if (round == 0) {
+			db_rollback(db);
+			db_turn_give(db);
+			CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions"), 0);
+		}
+	}
+	test_commit(db);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions"), TASKS * STEPS);
+	db_close(db);
+}
+
+/* --- ops in trouble --- */
+
+static struct mailbox box;
+static int dones;
+
+struct trouble {
+	struct store_op op;
+	char id[40];
+	const char *script; /* run before anything else, the first time or always */
+	bool always;
+	int runs;
+};
+
+static enum status run(struct db *db, struct store_op *op, struct err *err)
+{
+	struct trouble *trouble = (struct trouble *)op;
+	bool repeated;
+
+	if (trouble->script && (trouble->runs++ == 0 || trouble->always)) {
+		enum status status = db_script(db, trouble->script, err);
+		if (status != STATUS_OK)
+			return status;
+	}
+	return test_save(db, trouble->id, &repeated, err);
+}
+
+static void done(struct store_op *op)
+{
+	(void)op;
+	dones++;
+}
+
+/* OPS ops at once, one of them with this script. All but that one must be stored, and so must it when `recovers`. */
+static void one_in_trouble(const char *name, const char *script, bool always, bool recovers)
+{
+	struct store_options options = {.mailbox = &box};
+	struct trouble ops[OPS] = {0};
+	struct store *store;
+	uint64_t end = clock_mono_ms() + 20000;
+
+	db_close(test_database(name));
+	options.url = database_url(name);
+	dones = 0;
+	CU_ASSERT_TRUE_FATAL(mailbox_init(&box));
+	CU_ASSERT_EQUAL_FATAL(store_open(&store, &options, NULL), STATUS_OK);
+	for (int i = 0; i < OPS; i++) {
+		snprintf(ops[i].id, sizeof(ops[i].id), "op%03d", i);
+		ops[i].op.run = run;
+		ops[i].op.done = done;
+		if (i == OPS / 2) {
+			ops[i].script = script;
+			ops[i].always = always;
+		}
+		OK(store_write(store, &ops[i].op));
+	}
+	while (dones < OPS && clock_mono_ms() < end) {
+		struct pollfd ready = {.fd = box.fd, .events = POLLIN};
+		poll(&ready, 1, 100);
+		mailbox_drain(&box);
+	}
+	CU_ASSERT_EQUAL(dones, OPS);
+	for (int i = 0; i < OPS; i++) {
+		bool stored = i != OPS / 2 || recovers;
+		CU_ASSERT_EQUAL(ops[i].op.status == STATUS_OK, stored);
+	}
+	store_close(store);
+	mailbox_drain(&box);
+	mailbox_release(&box);
+	struct db *db = test_open(name, DB_READ);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions"), recovers ? OPS : OPS - 1);
+	db_close(db);
+}
+
+static void a_failing_script_harms_nobody(void)
+{
+	if (!database_is_postgres())
+		return;
+	one_in_trouble("script.db", "SELECT 1/0", true, false);
+	one_in_trouble("right.db", "SET ROLE nobody_of_that_name", true, false);
+}
+
+static void a_lost_connection_is_tried_again(void)
+{
+	if (!database_is_postgres())
+		return;
+	one_in_trouble("lost.db", "SELECT pg_terminate_backend(pg_backend_pid())", false, true);
+}
+
+/* What others wrote before its week was there moves into the week. */
+static void weeks_take_what_was_there(void)
+{
+	int64_t now_ms = clock_wall_us() / 1000, dropped;
+	char id[40];
+	bool repeated;
+
+	if (!database_is_postgres())
+		return;
+	struct db *db = test_database("weeks.db");
+	test_begin(db);
+	snprintf(id, sizeof(id), "%08x-%04x-7000-8000-000000000001", (unsigned)(now_ms >> 16),
+		 (unsigned)(now_ms & 0xffff));
+	OK(test_save(db, id, &repeated, NULL));
+	OK(test_save(db, "00000000-0001-7000-8000-000000000001", &repeated, NULL)); /* of 1970 */
+	test_commit(db);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions_rest"), 2);
+	for (int round = 0; round < 2; round++) {
+		test_begin(db);
+		OK(predictions_keep_weeks(db, now_ms, 0, &dropped, NULL));
+		test_commit(db);
+		CU_ASSERT_EQUAL(dropped, 0);
+		CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions_rest"), 1);
+		CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions"), 2);
+	}
+	/* Long after: its week, and no other that is still to come. */
+	test_begin(db);
+	OK(predictions_keep_weeks(db, now_ms, now_ms + INT64_C(8) * 24 * 60 * 60 * 1000, &dropped, NULL));
+	test_commit(db);
+	CU_ASSERT_TRUE(dropped >= 1 && dropped <= 2);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions"), 1);
+	db_close(db);
+}
+
+static const struct unit_case CASES[] = {
+	{"passwords are cut out", passwords_are_cut_out},
+	{"tasks share a transaction", tasks_share_a_transaction},
+	{"a failing script harms nobody", a_failing_script_harms_nobody},
+	{"a lost connection is tried again", a_lost_connection_is_tried_again},
+	{"weeks take what was there", weeks_take_what_was_there},
+};
+
+int main(void)
+{
+	return UNIT_RUN("db_pg", CASES);
+}
