@@ -77,19 +77,11 @@ static metrics_series one_label(struct app *app, enum metrics_family family, con
 	return metrics_find(app->shm, family, &label, 1);
 }
 
-static void find_model_series(struct app *app)
+void app_take_models(struct app *app, struct model_set *set)
 {
-	static const char *const outcomes[] = {"error", "success"};
-
-	for (int i = 0; i < app->models.n; i++) {
-		struct metrics_label labels[] = {{"model_version", str_of(app->models.models[i]->version)},
-						 {"status", {0}}};
-		app->series.prediction_seconds[i] = metrics_find(app->shm, METRICS_PREDICTION_DURATION, labels, 1);
-		for (int k = 0; k < 2; k++) {
-			labels[1].value = str_of(outcomes[k]);
-			app->series.predictions[i][k] = metrics_find(app->shm, METRICS_PREDICTIONS, labels, 2);
-		}
-	}
+	model_set_count_in(set, app->shm);
+	model_set_drop(app->models);
+	app->models = set;
 }
 
 bool app_init(struct app *app)
@@ -109,7 +101,6 @@ bool app_init(struct app *app)
 		series->rejected[i] = one_label(app, METRICS_REJECTED, "reason", REJECTED[i]);
 	for (int i = 0; i < APP_IDEM__MAX; i++)
 		series->idempotency[i] = one_label(app, METRICS_IDEMPOTENCY, "outcome", IDEMPOTENCY[i]);
-	find_model_series(app);
 	if (app->redis) {
 		series->cache_hit = one_label(app, METRICS_CACHE, "outcome", "hit");
 		series->cache_miss = one_label(app, METRICS_CACHE, "outcome", "miss");
@@ -130,12 +121,14 @@ bool app_init(struct app *app)
 void app_release(struct app *app)
 {
 	keyring_release(&app->keyring);
+	model_set_drop(app->models);
 	free(app->chores);
 }
 
 void app_begin(struct request *req)
 {
 	req->start_ns = clock_mono_ns();
+	req->models = model_set_hold(req->app->models);
 	app_go_on(req);
 }
 

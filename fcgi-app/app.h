@@ -8,7 +8,7 @@
 #include "base/mailbox.h"
 #include "base/pool.h"
 #include "http/router.h"
-#include "model/model.h"
+#include "model/set.h"
 #include "shared/limit_redis.h"
 #include "shared/metrics.h"
 #include "shared/redis.h"
@@ -44,8 +44,6 @@ struct app_series {
 	metrics_series durations[ROUTES_MAX + 1][HTTP_METHOD__MAX];
 	metrics_series rejected[APP_REJECTED__MAX];
 	metrics_series idempotency[APP_IDEM__MAX];
-	metrics_series predictions[MODEL_REGISTRY_MAX][2]; /* error, success; any thread */
-	metrics_series prediction_seconds[MODEL_REGISTRY_MAX];
 	metrics_series cache_hit, cache_miss;
 	metrics_series repeated_writes, health, crashes, retention;
 };
@@ -59,7 +57,7 @@ struct app {
 	struct limit_redis *limits;   /* with redis */
 	struct pool *slow;            /* large bodies and answers; any thread */
 	struct pool *lists;           /* large lists, streamed; any thread */
-	struct model_registry models; /* read by any thread, not changed after the start */
+	struct model_set *models;     /* held; replaced as a whole by app_take_models */
 	struct keyring keyring;
 	struct app_series series;
 	bool read_needs_key;
@@ -68,6 +66,10 @@ struct app {
 	bool store_was_unhealthy;  /* and that was logged */
 	struct app_chores *chores; /* what app_tick does from time to time */
 };
+
+/* Takes over a set of models (the caller's hold on it, too): requests that begin from now on see it. Event thread, after
+ * shm is set. */
+void app_take_models(struct app *app, struct model_set *set) __attribute__((nonnull));
 
 /* Looks up the series that are always needed; call once shm, models and config are set. False: no memory. */
 bool app_init(struct app *app) __attribute__((nonnull, warn_unused_result));

@@ -159,6 +159,7 @@ static int check_schema(const struct config *config)
 
 static int open_shared(struct worker *worker)
 {
+	struct model_set *models;
 	struct err err;
 	enum status status = shm_open_dir(&worker->app.shm, worker->config.run_dir, &err);
 
@@ -166,6 +167,9 @@ static int open_shared(struct worker *worker)
 		status = shm_claim_slot(worker->app.shm, worker->config.instance_id, &err);
 	if (status != STATUS_OK)
 		return command_fail(EXIT_SYSTEM, "%s", err.text);
+	if (!(models = model_set_new()))
+		return command_fail(EXIT_SYSTEM, "no memory for the models.");
+	app_take_models(&worker->app, models);
 	return EXIT_OK;
 }
 
@@ -299,8 +303,6 @@ static int start(struct worker *worker)
 	block_signals();
 	if (!log_start(log_level_of(config->log_level), config->log_file, config->instance_id))
 		return command_fail(EXIT_SYSTEM, "the log %s can't be written: %s.", config->log_file, strerror(errno));
-	if (model_registry_add(&worker->app.models, model_mean(), NULL) != STATUS_OK)
-		return command_fail(EXIT_SYSTEM, "the model can't be registered.");
 	if ((code = check_schema(config)) != EXIT_OK || (code = open_shared(worker)) != EXIT_OK ||
 	    (code = open_store(worker)) != EXIT_OK || (code = open_redis(worker)) != EXIT_OK ||
 	    (code = open_server(worker)) != EXIT_OK)

@@ -18,6 +18,14 @@ static void answer_json(struct request *req, int status)
 	req->response.content_type = "application/json";
 }
 
+/* The active version of the model that answers the contract's paths; NULL: there is none. */
+static const struct model *default_model(const struct model_set *set)
+{
+	const struct model_route *route = model_set_default_route(set);
+
+	return route && route->n > 0 ? route->shares[0].version->model : NULL;
+}
+
 void root_get(struct request *req)
 {
 	answer_json(req, 200);
@@ -27,7 +35,7 @@ void root_get(struct request *req)
 
 void version_get(struct request *req)
 {
-	struct model *model = model_registry_find(&req->app->models, (struct str){0});
+	const struct model *model = default_model(req->models);
 	struct buf *body = &req->response.body;
 
 	answer_json(req, 200);
@@ -53,10 +61,10 @@ struct condition {
 static struct condition find_condition(struct app *app)
 {
 	struct condition condition = {0};
-	struct model *model = model_registry_find(&app->models, (struct str){0});
+	const struct model *model = default_model(app->models);
 	struct err err = {0};
 
-	condition.model = model && model->ops->is_healthy(model);
+	condition.model = model && model_is_healthy(model);
 #ifdef APPCORE_FAULTS
 	if (getenv("APPCORE_FAULT_UNHEALTHY"))
 		condition.model = false;

@@ -28,7 +28,7 @@ enum outcome { OUTCOME_STORED, OUTCOME_REPEATED, OUTCOME_REPLAYED, OUTCOME_MISMA
 struct job {
 	struct store_op op; /* first: the store hands it back */
 	struct request *req;
-	int model_index;
+	const struct model_version *version;
 	struct prediction row;
 	char id[ID_TEXT_BYTES];
 	char created_at[CLOCK_ISO_BYTES];
@@ -355,7 +355,8 @@ static void answer_stored(struct job *job)
 	case OUTCOME_STORED:
 		if (job->keyed)
 			app_count_idempotency(app, APP_IDEM_STORED);
-		metrics_add(app->shm, app->series.predictions[job->model_index][1], 1);
+		metrics_add(app->shm, job->version->success, 1);
+		metrics_add(app->shm, job->version->model_success, 1);
 		break;
 	case OUTCOME_REPEATED:
 		metrics_add(app->shm, app->series.repeated_writes, 1);
@@ -434,22 +435,39 @@ static void crash_on_demand(const struct features *features)
 }
 #endif
 
+/* What a route with shares draws with: the same when nginx tries the request again. */
+static uint64_t draw_of(const struct request *req)
+{
+	uint64_t draw;
+
+	memcpy(&draw, req->edge.random, sizeof(draw));
+	return draw;
+}
+
 /* Asks the model and fills the row. False: answered. */
 static bool predict(struct request *req, const struct features *features, struct job *job)
 {
 	struct app *app = req->app;
-	const struct model *model = model_registry_find(&app->models, (struct str){0});
-	struct model_input input = {.kind = MODEL_VECTOR, .values = features->values, .n = features->n};
-	struct model_output output = {0};
+	const struct model_route *route = model_set_default_route(req->models);
+	double result;
 	struct err err = {0};
+	size_t bad;
 
-	job->model_index = app->models.current;
+	job->version = model_route_pick(route, draw_of(req));
+	if (!job->version) {
+		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "No model is active."), &err);
+		return false;
+	}
+	const struct model *model = job->version->model;
+	struct model_batch batch = {
+		.n = 1, .values = features->values, .width = features->n, .results = &result, .arena = &req->arena};
 	uint64_t start_ns = clock_mono_ns();
-	enum status status = model_predict(model, &input, &output, &err);
+	enum status status = model_predict(model, &batch, &bad, &err);
 	uint64_t ns = clock_mono_ns() - start_ns;
-	metrics_observe(app->shm, app->series.prediction_seconds[job->model_index], (double)ns / 1e9);
+	metrics_observe(app->shm, job->version->seconds, (double)ns / 1e9);
 	if (status != STATUS_OK) {
-		metrics_add(app->shm, app->series.predictions[job->model_index][0], 1);
+		metrics_add(app->shm, job->version->error, 1);
+		metrics_add(app->shm, job->version->model_error, 1);
 		request_answer_error(req, status, &err);
 		return false;
 	}
@@ -462,7 +480,7 @@ static bool predict(struct request *req, const struct features *features, struct
 	job->row = (struct prediction){
 		.id = {job->id, ID_TEXT_BYTES - 1},
 		.features = buf_view(&text),
-		.result = output.result,
+		.result = result,
 		.model_version = str_of(model->version),
 		.created_at = {job->created_at, CLOCK_ISO_BYTES - 1},
 		.model_name = str_of(model->name),

@@ -73,6 +73,15 @@ static void put_text(struct buf *out, struct str name, struct str value)
 		buf_str(out, STR("null"));
 }
 
+/* What is stored is JSON; nothing when there is none. */
+static void put_json(struct buf *out, struct str before, struct str json)
+{
+	if (json.n == 0)
+		return;
+	buf_str(out, before);
+	buf_str(out, json);
+}
+
 /* /api/v1's row: features as a list (what is stored is JSON), and where the prediction came from. */
 static void put_v1_row(struct buf *out, const struct prediction *row)
 {
@@ -91,6 +100,10 @@ static void put_v1_row(struct buf *out, const struct prediction *row)
 	put_text(out, STR("trace_id"), row->trace_id);
 	buf_str(out, STR(",\"duration_us\":"));
 	json_put_i64(out, row->duration_us);
+	if (row->label.n > 0)
+		put_text(out, STR("label"), row->label);
+	put_json(out, STR(",\"probabilities\":"), row->probabilities);
+	put_json(out, STR(",\"flags\":"), row->flags);
 	buf_char(out, '}');
 }
 

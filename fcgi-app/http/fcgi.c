@@ -94,7 +94,7 @@ static void drop(struct conn *conn)
 	struct fcgi_server *server = conn->server;
 
 	close_now(conn);
-	arena_release(&conn->req.arena);
+	request_release(&conn->req);
 	conn->watch.dead = true;
 	*conn->link = conn->next;
 	if (conn->next)
@@ -117,7 +117,7 @@ static void recycle(struct conn *conn)
 		return;
 	}
 	request_reset(&conn->req);
-	arena_release(&conn->req.arena); /* idle connections hold no memory but their own */
+	request_release(&conn->req); /* idle connections hold no memory but their own */
 	if (again)
 		read_requests(conn);
 }

@@ -33,6 +33,7 @@ void request_reset(struct request *req)
 	struct app *app = req->app;
 	const struct transport *transport = req->transport;
 
+	model_set_drop(req->models);
 	arena_reset(&req->arena);
 	arena = req->arena;
 	memset(req, 0, sizeof(*req));
@@ -40,6 +41,13 @@ void request_reset(struct request *req)
 	req->app = app;
 	req->transport = transport;
 	response_init(&req->response, &req->arena);
+}
+
+void request_release(struct request *req)
+{
+	model_set_drop(req->models);
+	req->models = NULL;
+	arena_release(&req->arena);
 }
 
 /* A request brings two dozen names, most of which nobody reads: the length tells nearly all of them apart. */

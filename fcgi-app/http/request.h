@@ -13,6 +13,7 @@ struct app;
 struct route;
 struct request;
 struct request_limits;
+struct model_set;
 
 enum http_method {
 	HTTP_GET,
@@ -63,6 +64,7 @@ struct request {
 
 	/* Found on the way. */
 	const struct route *route; /* NULL: none matches */
+	struct model_set *models;  /* held: those of the time the request began */
 	struct str param;          /* the path's variable part */
 	struct edge_identity edge;
 	struct caller caller;
@@ -84,6 +86,9 @@ struct request {
 
 /* An empty request for the next use; keeps arena and app. */
 void request_reset(struct request *req) __attribute__((nonnull));
+
+/* Gives everything back that a request holds, its arena's memory, too. Any number of times. */
+void request_release(struct request *req) __attribute__((nonnull));
 
 /* Takes over one CGI variable ("REQUEST_METHOD", "HTTP_X_API_KEY", …); unknown names are ignored. Borrows the value. */
 void request_set_param(struct request *req, struct str name, struct str value) __attribute__((nonnull));

@@ -1,42 +1,82 @@
-/* The registry, and the one door to a model: it checks on the way in that the input is of a kind the model takes, and
- * on the way out that the result is a number that JSON can carry. */
+/* The one door to a model: it checks on the way in that the input is of a kind the model takes, and on the way out that
+ * the result is a number that JSON can carry. */
 #include "model/model.h"
 
+#include "model/manifest.h"
+
 #include <math.h>
+#include <stdlib.h>
 
-enum status model_registry_add(struct model_registry *registry, struct model *model, struct err *err)
+struct model *model_new(void)
 {
-	for (int i = 0; i < registry->n; i++)
-		if (strcmp(registry->models[i]->name, model->name) == 0 &&
-		    strcmp(registry->models[i]->version, model->version) == 0)
-			return err_set(err, STATUS_CONFLICT, "Model %s %s is registered already.", model->name,
-				       model->version);
-	if (registry->n == MODEL_REGISTRY_MAX)
-		return err_set(err, STATUS_BUSY, "There are %d models already.", MODEL_REGISTRY_MAX);
-	registry->current = registry->n;
-	registry->models[registry->n++] = model;
-	return STATUS_OK;
+	struct model *model = calloc(1, sizeof(*model));
+
+	if (model)
+		atomic_init(&model->users, 1);
+	return model;
 }
 
-struct model *model_registry_find(const struct model_registry *registry, struct str version)
+struct model *model_hold(struct model *model)
 {
-	if (version.n == 0)
-		return registry->n > 0 ? registry->models[registry->current] : NULL;
-	for (int i = registry->n - 1; i >= 0; i--)
-		if (str_eq(str_of(registry->models[i]->version), version))
-			return registry->models[i];
-	return NULL;
+	if (model && atomic_load_explicit(&model->users, memory_order_relaxed) > 0)
+		atomic_fetch_add_explicit(&model->users, 1, memory_order_relaxed);
+	return model;
 }
 
-enum status model_predict(const struct model *model, const struct model_input *input, struct model_output *output,
-			  struct err *err)
+void model_drop(struct model *model)
 {
-	if (!(model->accepts & input->kind))
-		return err_set(err, STATUS_INVALID, "Model %s does not take this kind of input", model->name);
-	enum status status = model->ops->predict(model, input, output, err);
-	if (status == STATUS_OK && !isfinite(output->result))
-		return err_set(err, STATUS_INVALID, "The result is not a finite number");
-	if (status == STATUS_OK && output->result == 0.0)
-		output->result = 0.0; /* a database keeps no sign of zero: tell what will be read */
+	if (!model || atomic_load_explicit(&model->users, memory_order_relaxed) <= 0 ||
+	    atomic_fetch_sub_explicit(&model->users, 1, memory_order_acq_rel) != 1)
+		return;
+	if (model->ops && model->ops->release)
+		model->ops->release(model);
+	manifest_free((struct manifest *)(uintptr_t)model->manifest);
+	free(model);
+}
+
+enum status model_predict(const struct model *model, const struct model_batch *batch, size_t *bad, struct err *err)
+{
+	enum model_input_kind kind = batch->texts ? MODEL_TEXT : MODEL_VECTOR;
+
+	*bad = 0;
+	if (!(model->accepts & kind))
+		return err_set(err, STATUS_INVALID, "Model %s does not take %s", model->name,
+			       kind == MODEL_TEXT ? "a text" : "numbers");
+	if (kind == MODEL_VECTOR && model->inputs_n > 0 && batch->width != (size_t)model->inputs_n)
+		return err_set(err, STATUS_INVALID, "Model %s takes %d features, not %zu", model->name, model->inputs_n,
+			       batch->width);
+	enum status status = model->ops->predict(model, batch, bad, err);
+	for (size_t i = 0; status == STATUS_OK && i < batch->n; i++) {
+		if (!isfinite(batch->results[i])) {
+			*bad = i;
+			return err_set(err, STATUS_INVALID, "The result is not a finite number");
+		}
+		if (batch->results[i] == 0.0)
+			batch->results[i] = 0.0; /* a database keeps no sign of zero: tell what will be read */
+	}
 	return status;
+}
+
+bool model_is_healthy(const struct model *model)
+{
+	return !model->ops->is_healthy || model->ops->is_healthy(model);
+}
+
+struct str model_class(const struct model *model, int label)
+{
+	if (!model->manifest || label < 0 || label >= model->manifest->classes_n)
+		return (struct str){0};
+	return model->manifest->classes[label];
+}
+
+bool model_name_is_valid(struct str name)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+	if (name.n == 0 || name.n >= MODEL_NAME_BYTES || name.p[0] == '.' || name.p[0] == '-')
+		return false;
+	for (size_t i = 0; i < name.n; i++)
+		if (!memchr(allowed, name.p[i], sizeof(allowed) - 1))
+			return false;
+	return true;
 }

@@ -34,6 +34,8 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 	[METRICS_PREDICTION_DURATION] = {.name = "prediction_duration_seconds",
 					 HISTOGRAM("Prediction inference duration", METRICS_LABELLED | METRICS_SECONDS,
 						   {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0})},
+	[METRICS_MODEL_PREDICTIONS] = {.name = "appcore_model_predictions_total",
+				       COUNTER("Predictions made, by model and version", METRICS_LABELLED)},
 	[METRICS_HEALTH] = {.name = "app_health_status",
 			    GAUGE("Application health (1=healthy, 0=unhealthy)", METRICS_SHARED)},
 	[METRICS_APP_INFO] = {.name = "app_info", GAUGE("Application metadata", METRICS_COMPUTED)},
@@ -107,7 +109,7 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 				  COUNTER("How often the circuit breaker before Redis opened", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 39, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 40, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

@@ -20,6 +20,9 @@ static const struct {
 	{"key_id", offsetof(struct prediction, key_id)},
 	{"request_id", offsetof(struct prediction, request_id)},
 	{"trace_id", offsetof(struct prediction, trace_id)},
+	{"label", offsetof(struct prediction, label)},
+	{"probabilities", offsetof(struct prediction, probabilities)},
+	{"flags", offsetof(struct prediction, flags)},
 };
 enum { TEXTS_N = sizeof(TEXTS) / sizeof(TEXTS[0]) };
 

@@ -14,7 +14,7 @@ enum { LIST_NS = 20 * 1000 * 1000, LIST_REMOTE_NS = 500 * 1000 * 1000, DELETE_MS
 /* In the order of read_row(). */
 #define COLUMNS                                                                                                        \
 	"id, features, result, model_version, created_at,"                                                             \
-	" model_name, model_hash, key_id, request_id, trace_id, duration_us"
+	" model_name, model_hash, key_id, request_id, trace_id, duration_us, label, probabilities, flags"
 
 static void read_row(struct stmt *stmt, struct prediction *row)
 {
@@ -29,6 +29,9 @@ static void read_row(struct stmt *stmt, struct prediction *row)
 	row->request_id = db_column_text(stmt, 8);
 	row->trace_id = db_column_text(stmt, 9);
 	row->duration_us = db_column_i64(stmt, 10);
+	row->label = db_column_text(stmt, 11);
+	row->probabilities = db_column_text(stmt, 12);
+	row->flags = db_column_text(stmt, 13);
 }
 
 /* PostgreSQL has no text with a NUL, or that is not UTF-8: it is an error to ask it for one. */
@@ -42,7 +45,7 @@ enum status predictions_save(struct db *db, const struct prediction *row, bool *
 			     void *arg, struct err *err)
 {
 	static const char sql[] = "INSERT INTO predictions (" COLUMNS ")"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 				  " ON CONFLICT (id) DO NOTHING";
 	struct stmt *stmt;
 	int64_t inserted;
@@ -65,6 +68,9 @@ enum status predictions_save(struct db *db, const struct prediction *row, bool *
 	db_bind_text(stmt, 9, row->request_id);
 	db_bind_text(stmt, 10, row->trace_id);
 	db_bind_i64(stmt, 11, row->duration_us);
+	db_bind_text(stmt, 12, row->label);
+	db_bind_text(stmt, 13, row->probabilities);
+	db_bind_text(stmt, 14, row->flags);
 	status = db_run(stmt, &inserted, err);
 	if (status != STATUS_OK)
 		return status;

@@ -10,7 +10,7 @@ enum { PREDICTIONS_PAGE_MAX = 1000 };
 /* A row. Views borrow: from the caller when saving; from the statement, until the callback returns, when reading. */
 struct prediction {
 	struct str id;       /* canonical UUID */
-	struct str features; /* "[1.0, 2.0, 3.0]" */
+	struct str features; /* "[1.0, null, \"red\"]", or a text: "\"I love it\"" */
 	double result;
 	struct str model_version; /* "v1.0" */
 	struct str created_at;    /* ISO 8601, microseconds, +00:00 */
@@ -18,8 +18,11 @@ struct prediction {
 	struct str model_hash;    /* hex of the model's content hash */
 	struct str key_id;        /* public id of the API key; "env" for the one from the environment */
 	struct str request_id;
-	struct str trace_id; /* 32 hex digits or empty */
-	int64_t duration_us; /* of the model call */
+	struct str trace_id;      /* 32 hex digits or empty */
+	int64_t duration_us;      /* of the model call */
+	struct str label;         /* a classifier's answer; empty: it is none */
+	struct str probabilities; /* "[0.1, 0.9]" in the order of its classes, or empty */
+	struct str flags;         /* "[\"alcohol\"]": inputs outside of the allowed range, or empty */
 };
 
 /* Called for each row; false stops the reading. */

@@ -36,9 +36,24 @@ const struct table TABLES[] = {
 			    {"body", DB_BLOB}},
 	},
 	{
+		.name = "models",
+		.n = 4,
+		.columns = {{"id", DB_TEXT}, {"hash", DB_TEXT}, {"loaded", DB_I64}, {"added_us", DB_I64}},
+	},
+	{
+		.name = "model_routes",
+		.n = 6,
+		.columns = {{"name", DB_TEXT},
+			    {"shares", DB_TEXT},
+			    {"sticky", DB_TEXT},
+			    {"shadow", DB_TEXT},
+			    {"former", DB_TEXT},
+			    {"changed_us", DB_I64}},
+	},
+	{
 		.name = "predictions",
 		.grows = true,
-		.n = 11,
+		.n = 14,
 		.columns = {{"id", DB_TEXT},
 			    {"features", DB_TEXT},
 			    {"result", DB_DOUBLE},
@@ -49,7 +64,10 @@ const struct table TABLES[] = {
 			    {"key_id", DB_TEXT},
 			    {"request_id", DB_TEXT},
 			    {"trace_id", DB_TEXT},
-			    {"duration_us", DB_I64}},
+			    {"duration_us", DB_I64},
+			    {"label", DB_TEXT},
+			    {"probabilities", DB_TEXT},
+			    {"flags", DB_TEXT}},
 	},
 };
 const int TABLES_N = sizeof(TABLES) / sizeof(TABLES[0]);

@@ -232,7 +232,7 @@ void harness_forget(struct harness *h)
 			continue;
 		}
 		*link = x->next;
-		arena_release(&x->req.arena);
+		request_release(&x->req);
 		buf_release(&x->head);
 		buf_release(&x->body);
 		free(x);
@@ -341,6 +341,24 @@ bool harness_redis_is(struct harness *h, enum redis_state state)
 	return redis_state(h->app.redis) == state;
 }
 
+/* The mean, and `model`, which is the one that answers by default. */
+static struct model_set *models_with(struct model *model)
+{
+	struct model_set *set = model_set_new();
+	struct err err = {0};
+
+	must(set, "no memory");
+	if (!model)
+		return set;
+	const struct model_share whole = {str_of(model->version), 1};
+	must(model_set_add(set, model, &err) == STATUS_OK, err.text);
+	must(model_set_route(set, str_of(model->name), &whole, 1, (struct str){0}, MODEL_STICKY_NONE, (struct str){0},
+			     &err) == STATUS_OK,
+	     err.text);
+	must(model_set_default(set, str_of(model->name), &err) == STATUS_OK, err.text);
+	return set;
+}
+
 void harness_start(struct harness *h)
 {
 	struct app *app = &h->app;
@@ -353,9 +371,9 @@ void harness_start(struct harness *h)
 	must(db_open(&h->db, str_of(h->url), DB_WRITE, &err) == STATUS_OK, err.text);
 	must(migrate_up(h->db, 0, false, NULL, NULL, NULL, &err) == STATUS_OK, err.text);
 	app->config = &h->config;
-	must(model_registry_add(&app->models, h->model ? h->model : model_mean(), NULL) == STATUS_OK, "model");
 	must(shm_open_dir(&app->shm, h->config.run_dir, &err) == STATUS_OK, err.text);
 	must(shm_claim_slot(app->shm, "t", &err) == STATUS_OK, err.text);
+	app_take_models(app, models_with(h->model));
 	must(mailbox_init(&h->mailbox), "no mailbox");
 	app->mailbox = &h->mailbox;
 	start_store(h);
@@ -593,32 +611,31 @@ void harness_jam_slow_lane(struct harness *h, bool jam)
 
 /* --- models --- */
 
-static enum status give_42(const struct model *model, const struct model_input *input, struct model_output *output,
-			   struct err *err)
+static enum status give_42(const struct model *model, const struct model_batch *batch, size_t *bad, struct err *err)
 {
 	(void)model;
-	(void)input;
+	(void)bad;
 	(void)err;
-	output->result = 42.0;
+	for (size_t i = 0; i < batch->n; i++)
+		batch->results[i] = 42.0;
 	return STATUS_OK;
 }
 
-static enum status refuse(const struct model *model, const struct model_input *input, struct model_output *output,
-			  struct err *err)
+static enum status refuse(const struct model *model, const struct model_batch *batch, size_t *bad, struct err *err)
 {
 	(void)model;
-	(void)input;
-	(void)output;
+	(void)batch;
+	(void)bad;
 	return err_set(err, STATUS_INVALID, "No model today");
 }
 
-static enum status give_nan(const struct model *model, const struct model_input *input, struct model_output *output,
-			    struct err *err)
+static enum status give_nan(const struct model *model, const struct model_batch *batch, size_t *bad, struct err *err)
 {
 	(void)model;
-	(void)input;
+	(void)bad;
 	(void)err;
-	output->result = (double)NAN;
+	for (size_t i = 0; i < batch->n; i++)
+		batch->results[i] = (double)NAN;
 	return STATUS_OK;
 }
 
