@@ -1,0 +1,180 @@
+/* The thread ("redis"): makes the connection for commands when the event thread wants one, and proves it; keeps a
+ * second one that listens for messages. */
+#include "shared/redis_impl.h"
+
+#include "base/clock.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sodium.h>
+#include <unistd.h>
+
+enum { BACKOFF_MAX_MS = 2000, PING_MS = 1000, SILENT_MS = 2500 };
+
+/* The delay doubles; the jitter keeps workers that lost Redis together from coming back together. */
+static uint64_t back_off(int *backoff_ms, uint64_t now_ms)
+{
+	uint64_t delay = (uint64_t)*backoff_ms / 2 + randombytes_uniform((uint32_t)*backoff_ms);
+
+	*backoff_ms = 2 * *backoff_ms < BACKOFF_MAX_MS ? 2 * *backoff_ms : BACKOFF_MAX_MS;
+	return now_ms + delay;
+}
+
+/* The probe: everything a request would want of it, within a request's deadline. */
+static bool prove(struct redis *redis, redisContext *conn)
+{
+	const char *load[] = {"SCRIPT", "LOAD", redis->options.script}, *ping[] = {"PING"};
+	int flags = fcntl(conn->fd, F_GETFL);
+	char hash[sizeof(redis->hash)] = "";
+
+	if (redis->options.script && !redis_ask(conn, redis->reason, "the script", 3, load, hash, sizeof(hash) - 1))
+		return false;
+	if (!redis_ask(conn, redis->reason, "PING", 1, ping, NULL, 0))
+		return false;
+	if (!redis->hash[0])
+		memcpy(redis->hash, hash, sizeof(hash));
+	conn->flags &= ~REDIS_BLOCK;
+	return flags >= 0 && fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+static void send_mail(struct redis *redis, struct mail *mail, void (*open)(struct mail *mail))
+{
+	*mail = (struct mail){.open = open};
+	mailbox_send(redis->options.mailbox, mail);
+}
+
+static void try_to_connect(struct redis *redis)
+{
+	if (atomic_exchange(&redis->steady, false))
+		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
+	atomic_store(&redis->half_open, true);
+	redisContext *conn = redis_connect_to(&redis->options.url, redis->options.deadline_ms, redis->reason);
+	if (!conn || !prove(redis, conn)) {
+		if (conn)
+			redisFree(conn);
+		atomic_store(&redis->half_open, false);
+		redis_tell_down(redis, redis->reason);
+		redis->try_ms = back_off(&redis->backoff_ms, clock_mono_ms());
+		return;
+	}
+	/* The next connection, should this one break soon, has to wait for its turn as well. */
+	redis->try_ms = back_off(&redis->backoff_ms, clock_mono_ms());
+	atomic_store(&redis->wanted, false);
+	pthread_mutex_lock(&redis->lock);
+	redis->fresh = conn;
+	pthread_mutex_unlock(&redis->lock);
+	send_mail(redis, &redis->fresh_mail, redis_adopt);
+}
+
+/* Something changed, or may have while nobody listened. */
+static void tell_change(struct redis *redis)
+{
+	pthread_mutex_lock(&redis->lock);
+	bool send = !redis->message_sent;
+	redis->message_sent = true;
+	pthread_mutex_unlock(&redis->lock);
+	if (send)
+		send_mail(redis, &redis->message_mail, redis_open_message);
+}
+
+static void stop_listening(struct redis *redis)
+{
+	if (redis->listener)
+		redisFree(redis->listener);
+	redis->listener = NULL;
+	redis->listen_ms = back_off(&redis->listen_backoff_ms, clock_mono_ms());
+}
+
+static void try_to_listen(struct redis *redis)
+{
+	char reason[REDIS_REASON_BYTES];
+	const char *subscribe[] = {"SUBSCRIBE", redis->channel};
+
+	redis->listener = redis_connect_to(&redis->options.url, REDIS_CONNECT_MS, reason);
+	if (!redis->listener || !redis_ask(redis->listener, reason, "SUBSCRIBE", 2, subscribe, NULL, 0)) {
+		stop_listening(redis);
+		return;
+	}
+	redis->heard_ms = redis->pinged_ms = clock_mono_ms();
+	tell_change(redis);
+}
+
+static bool is_message(const redisReply *reply)
+{
+	return reply->type == REDIS_REPLY_ARRAY && reply->elements == 3 &&
+	       reply->element[0]->type == REDIS_REPLY_STRING && strcmp(reply->element[0]->str, "message") == 0;
+}
+
+static void hear(struct redis *redis)
+{
+	void *reply = NULL;
+	bool message = false;
+
+	if (redisBufferRead(redis->listener) != REDIS_OK) {
+		stop_listening(redis);
+		return;
+	}
+	redis->heard_ms = clock_mono_ms();
+	redis->listen_backoff_ms = REDIS_BACKOFF_MIN_MS;
+	while (redisGetReplyFromReader(redis->listener, &reply) == REDIS_OK && reply) {
+		message |= is_message(reply);
+		freeReplyObject(reply);
+		reply = NULL;
+	}
+	if (message)
+		tell_change(redis);
+	if (redis->listener->err)
+		stop_listening(redis);
+}
+
+static void keep_listening(struct redis *redis, uint64_t now_ms)
+{
+	int done = 0;
+
+	if (now_ms - redis->heard_ms > SILENT_MS) {
+		stop_listening(redis);
+		return;
+	}
+	if (now_ms - redis->pinged_ms < PING_MS)
+		return;
+	redis->pinged_ms = now_ms;
+	if (redisAppendCommand(redis->listener, "PING") != REDIS_OK ||
+	    redisBufferWrite(redis->listener, &done) != REDIS_OK)
+		stop_listening(redis);
+}
+
+static void wait_for_news(struct redis *redis)
+{
+	struct pollfd fds[2] = {{.fd = redis->wake, .events = POLLIN},
+				{.fd = redis->listener ? redis->listener->fd : -1, .events = POLLIN}};
+	uint64_t now_ms = clock_mono_ms(), next_ms = now_ms + PING_MS, n;
+
+	if (!redis->listener && redis->listen_ms < next_ms)
+		next_ms = redis->listen_ms;
+	if (atomic_load(&redis->wanted) && redis->try_ms < next_ms)
+		next_ms = redis->try_ms;
+	poll(fds, 2, next_ms > now_ms ? (int)(next_ms - now_ms) : 0);
+	if (fds[0].revents && read(redis->wake, &n, sizeof(n)) < 0)
+		return;
+	if (fds[1].revents)
+		hear(redis);
+}
+
+/* Reads the address it was given and what Redis sends to listeners; writes `fresh` and mail; ends with `closing`. */
+void *redis_thread(void *arg)
+{
+	struct redis *redis = arg;
+
+	while (!atomic_load(&redis->closing)) {
+		uint64_t now_ms = clock_mono_ms();
+		if (atomic_load(&redis->wanted) && now_ms >= redis->try_ms)
+			try_to_connect(redis);
+		else if (!redis->listener && now_ms >= redis->listen_ms)
+			try_to_listen(redis);
+		else
+			wait_for_news(redis);
+		if (redis->listener)
+			keep_listening(redis, clock_mono_ms());
+	}
+	return NULL;
+}
