@@ -1,0 +1,222 @@
+/* What changes the folder. One change at a time holds a lock on the file .lock in it, so that a directory .new-… or
+ * .old-… that a change finds is what one that died has left. */
+#include "model/folder_impl.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DEPTH_MAX = 8 };
+
+static const char LOCK[] = ".lock", NEW[] = ".new", OLD[] = ".old";
+
+/* Opens the folder, made when it is missing (its parents are not), and takes the lock, which goes with *lock. */
+static enum status open_folder(const char *dir, int *root, int *lock, struct err *err)
+{
+	*lock = -1;
+	if (mkdir(dir, 0755) != 0 && errno != EEXIST) {
+		*root = -1;
+		return folder_fail(err, "made", dir);
+	}
+	*root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*root < 0)
+		return folder_fail(err, "opened", dir);
+	*lock = openat(*root, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+	int locked = -1;
+	while (*lock >= 0 && (locked = flock(*lock, LOCK_EX)) != 0 && errno == EINTR)
+		;
+	return locked == 0 ? STATUS_OK : folder_fail(err, "written", dir);
+}
+
+static void close_folder(int root, int lock)
+{
+	if (lock >= 0)
+		close(lock);
+	if (root >= 0)
+		close(root);
+}
+
+/* Everything below and `name` itself; links are removed, not followed. */
+static void remove_tree(int at, const char *name, int depth)
+{
+	const struct dirent *entry;
+
+	if (unlinkat(at, name, 0) == 0 || depth == DEPTH_MAX)
+		return;
+	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			remove_tree(dirfd(dir), entry->d_name, depth + 1);
+	closedir(dir);
+	unlinkat(at, name, AT_REMOVEDIR);
+}
+
+static enum status write_file(int at, const char *name, const char *text, size_t n, struct err *err)
+{
+	int fd = openat(at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	enum status status = STATUS_OK;
+
+	if (fd < 0)
+		return folder_fail(err, "written", name);
+	for (size_t done = 0; done < n && status == STATUS_OK;) {
+		ssize_t put = write(fd, text + done, n - done);
+		if (put > 0)
+			done += (size_t)put;
+		else if (put == 0 || errno != EINTR)
+			status = folder_fail(err, "written", name);
+	}
+	if (status == STATUS_OK && fsync(fd) != 0)
+		status = folder_fail(err, "written", name);
+	if (close(fd) != 0 && status == STATUS_OK)
+		status = folder_fail(err, "written", name);
+	return status;
+}
+
+/* Both files in `at`, on the disk when it returns. */
+static enum status write_candidate(int at, const struct folder_candidate *candidate, struct err *err)
+{
+	struct manifest *manifest;
+	char name[MODEL_NAME_BYTES];
+
+	enum status status = manifest_parse(&manifest, (struct str){candidate->manifest, candidate->manifest_n}, err);
+	if (status != STATUS_OK)
+		return status;
+	snprintf(name, sizeof(name), "%.*s", STR_ARG(manifest->file));
+	manifest_free(manifest);
+	status = write_file(at, name, candidate->file, candidate->file_n, err);
+	if (status == STATUS_OK)
+		status = write_file(at, FOLDER_MANIFEST, candidate->manifest, candidate->manifest_n, err);
+	if (status == STATUS_OK && fsync(at) != 0)
+		status = folder_fail(err, "written", NEW);
+	return status;
+}
+
+/* Renames root/.new to root/NAME/VERSION. */
+static enum status put_in_place(int root, struct str name, struct str version, struct err *err)
+{
+	char parent[MODEL_NAME_BYTES], path[FOLDER_PATH_BYTES];
+
+	snprintf(parent, sizeof(parent), "%.*s", STR_ARG(name));
+	snprintf(path, sizeof(path), "%.*s/%.*s", STR_ARG(name), STR_ARG(version));
+	if (mkdirat(root, parent, 0755) != 0 && errno != EEXIST)
+		return folder_fail(err, "made", parent);
+	int fd = openat(root, parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return folder_fail(err, "opened", parent);
+	enum status status = STATUS_OK;
+	snprintf(path, sizeof(path), "%.*s", STR_ARG(version));
+	if (renameat(root, NEW, fd, path) != 0)
+		status = errno == ENOTEMPTY || errno == EEXIST
+				 ? err_set(err, STATUS_CONFLICT, "Model %.*s %.*s is there already.", STR_ARG(name),
+					   STR_ARG(version))
+				 : folder_fail(err, "written", path);
+	else if (fsync(fd) != 0 || fsync(root) != 0)
+		status = folder_fail(err, "written", path);
+	close(fd);
+	if (status != STATUS_OK)
+		(void)!unlinkat(root, parent, AT_REMOVEDIR);
+	return status;
+}
+
+static enum status check_absent(int root, struct str name, struct str version, struct err *err)
+{
+	int fd;
+	enum status status = folder_open_version(root, name, version, &fd, err);
+
+	if (status == STATUS_NOT_FOUND)
+		return STATUS_OK;
+	if (status != STATUS_OK)
+		return status;
+	close(fd);
+	return err_set(err, STATUS_CONFLICT, "Model %.*s %.*s is there already.", STR_ARG(name), STR_ARG(version));
+}
+
+static enum status add(struct model **out, int root, struct str name, struct str version,
+		       const struct folder_candidate *candidate, struct err *err)
+{
+	remove_tree(root, NEW, 0);
+	remove_tree(root, OLD, 0);
+	enum status status = check_absent(root, name, version, err);
+	if (status != STATUS_OK)
+		return status;
+	if (mkdirat(root, NEW, 0755) != 0)
+		return folder_fail(err, "made", NEW);
+	int at = openat(root, NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (at < 0)
+		return folder_fail(err, "opened", NEW);
+	status = write_candidate(at, candidate, err);
+	if (status == STATUS_OK)
+		status = folder_load_at(out, at, name, version, (struct str){0}, err);
+	close(at);
+	if (status == STATUS_OK)
+		status = put_in_place(root, name, version, err);
+	return status;
+}
+
+enum status folder_add(struct model **out, const char *dir, struct str name, struct str version,
+		       const struct folder_candidate *candidate, struct err *err)
+{
+	int root, lock;
+
+	*out = NULL;
+	/* Before anything is written: most candidates that are refused are refused for what they are. */
+	enum status status = folder_candidate_load(out, candidate, name, version, err);
+	if (status != STATUS_OK)
+		return status;
+	model_drop(*out);
+	*out = NULL;
+	status = open_folder(dir, &root, &lock, err);
+	if (status == STATUS_OK) {
+		status = add(out, root, name, version, candidate, err);
+		if (status != STATUS_OK)
+			remove_tree(root, NEW, 0);
+	}
+	if (status != STATUS_OK) {
+		model_drop(*out);
+		*out = NULL;
+	}
+	close_folder(root, lock);
+	return status;
+}
+
+/* Under its own name it is there whole or gone. */
+static enum status take_out(int root, struct str name, struct str version, struct err *err)
+{
+	char parent[MODEL_NAME_BYTES], path[FOLDER_PATH_BYTES];
+	int fd;
+
+	enum status status = folder_open_version(root, name, version, &fd, err);
+	if (status != STATUS_OK)
+		return status;
+	close(fd);
+	snprintf(parent, sizeof(parent), "%.*s", STR_ARG(name));
+	snprintf(path, sizeof(path), "%.*s/%.*s", STR_ARG(name), STR_ARG(version));
+	remove_tree(root, OLD, 0);
+	if (renameat(root, path, root, OLD) != 0)
+		return folder_fail(err, "removed", path);
+	remove_tree(root, OLD, 0);
+	(void)!unlinkat(root, parent, AT_REMOVEDIR); /* when it was the last version */
+	(void)!fsync(root);
+	return STATUS_OK;
+}
+
+enum status folder_remove(const char *dir, struct str name, struct str version, struct err *err)
+{
+	int root, lock;
+	enum status status = open_folder(dir, &root, &lock, err);
+
+	if (status == STATUS_OK)
+		status = take_out(root, name, version, err);
+	close_folder(root, lock);
+	return status;
+}
