@@ -1,9 +1,10 @@
 /* Ensembles of decision trees: one evaluator for gradient boosting and forests, XGBoost's and scikit-learn's.
  *
  * A row of doubles becomes float32 once. At an inner node it goes left when its feature is less than the threshold, and
- * the node's own way when the feature is missing (NaN). The leaves' values are summed tree by tree in the order in which
- * the trees were added, in float32 or double, so that the sums equal those of the library the model is from to the last
- * bit. A threshold that is compared with "at most" is turned into the least float32 above it, which decides the same.
+ * the node's own way when the feature is missing (NaN). The leaves' values are summed tree by tree in the order in
+ * which the trees were added, in float32 or double, so that the sums equal those of the library the model is from to
+ * the last bit. A threshold that is compared with "at most" is turned into the least float32 above it, which decides
+ * the same.
  *
  * A builder takes trees from strangers and checks them; what it has built is not changed any more and serves any number
  * of threads. */
