@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "model/model.h"
+#include "model/names.h"
 
 enum {
 	MANIFEST_FORMAT = 1,
@@ -29,12 +30,15 @@ struct manifest_input {
 	enum manifest_rule
 		outside; /* a value outside, a category not listed: REFUSE, FLAG (predict and say so), ALLOW */
 	enum manifest_rule missing;   /* null, or a name that is left out: REFUSE, FLAG, ALLOW */
+	bool missing_stated;          /* by the file; else it follows from the kind and the steps */
 	const struct str *categories; /* MANIFEST_CATEGORY */
 	int categories_n;
+	struct names category_places; /* finds them */
 
 	/* What it looked like in training, for drift: shares[i] of the values are in bin i. Of numbers, bin i is
-	 * edges[i-1] <= value < edges[i], the first and last without end, bins - 1 edges that rise; of categories, the
-	 * bins are the categories. missing_share of all values were missing; shares sum to 1 without these. */
+	 * edges[i-1] <= value < edges[i], the first and last without end, bins - 1 edges that rise; of texts, the value
+	 * is the number of characters; of categories, the bins are the categories. missing_share of all values were
+	 * missing; shares sum to 1 without these. */
 	const double *edges, *shares;
 	int bins; /* 0: not known */
 	double missing_share;
@@ -48,7 +52,8 @@ struct manifest_step {
 	enum manifest_step_kind kind;
 	const int *inputs; /* places in the manifest's inputs */
 	int n;
-	const double *values; /* IMPUTE: n, what a missing value becomes; STANDARDISE: n means */
+	const double *values; /* IMPUTE: n, what a missing value becomes (of a category its place, in the file its
+			       * name); STANDARDISE: n means */
 	const double *scales; /* STANDARDISE: n, not 0: (x - mean) / scale */
 };
 
@@ -57,7 +62,7 @@ struct manifest_example {
 	double result;
 	struct str label;            /* empty: not said */
 	const double *probabilities; /* classes_n; NULL: not said */
-	double tolerance;
+	double tolerance;            /* of results and probabilities: times the larger of 1 and the value expected */
 };
 
 struct manifest {
@@ -73,6 +78,8 @@ struct manifest {
 
 	const struct manifest_input *inputs;
 	int inputs_n;
+	struct names input_places; /* finds them */
+	int columns;               /* after the steps */
 	const struct manifest_step *steps;
 	int steps_n;
 
@@ -86,8 +93,8 @@ struct manifest {
 	int examples_n;
 };
 
-/* Reads a manifest. STATUS_INVALID with one sentence that names the member and its place. Caller frees with
- * manifest_free (model_drop does it for a model's own). */
+/* Reads a manifest; the text is copied. STATUS_INVALID with one sentence that names the member and its place. Caller
+ * frees with manifest_free (model_drop does it for a model's own). */
 enum status manifest_parse(struct manifest **out, struct str text, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 void manifest_free(struct manifest *manifest);
