@@ -55,7 +55,7 @@ struct model_share {
 };
 enum status model_set_route(struct model_set *set, struct str name, const struct model_share *shares, int n,
 			    struct str shadow, enum model_sticky sticky, struct str header, struct err *err)
-	__attribute__((nonnull(1, 3), warn_unused_result));
+	__attribute__((nonnull(1), warn_unused_result));
 /* Which name answers where the caller names no model. STATUS_NOT_FOUND: it has no route. */
 enum status model_set_default(struct model_set *set, struct str name, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
