@@ -14,7 +14,7 @@ static const int64_t US = 1000000;
 enum { TURN_WAIT_MS = 10 * 1000, RATE_MAX = 100000000 };
 
 struct asked {
-	const char *name, *rate, *expires, *overlap;
+	const char *name, *rate, *expires, *overlap, *scopes;
 	bool json;
 };
 
@@ -38,6 +38,18 @@ static void add_time(struct json_object *object, const char *name, int64_t us)
 	json_object_object_add(object, name, us ? json_object_new_string(iso) : NULL);
 }
 
+static struct json_object *scopes_of(const struct key_row *row)
+{
+	struct json_object *list = json_object_new_array();
+	struct str rest = str_of(row->scopes);
+
+	while (rest.n > 0) {
+		struct str scope = str_cut(&rest, ',');
+		json_object_array_add(list, json_object_new_string_len(scope.p, (int)scope.n));
+	}
+	return list;
+}
+
 static struct json_object *json_of(const struct key_row *row)
 {
 	struct json_object *object = json_object_new_object();
@@ -46,6 +58,7 @@ static struct json_object *json_of(const struct key_row *row)
 	json_object_object_add(object, "name", json_object_new_string(row->name));
 	json_object_object_add(object, "rate_per_minute",
 			       row->rate_per_minute < 0 ? NULL : json_object_new_int64(row->rate_per_minute));
+	json_object_object_add(object, "scopes", scopes_of(row));
 	add_time(object, "created_at", row->created_us);
 	add_time(object, "expires_at", row->expires_us);
 	add_time(object, "revoked_at", row->revoked_us);
@@ -115,8 +128,11 @@ static int run_create(struct db *db, const struct asked *asked)
 			       change.row.expires_us <= change.now_us))
 		return command_fail(EXIT_USAGE,
 				    "--expires wants a date to come (2027-01-31) or a duration (90d, 24h).");
+	if (asked->scopes && !scopes_are_valid(str_of(asked->scopes)))
+		return command_fail(EXIT_USAGE, "--scope wants scopes with commas between them; there is one: models.");
 	keyring_generate(text, &change.row);
 	snprintf(change.row.name, sizeof(change.row.name), "%s", asked->name);
+	snprintf(change.row.scopes, sizeof(change.row.scopes), "%s", asked->scopes ? asked->scopes : "");
 	change.row.rate_per_minute = asked->rate ? (int64_t)rate : -1;
 	change.row.created_us = change.now_us;
 	enum status status = db_transact(db, TURN_WAIT_MS, insert, &change, &err);
@@ -195,8 +211,8 @@ static bool list_line(void *arg, const struct key_row *row)
 	clock_format_iso(row->expires_us, expires);
 	if (row->rate_per_minute >= 0)
 		snprintf(rate, sizeof(rate), "%lld/min", (long long)row->rate_per_minute);
-	printf("%s  %-8s  %-12s  created %.19s  expires %-19.19s  %s\n", row->id, state, rate, created,
-	       row->expires_us ? expires : "never", row->name);
+	printf("%s  %-8s  %-12s  created %.19s  expires %-19.19s  %s%s%s\n", row->id, state, rate, created,
+	       row->expires_us ? expires : "never", row->name, row->scopes[0] ? "  scope " : "", row->scopes);
 	return true;
 }
 
@@ -251,11 +267,11 @@ int key_main(int argc, char **argv)
 	struct asked asked = {0};
 	const struct option_spec specs[] = {
 		{"--name", &asked.name, NULL},       {"--rate", &asked.rate, NULL}, {"--expires", &asked.expires, NULL},
-		{"--overlap", &asked.overlap, NULL}, {"--json", NULL, &asked.json},
+		{"--overlap", &asked.overlap, NULL}, {"--json", NULL, &asked.json}, {"--scope", &asked.scopes, NULL},
 	};
 	bool done;
 
-	if (!command_options(command_find("key"), &argc, argv, specs, 5, &done))
+	if (!command_options(command_find("key"), &argc, argv, specs, 6, &done))
 		return EXIT_USAGE;
 	return done ? EXIT_OK : run_verb(argc, argv, &asked);
 }

@@ -32,7 +32,7 @@ const struct command COMMANDS[] = {
 	 "the newest applied number, history lists all migrations, new writes two empty files into\n"
 	 "lib/store/migrations for a developer to fill. --dry-run prints the SQL and changes nothing.\n"},
 	{"key", key_main, "create, list, revoke and rotate API keys",
-	 "usage: appcore key create --name NAME [--rate N] [--expires WHEN] [--json]\n"
+	 "usage: appcore key create --name NAME [--rate N] [--expires WHEN] [--scope SCOPES] [--json]\n"
 	 "       appcore key list [--json]\n"
 	 "       appcore key revoke ID-OR-NAME\n"
 	 "       appcore key rotate ID-OR-NAME [--overlap DURATION] [--json]\n"
@@ -41,7 +41,9 @@ const struct command COMMANDS[] = {
 	 "default:\n"
 	 "KEY_RATE_LIMIT_PER_MINUTE). --expires takes a date (2027-01-31, 2027-01-31T12:00:00Z) or a duration from "
 	 "now\n"
-	 "(90d, 24h). rotate makes a new key with the same name, rate and expiry; the old one works on for DURATION\n"
+	 "(90d, 24h). --scope is what the key may beyond predicting: models (load and unload versions through the "
+	 "API).\n"
+	 "rotate makes a new key with the same name, rate, expiry and scopes; the old one works on for DURATION\n"
 	 "(default 24h). Running workers know a change within a second.\n"},
 	{"backup", backup_main, "copy the database while it serves",
 	 "usage: appcore backup FILE\n"

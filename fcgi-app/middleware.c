@@ -92,7 +92,8 @@ static enum route_cors cors_of(const struct request *req)
 {
 	if (req->route)
 		return req->route->cors;
-	return str_starts(req->path, STR("/api/")) ? ROUTE_LISTED_ORIGINS : ROUTE_ANY_ORIGIN;
+	return str_starts(req->path, STR("/api/")) || request_is_inference(req) ? ROUTE_LISTED_ORIGINS
+										: ROUTE_ANY_ORIGIN;
 }
 
 static void answer_preflight(struct request *req, bool allowed)
@@ -229,8 +230,6 @@ static void add_wanted(struct request_limits *limits, enum limit_kind kind, uint
 static bool ask_redis(struct request *req)
 {
 	struct app *app = req->app;
-	const struct route *route;
-	struct str param;
 
 	if (!app->redis || redis_state(app->redis) != REDIS_CLOSED)
 		return false;
@@ -242,9 +241,9 @@ static bool ask_redis(struct request *req)
 	limits->take.done = limits_known;
 	add_wanted(limits, LIMIT_ADDRESS, address_limit(req));
 	limits->at[LIMIT_KEY] = -1;
-	if (req->route && router_find(req->method, req->path, &route, &param) == ROUTER_FOUND && wants_key(req)) {
+	if (req->found == ROUTER_FOUND && wants_key(req)) {
 		limits->looked = true;
-		limits->key_status = keyring_check(&app->keyring, req->api_key, clock_wall_us(), &req->caller);
+		limits->key_status = keyring_check(&app->keyring, request_key(req), clock_wall_us(), &req->caller);
 		if (limits->key_status == STATUS_OK)
 			add_wanted(limits, LIMIT_KEY, key_limit(req));
 	}
@@ -302,7 +301,7 @@ static enum middleware_result check_route(struct request *req)
 {
 	struct buf text;
 
-	switch (router_find(req->method, req->path, &req->route, &req->param)) {
+	switch ((enum router_result)req->found) {
 	case ROUTER_FOUND:
 		return MIDDLEWARE_PASSED;
 	case ROUTER_NO_PATH:
@@ -331,18 +330,32 @@ static enum middleware_result check_route(struct request *req)
 	return MIDDLEWARE_REFUSED;
 }
 
+static enum middleware_result check_scope(struct request *req)
+{
+	const char *scope = req->route->scope;
+	struct buf text;
+
+	if (!scope || caller_has_scope(&req->caller, scope))
+		return MIDDLEWARE_PASSED;
+	app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
+	buf_init(&text, &req->arena);
+	buf_fmt(&text, "This API key lacks the scope \"%s\".", scope);
+	request_answer_detail(req, 403, printed(req, &text));
+	return MIDDLEWARE_REFUSED;
+}
+
 static enum middleware_result check_key(struct request *req)
 {
 	struct err err;
 
 	if (!wants_key(req))
 		return MIDDLEWARE_PASSED;
-	enum status status = req->limits && req->limits->looked
-				     ? req->limits->key_status
-				     : keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &req->caller);
+	enum status status = req->limits && req->limits->looked ? req->limits->key_status
+								: keyring_check(&req->app->keyring, request_key(req),
+										clock_wall_us(), &req->caller);
 	switch (status) {
 	case STATUS_OK:
-		return MIDDLEWARE_PASSED;
+		return check_scope(req);
 	case STATUS_UNAVAILABLE:
 		app_count_rejected(req->app, APP_REJECTED_STORE);
 		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "the API keys could not be read yet"),
@@ -357,6 +370,26 @@ static enum middleware_result check_key(struct request *req)
 		request_answer_detail(req, 403, STR("Invalid API key."));
 		return MIDDLEWARE_REFUSED;
 	}
+}
+
+static enum middleware_result check_media_type(struct request *req)
+{
+	bool tensors = req->route->body == ROUTE_TENSORS;
+	struct str encoding = str_trim(req->content_encoding);
+
+	if (!tensors && req->route->body != ROUTE_JSON_BODY)
+		return MIDDLEWARE_PASSED;
+	if (encoding.n > 0 && !str_eq_nocase(encoding, STR("identity")))
+		request_answer_detail(req, 415, STR("Bodies must be sent without Content-Encoding."));
+	else if (!request_is_json(req) && !(tensors && request_is_binary(req)))
+		request_answer_detail(req, 415,
+				      tensors ? STR("Content-Type must be application/json or "
+						    "application/octet-stream.")
+					      : STR("Content-Type must be application/json."));
+	else
+		return MIDDLEWARE_PASSED;
+	app_count_rejected(req->app, APP_REJECTED_MEDIA_TYPE);
+	return MIDDLEWARE_REFUSED;
 }
 
 static enum middleware_result check_body(struct request *req)
@@ -376,21 +409,14 @@ static enum middleware_result check_body(struct request *req)
 		request_answer_detail(req, 413, STR("Request body is too large."));
 		return MIDDLEWARE_REFUSED;
 	}
-	if (req->route->body == ROUTE_JSON_BODY && !request_is_json(req)) {
-		app_count_rejected(req->app, APP_REJECTED_MEDIA_TYPE);
-		request_answer_detail(req, 415, STR("Content-Type must be application/json."));
-		return MIDDLEWARE_REFUSED;
-	}
-	return MIDDLEWARE_PASSED;
+	return check_media_type(req);
 }
 
 /* Finds the row without judging, for the checks that come before check_route and want to know it. */
 static enum middleware_result find_route(struct request *req)
 {
-	const struct route *route;
-
 	req->method = http_method_of(req->method_text);
-	req->route = router_find(req->method, req->path, &route, &req->param) == ROUTER_NO_PATH ? NULL : route;
+	req->found = router_find(req->method, req->path, &req->route, req->params);
 	return MIDDLEWARE_PASSED;
 }
 

@@ -543,7 +543,7 @@ static void get_one(struct request *req, bool v1)
 
 	if (!reading)
 		return;
-	reading->id = req->param;
+	reading->id = req->params[0];
 	if (!req->app->redis || !ask_cache(reading))
 		ask_store(reading);
 }

@@ -21,6 +21,9 @@ static const struct {
 	{STR_INIT("EDGE_ID"), offsetof(struct request, edge_id)},
 	{STR_INIT("HTTP_X_API_KEY"), offsetof(struct request, api_key)},
 	{STR_INIT("HTTP_IDEMPOTENCY_KEY"), offsetof(struct request, idempotency_key)},
+	{STR_INIT("HTTP_AUTHORIZATION"), offsetof(struct request, authorization)},
+	{STR_INIT("HTTP_CONTENT_ENCODING"), offsetof(struct request, content_encoding)},
+	{STR_INIT("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"), offsetof(struct request, tensors_offset_text)},
 	{STR_INIT("HTTP_ORIGIN"), offsetof(struct request, origin)},
 	{STR_INIT("HTTP_TRACEPARENT"), offsetof(struct request, traceparent)},
 	{STR_INIT("HTTP_ACCESS_CONTROL_REQUEST_METHOD"), offsetof(struct request, acr_method)},
@@ -54,7 +57,8 @@ void request_release(struct request *req)
 void request_set_param(struct request *req, struct str name, struct str value)
 {
 	static const uint64_t lengths = 1u << 7 | 1u << 9 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 14 | 1u << 16 |
-					1u << 20 | UINT64_C(1) << 34 | UINT64_C(1) << 35;
+					1u << 18 | 1u << 20 | 1u << 21 | UINT64_C(1) << 34 | UINT64_C(1) << 35 |
+					UINT64_C(1) << 36;
 
 	if (name.n >= 64 || !(lengths >> name.n & 1))
 		return;
@@ -111,6 +115,13 @@ bool request_is_json(const struct request *req)
 	       str_eq_nocase((struct str){type.p + type.n - 5, 5}, STR("+json"));
 }
 
+bool request_is_binary(const struct request *req)
+{
+	struct str rest = req->content_type;
+
+	return str_eq_nocase(str_trim(str_cut(&rest, ';')), STR("application/octet-stream"));
+}
+
 static void open_finished(struct mail *mail)
 {
 	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
@@ -151,6 +162,21 @@ void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct 
 	request_finish(req);
 }
 
+bool request_is_inference(const struct request *req)
+{
+	return str_eq(req->path, STR("/v2")) || str_starts(req->path, STR("/v2/"));
+}
+
+struct str request_key(const struct request *req)
+{
+	struct str rest = str_trim(req->authorization);
+
+	if (req->api_key.n > 0 || !request_is_inference(req))
+		return req->api_key;
+	struct str scheme = str_cut(&rest, ' ');
+	return str_eq_nocase(scheme, STR("Bearer")) ? str_trim(rest) : (struct str){0};
+}
+
 void request_answer_detail(struct request *req, int http_status, struct str detail)
 {
 	struct response *response = &req->response;
@@ -159,7 +185,7 @@ void request_answer_detail(struct request *req, int http_status, struct str deta
 	response->content_type = "application/json";
 	response->body.n = 0;
 	response->body.failed = false;
-	buf_str(&response->body, STR("{\"detail\":"));
+	buf_str(&response->body, request_is_inference(req) ? STR("{\"error\":") : STR("{\"detail\":"));
 	json_put_string(&response->body, detail);
 	buf_char(&response->body, '}');
 }

@@ -42,6 +42,8 @@ struct transport {
 	bool (*stream)(struct request *req, struct str piece);
 };
 
+enum { REQUEST_PARAMS = 2 };
+
 struct request {
 	struct arena arena;
 	struct app *app;
@@ -57,15 +59,17 @@ struct request {
 	struct str remote_addr; /* of the real client, as nginx says */
 	struct str request_id;  /* for correlation: the client's own when valid, else nginx's */
 	struct str edge_msec, edge_id;
-	struct str api_key, idempotency_key, origin, traceparent;
-	struct str acr_method, acr_headers; /* Access-Control-Request-* */
+	struct str api_key, authorization, idempotency_key, origin, traceparent;
+	struct str content_encoding, tensors_offset_text; /* of the inference protocol: where binary tensors begin */
+	struct str acr_method, acr_headers;               /* Access-Control-Request-* */
 	struct str body;
 	uint64_t content_length;
 
 	/* Found on the way. */
-	const struct route *route; /* NULL: none matches */
-	struct model_set *models;  /* held: those of the time the request began */
-	struct str param;          /* the path's variable part */
+	const struct route *route;         /* NULL: none matches */
+	int found;                         /* enum router_result: how well it matches */
+	struct model_set *models;          /* held: those of the time the request began */
+	struct str params[REQUEST_PARAMS]; /* what the pattern's variables stand for, in their order */
 	struct edge_identity edge;
 	struct caller caller;
 	int checks_passed;             /* how far in the array of checks */
@@ -101,6 +105,9 @@ bool request_query(struct request *req, struct str name, struct str *value)
 /* The media type is JSON (application/json, application/…+json), or there is none. */
 bool request_is_json(const struct request *req) __attribute__((nonnull));
 
+/* The media type is application/octet-stream. */
+bool request_is_binary(const struct request *req) __attribute__((nonnull));
+
 /* The response is complete; from any thread, once, last thing: the request may be gone afterwards. */
 void request_finish(struct request *req) __attribute__((nonnull));
 
@@ -109,7 +116,13 @@ void request_finish(struct request *req) __attribute__((nonnull));
 void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
 	__attribute__((nonnull));
 
-/* Replaces the response: {"detail":"…"}. */
+/* The path is the Open Inference Protocol's: /v2 and below. Its errors have a form of their own. */
+bool request_is_inference(const struct request *req) __attribute__((nonnull));
+
+/* The caller's key: X-API-Key, or below /v2 also what stands behind "Authorization: Bearer". Empty: none. */
+struct str request_key(const struct request *req) __attribute__((nonnull));
+
+/* Replaces the response: {"detail":"…"}, and below /v2 {"error":"…"}. */
 void request_answer_detail(struct request *req, int http_status, struct str detail) __attribute__((nonnull));
 
 /* 503 with Retry-After: a queue of ours is full. */

@@ -1,4 +1,4 @@
-/* A walk over the table: there are few rows, and comparing a length rules most of them out. */
+/* A walk over the table: there are few rows, and most are ruled out by the first letter that differs. */
 #include "http/router.h"
 
 static const char *const METHODS[HTTP_METHOD__MAX] = {
@@ -19,59 +19,82 @@ enum http_method http_method_of(struct str text)
 	return HTTP_OTHER;
 }
 
-/* The pattern's variable stands for one non-empty segment. */
-static bool matches(const char *pattern, struct str path, struct str *param)
+/* Both are walked once, so that most rows are ruled out by their first letters. */
+static bool matches(const char *pattern, struct str path, struct str params[static REQUEST_PARAMS])
 {
-	const char *brace = strchr(pattern, '{');
+	const char *at = path.p, *end = path.p + path.n;
+	int n = 0;
 
-	*param = (struct str){0};
-	if (!brace)
-		return str_eq(str_of(pattern), path);
-	struct str before = {pattern, (size_t)(brace - pattern)};
-	struct str after = str_of(strchr(brace, '}') + 1);
-	if (path.n <= before.n + after.n || !str_starts(path, before))
-		return false;
-	struct str middle = {path.p + before.n, path.n - before.n - after.n};
-	if (!str_eq((struct str){middle.p + middle.n, after.n}, after) || memchr(middle.p, '/', middle.n))
-		return false;
-	*param = middle;
-	return true;
+	while (*pattern) {
+		if (*pattern != '{') {
+			if (at == end || *at++ != *pattern++)
+				return false;
+			continue;
+		}
+		const char *start = at;
+		while (at < end && *at != '/')
+			at++;
+		if (at == start || n == REQUEST_PARAMS)
+			return false;
+		params[n++] = (struct str){start, (size_t)(at - start)};
+		pattern = strchr(pattern, '}') + 1;
+	}
+	return at == end;
 }
 
-static const struct route *find_path(enum http_method wanted, struct str path, struct str *param,
-				     const struct route **any)
+/* Of two different patterns that fit one path: whether `a` has a letter where `b` begins a variable. */
+static bool is_more_literal(const char *a, const char *b)
 {
-	*any = NULL;
-	for (int i = 0; i < ROUTES_N; i++) {
-		struct str found;
-		if (!matches(ROUTES[i].pattern, path, &found))
-			continue;
-		if (!*any)
-			*any = &ROUTES[i];
-		if (ROUTES[i].method == wanted) {
-			*param = found;
-			return &ROUTES[i];
-		}
+	while (*a == *b && *a) {
+		a++;
+		b++;
 	}
+	return *b == '{';
+}
+
+/* The first row of the pattern that the path belongs to. */
+static const struct route *find_path(struct str path, struct str params[static REQUEST_PARAMS])
+{
+	const struct route *best = NULL;
+
+	for (int i = 0; i < ROUTES_N; i++) {
+		struct str found[REQUEST_PARAMS] = {0};
+		if (!matches(ROUTES[i].pattern, path, found) ||
+		    (best && !is_more_literal(ROUTES[i].pattern, best->pattern)))
+			continue;
+		best = &ROUTES[i];
+		memcpy(params, found, sizeof(found));
+		if (!strchr(best->pattern, '{'))
+			break;
+	}
+	return best;
+}
+
+static const struct route *find_method(const struct route *first, enum http_method method)
+{
+	const struct route *end = ROUTES + ROUTES_N;
+
+	for (const struct route *row = first; row < end && strcmp(row->pattern, first->pattern) == 0; row++)
+		if (row->method == method)
+			return row;
 	return NULL;
 }
 
-enum router_result router_find(enum http_method method, struct str path, const struct route **route, struct str *param)
+enum router_result router_find(enum http_method method, struct str path, const struct route **route,
+			       struct str params[static REQUEST_PARAMS])
 {
-	enum http_method wanted = method == HTTP_HEAD ? HTTP_GET : method;
-	const struct route *any;
+	const struct route *first = find_path(path, params);
 
-	*route = find_path(wanted, path, param, &any);
-	if (*route)
-		return ROUTER_FOUND;
-	if (any) {
-		*route = any;
+	if (first) {
+		*route = find_method(first, method == HTTP_HEAD ? HTTP_GET : method);
+		if (*route)
+			return ROUTER_FOUND;
+		*route = first;
 		return ROUTER_NO_METHOD;
 	}
-	if (path.n > 1 && path.p[path.n - 1] == '/') {
-		find_path(wanted, (struct str){path.p, path.n - 1}, param, &any);
-		*route = any;
-	}
+	*route = NULL;
+	if (path.n > 1 && path.p[path.n - 1] == '/')
+		*route = find_path((struct str){path.p, path.n - 1}, params);
 	return *route ? ROUTER_SLASH : ROUTER_NO_PATH;
 }
 

@@ -25,6 +25,7 @@ enum route_body {
 	ROUTE_NO_BODY,   /* what comes is not read */
 	ROUTE_ANY_BODY,  /* the handler judges the media type */
 	ROUTE_JSON_BODY, /* anything else is 415 */
+	ROUTE_TENSORS,   /* JSON, or JSON with binary tensors behind it; anything else is 415 */
 };
 
 /* Where the handler's work runs. Bodies that are not there yet, and answers that are large, are carried by the slow
@@ -38,9 +39,10 @@ typedef void route_handler(struct request *req);
 
 struct route {
 	enum http_method method;
-	const char *pattern; /* one segment at most may be {variable} */
+	const char *pattern; /* up to REQUEST_PARAMS segments may be a {variable} */
 	route_handler *handler;
 	enum route_auth auth;
+	const char *scope; /* that the key must have; NULL: none */
 	enum route_rate rate;
 	enum route_cors cors;
 	enum route_body body;
@@ -59,9 +61,11 @@ enum router_result {
 	ROUTER_SLASH,     /* the path without its last slash is known */
 };
 
-/* Finds the row for method and path (HEAD finds GET's). *param gets the variable part of the path. */
-enum router_result router_find(enum http_method method, struct str path, const struct route **route, struct str *param)
-	__attribute__((nonnull, warn_unused_result));
+/* Finds the row for method and path (HEAD finds GET's). Where patterns overlap, the path belongs to the one that has a
+ * literal where the others have a variable, whatever its methods. `params` gets what the variables stand for, each one
+ * non-empty segment. */
+enum router_result router_find(enum http_method method, struct str path, const struct route **route,
+			       struct str params[static REQUEST_PARAMS]) __attribute__((nonnull, warn_unused_result));
 
 /* Appends the methods of the path that `route` belongs to, as Allow has them: "GET, HEAD". OPTIONS is
  * answered everywhere and not listed. */

@@ -149,8 +149,33 @@ enum status keyring_check(const struct keyring *ring, struct str key, int64_t no
 		return STATUS_FORBIDDEN;
 	memcpy(out->key_id, row->id, sizeof(out->key_id));
 	memcpy(out->name, row->name, sizeof(out->name));
+	memcpy(out->scopes, row->scopes, sizeof(out->scopes));
 	out->rate_per_minute = row->rate_per_minute;
 	return STATUS_OK;
+}
+
+static bool list_has(struct str list, struct str item)
+{
+	while (list.n > 0)
+		if (str_eq(str_cut(&list, ','), item))
+			return true;
+	return false;
+}
+
+bool caller_has_scope(const struct caller *caller, const char *scope)
+{
+	return list_has(str_of(caller->scopes), str_of(scope));
+}
+
+bool scopes_are_valid(struct str scopes)
+{
+	bool good = scopes.n < KEY_SCOPES_BYTES && (scopes.n == 0 || scopes.p[scopes.n - 1] != ',');
+
+	while (good && scopes.n > 0) {
+		struct str item = str_cut(&scopes, ',');
+		good = !list_has(scopes, item) && item.n > 0 && list_has(STR("models"), item);
+	}
+	return good;
 }
 
 void keyring_generate(char text[static KEY_TEXT_BYTES], struct key_row *row)

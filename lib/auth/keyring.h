@@ -13,10 +13,18 @@ enum { KEY_TEXT_BYTES = 3 + 16 + 1 + 43 + 1 };
 
 /* Who makes a request. */
 struct caller {
-	char key_id[KEY_ID_BYTES]; /* "env" for the key from the environment; empty: nobody */
-	char name[KEY_NAME_BYTES]; /* "default-user" for the key from the environment */
-	int64_t rate_per_minute;   /* -1: the setting's default; 0: no limit */
+	char key_id[KEY_ID_BYTES];     /* "env" for the key from the environment; empty: nobody */
+	char name[KEY_NAME_BYTES];     /* "default-user" for the key from the environment */
+	int64_t rate_per_minute;       /* -1: the setting's default; 0: no limit */
+	char scopes[KEY_SCOPES_BYTES]; /* comma separated; empty for the key from the environment */
 };
+
+/* What a scope allows is said where it is asked for (routes.c). */
+bool caller_has_scope(const struct caller *caller, const char *scope) __attribute__((nonnull));
+
+/* Every item of a comma separated list is a scope that there is, none is there twice, and all fits a key's row. An
+ * empty list is good. */
+bool scopes_are_valid(struct str scopes);
 
 struct keyring {
 	uint8_t env_hash[KEY_HASH_BYTES];

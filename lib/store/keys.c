@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#define COLUMNS "id, name, hash, rate_per_minute, created_us, expires_us, revoked_us"
+#define COLUMNS "id, name, hash, rate_per_minute, created_us, expires_us, revoked_us, scopes"
 
 static void read_text(struct stmt *stmt, int c, char *out, size_t size)
 {
@@ -30,6 +30,7 @@ static void read_row(struct stmt *stmt, struct key_row *row)
 	row->created_us = db_column_i64(stmt, 4);
 	row->expires_us = db_column_i64(stmt, 5);
 	row->revoked_us = db_column_i64(stmt, 6);
+	read_text(stmt, 7, row->scopes, sizeof(row->scopes));
 }
 
 static enum status find_by(struct db *db, const char *sql, struct str value, bool *found, struct key_row *row,
@@ -88,7 +89,7 @@ static enum status check_insert(struct db *db, const struct key_row *row, struct
 
 enum status keys_insert(struct db *db, const struct key_row *row, struct err *err)
 {
-	static const char sql[] = "INSERT INTO api_keys (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7)";
+	static const char sql[] = "INSERT INTO api_keys (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 	struct stmt *stmt;
 
 	enum status status = check_insert(db, row, err);
@@ -103,6 +104,7 @@ enum status keys_insert(struct db *db, const struct key_row *row, struct err *er
 	db_bind_i64(stmt, 5, row->created_us);
 	db_bind_i64(stmt, 6, row->expires_us);
 	db_bind_i64(stmt, 7, row->revoked_us);
+	db_bind_text(stmt, 8, str_of(row->scopes));
 	status = db_run(stmt, NULL, err);
 	return status == STATUS_OK ? generations_bump(db, KEYS_TOPIC, err) : status;
 }
@@ -165,6 +167,7 @@ enum status keys_rotate(struct db *db, struct str id_or_name, struct key_row *fr
 	if (status != STATUS_OK)
 		return status;
 	memcpy(fresh->name, old.name, sizeof(fresh->name));
+	memcpy(fresh->scopes, old.scopes, sizeof(fresh->scopes));
 	fresh->rate_per_minute = old.rate_per_minute;
 	fresh->expires_us = old.expires_us;
 	fresh->revoked_us = 0;

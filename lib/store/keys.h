@@ -8,7 +8,7 @@
 /* The topic in table generations that every change of a key bumps. */
 #define KEYS_TOPIC STR("api_keys")
 
-enum { KEY_ID_BYTES = 17, KEY_HASH_BYTES = 32, KEY_NAME_BYTES = 101 };
+enum { KEY_ID_BYTES = 17, KEY_HASH_BYTES = 32, KEY_NAME_BYTES = 101, KEY_SCOPES_BYTES = 101 };
 
 struct key_row {
 	char id[KEY_ID_BYTES];     /* public: 16 lower-case hex digits */
@@ -16,6 +16,7 @@ struct key_row {
 	uint8_t hash[KEY_HASH_BYTES];
 	int64_t rate_per_minute;                    /* -1: the setting's default; 0: no limit */
 	int64_t created_us, expires_us, revoked_us; /* wall time; 0: never */
+	char scopes[KEY_SCOPES_BYTES];              /* what it may beyond predicting, comma separated: "models" */
 };
 
 typedef bool key_row_fn(void *arg, const struct key_row *row);
@@ -28,8 +29,8 @@ enum status keys_insert(struct db *db, const struct key_row *row, struct err *er
 enum status keys_revoke(struct db *db, struct str id_or_name, int64_t now_us, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 
-/* Replaces a key: `fresh` (its id, hash, created_us set) takes over name, rate and expiry of the key `id_or_name`,
- * which stays valid until `overlap_until_us` (or its own expiry, if that is sooner) and is called
+/* Replaces a key: `fresh` (its id, hash, created_us set) takes over name, rate, expiry and scopes of the key
+ * `id_or_name`, which stays valid until `overlap_until_us` (or its own expiry, if that is sooner) and is called
  * "<name> (until rotation, <id>)" from now on. STATUS_NOT_FOUND also when the key has expired at fresh->created_us. */
 enum status keys_rotate(struct db *db, struct str id_or_name, struct key_row *fresh, int64_t overlap_until_us,
 			struct err *err) __attribute__((nonnull(1, 3), warn_unused_result));

@@ -17,14 +17,15 @@ const struct table TABLES[] = {
 	},
 	{
 		.name = "api_keys",
-		.n = 7,
+		.n = 8,
 		.columns = {{"id", DB_TEXT},
 			    {"name", DB_TEXT},
 			    {"hash", DB_BLOB},
 			    {"rate_per_minute", DB_I64},
 			    {"created_us", DB_I64},
 			    {"expires_us", DB_I64},
-			    {"revoked_us", DB_I64}},
+			    {"revoked_us", DB_I64},
+			    {"scopes", DB_TEXT}},
 	},
 	{
 		.name = "idempotency_keys",

@@ -4,6 +4,7 @@ _appcore() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words=
 	case $previous in
 	--name | --rate | --expires | --overlap | --to) return ;; # values of the user's own
+	--scope) mapfile -t COMPREPLY < <(compgen -W models -- "$current") && return ;;
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
 		words='serve migrate key backup restore move check config version help --help --version'
@@ -19,7 +20,7 @@ _appcore() {
 			;;
 		key)
 			case ${COMP_WORDS[2]} in
-			create) words='--name --rate --expires --json --help' ;;
+			create) words='--name --rate --expires --scope --json --help' ;;
 			list) words='--json --help' ;;
 			revoke) words='--help' ;;
 			rotate) words='--overlap --json --help' ;;

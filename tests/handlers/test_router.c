@@ -42,14 +42,15 @@ static void finds(void)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		const struct route *route = NULL;
-		struct str param = {0};
-		char text[64];
-		enum router_result result = router_find(cases[i].method, str_of(cases[i].path), &route, &param);
+		struct str params[REQUEST_PARAMS] = {0};
+		char text[128];
+		enum router_result result = router_find(cases[i].method, str_of(cases[i].path), &route, params);
 		CU_ASSERT_EQUAL(result, cases[i].result);
 		SAME(route ? route->pattern : "", cases[i].pattern ? cases[i].pattern : "");
 		if (result != ROUTER_FOUND)
 			continue;
-		snprintf(text, sizeof(text), "%.*s", STR_ARG(param));
+		snprintf(text, sizeof(text), "%.*s%s%.*s", STR_ARG(params[0]), params[1].n > 0 ? " | " : "",
+			 STR_ARG(params[1]));
 		SAME(text, cases[i].param);
 	}
 }

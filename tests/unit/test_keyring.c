@@ -269,6 +269,41 @@ static void known_keys_outlive_a_failure(void)
 	db_close(db);
 }
 
+/* What a key may is read with it, and stays with its name when it is rotated. */
+static void scopes_belong_to_a_key(void)
+{
+	struct db *db = test_database("scopes.db");
+	struct made plain = make("plain"), able = make("able"), fresh = make("");
+	struct keyring ring;
+	struct caller caller;
+
+	snprintf(able.row.scopes, sizeof(able.row.scopes), "models");
+	insert(db, &plain);
+	insert(db, &able);
+	keyring_init(&ring, STR("the-environment"));
+	test_begin(db);
+	OK(keys_rotate(db, STR("able"), &fresh.row, NOW + 1000, NULL));
+	test_commit(db);
+	OK(keyring_refresh(&ring, db, NULL));
+	OK(keyring_check(&ring, str_of(able.text), NOW, &caller));
+	CU_ASSERT_TRUE(caller_has_scope(&caller, "models"));
+	CU_ASSERT_FALSE(caller_has_scope(&caller, "model"));
+	CU_ASSERT_FALSE(caller_has_scope(&caller, ""));
+	OK(keyring_check(&ring, str_of(fresh.text), NOW, &caller));
+	CU_ASSERT_TRUE(caller_has_scope(&caller, "models"));
+	OK(keyring_check(&ring, str_of(plain.text), NOW, &caller));
+	CU_ASSERT_FALSE(caller_has_scope(&caller, "models"));
+	OK(keyring_check(&ring, STR("the-environment"), NOW, &caller));
+	CU_ASSERT_FALSE(caller_has_scope(&caller, "models"));
+	keyring_release(&ring);
+	db_close(db);
+
+	static const char *const bad[] = {"all", "models,", ",models", "models,models", "Models", "models ", ","};
+	CU_ASSERT_TRUE(scopes_are_valid(STR("")) && scopes_are_valid(STR("models")));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CU_ASSERT_FALSE(scopes_are_valid(str_of(bad[i])));
+}
+
 static const struct unit_case CASES[] = {
 	{"the key of the environment", the_key_of_the_environment},
 	{"no key in the environment", no_key_in_the_environment},
@@ -278,6 +313,7 @@ static const struct unit_case CASES[] = {
 	{"expiry and revocation have their time", expiry_and_revocation_have_their_time},
 	{"changes are seen at the next look", changes_are_seen_at_the_next_look},
 	{"both keys are good while they overlap", both_keys_are_good_while_they_overlap},
+	{"scopes belong to a key", scopes_belong_to_a_key},
 	{"known keys outlive a failure", known_keys_outlive_a_failure},
 };
 
