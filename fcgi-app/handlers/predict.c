@@ -1,48 +1,18 @@
-/* POST /predict and POST /api/v1/predict: read the features, ask the model, store the prediction, answer.
+/* POST /predict and POST /api/v1/predict: read the features, ask the default model, store the prediction, answer.
  *
  *   {"features": [number, …]}   required, at least one item; other members are ignored
  *
  * The contract's path takes numbers as its clients have always sent them (numeric strings and booleans too); the newer
- * path takes numbers only. The answer goes out when the row is on disk. An Idempotency-Key stores the answer in the
- * same transaction, and is replayed for 24 hours. */
+ * path takes numbers only, and tells what a classifier says. What a model's manifest says of its inputs (how many,
+ * categories, ranges, what may be missing) holds on both. The answer goes out when the row is on disk. */
 #include "app.h"
-#include "base/clock.h"
-#include "base/json.h"
 #include "handlers/handlers.h"
-#include "http/invalid.h"
-#include "store/idempotency.h"
-#include "store/predictions.h"
+#include "handlers/instances.h"
 
 #include <math.h>
 #include <signal.h>
-#include <sodium.h>
 
-enum { IDEMPOTENCY_KEY_MAX = 255 };
-static const int64_t IDEMPOTENCY_TTL_US = INT64_C(24) * 3600 * 1000000;
-
-static const char CONTENT_TYPE[] = "application/json";
-
-enum outcome { OUTCOME_STORED, OUTCOME_REPEATED, OUTCOME_REPLAYED, OUTCOME_MISMATCH };
-
-/* A prediction on its way through the commit thread. Lives in the request's arena. */
-struct job {
-	struct store_op op; /* first: the store hands it back */
-	struct request *req;
-	const struct model_version *version;
-	struct prediction row;
-	char id[ID_TEXT_BYTES];
-	char created_at[CLOCK_ISO_BYTES];
-	bool keyed; /* the request carries an Idempotency-Key */
-	uint8_t key_hash[32], fingerprint[32];
-	enum outcome outcome;
-};
-
-/* --- reading the body --- */
-
-struct features {
-	double *values;
-	size_t n;
-};
+/* --- reading the features --- */
 
 static void violate(struct invalid *invalid, struct request *req, const char *type, const char *msg, int64_t index,
 		    struct json_value input)
@@ -93,67 +63,6 @@ static bool read_item(struct request *req, struct json_value item, int64_t index
 	return true;
 }
 
-/* All items; every bad one is named. False: answered, or (with req->response not set) out of memory. */
-static bool read_items(struct request *req, struct json_value list, bool strict, struct features *out)
-{
-	struct invalid invalid;
-	struct json_iter iter;
-	struct json_value item;
-	size_t cap = list.text.n / 2 + 1; /* an item takes a digit and a comma at least */
-
-	invalid_init(&invalid, req);
-	out->values = arena_alloc(&req->arena, cap * sizeof(double));
-	out->n = 0;
-	if (!out->values)
-		return false;
-	json_iter_init(&iter, list);
-	for (int64_t index = 0; json_next(&iter, NULL, &item); index++) {
-		double value;
-		if (read_item(req, item, index, strict, &invalid, &value))
-			out->values[out->n++] = value;
-		else if (invalid.n >= INVALID_LISTED)
-			break;
-	}
-	if (invalid.n > 0)
-		invalid_answer(&invalid, req);
-	return invalid.n == 0;
-}
-
-static void answer_json_fault(struct request *req, const struct json_fault *fault)
-{
-	struct buf ctx;
-
-	buf_init(&ctx, &req->arena);
-	buf_str(&ctx, STR("{\"error\":"));
-	json_put_string(&ctx, str_of(fault->reason));
-	buf_char(&ctx, '}');
-	invalid_answer_one(req, &(struct violation){.type = "json_invalid",
-						    .msg = "JSON decode error",
-						    .where = "body",
-						    .index = (int64_t)fault->offset,
-						    .input = STR("{}"),
-						    .ctx = buf_view(&ctx)});
-}
-
-static void answer_missing_body(struct request *req)
-{
-	invalid_answer_one(req, &(struct violation){.type = "missing",
-						    .msg = "Field required",
-						    .where = "body",
-						    .index = -1,
-						    .input = STR("null")});
-}
-
-static void answer_no_object(struct request *req, struct str input)
-{
-	invalid_answer_one(
-		req, &(struct violation){.type = "model_attributes_type",
-					 .msg = "Input should be a valid dictionary or object to extract fields from",
-					 .where = "body",
-					 .index = -1,
-					 .input = input});
-}
-
 /* The list under "features". False: answered. */
 static bool find_features(struct request *req, struct json_value root, struct json_value *list)
 {
@@ -187,340 +96,155 @@ static bool find_features(struct request *req, struct json_value root, struct js
 	return true;
 }
 
-static bool read_body(struct request *req, bool strict, struct features *out)
+/* All items of a model that takes any number of them; every bad one is named. False: answered. */
+static bool read_items(struct batch *batch, struct json_value list, bool strict)
 {
-	struct json_value root, list;
-	struct json_fault fault;
+	struct request *req = batch->req;
+	struct invalid invalid;
+	struct json_iter iter;
+	struct json_value item;
+	size_t n = 0;
 
-	if (req->body.n == 0) {
-		answer_missing_body(req);
-		return false;
+	invalid_init(&invalid, req);
+	json_iter_init(&iter, list);
+	for (int64_t index = 0; n < batch->width && json_next(&iter, NULL, &item); index++) {
+		if (read_item(req, item, index, strict, &invalid, &batch->values[n]))
+			n++;
+		else if (invalid.n >= INVALID_LISTED)
+			break;
 	}
-	if (!request_is_json(req)) {
-		answer_no_object(req, invalid_input_text(req, req->body));
-		return false;
-	}
-	if (!json_check(req->body, JSON_MAX_DEPTH, &root, &fault)) {
-		answer_json_fault(req, &fault);
-		return false;
-	}
-	if (root.type == JSON_NULL) {
-		answer_missing_body(req);
-		return false;
-	}
-	if (root.type != JSON_OBJECT) {
-		answer_no_object(req, invalid_input_value(req, root));
-		return false;
-	}
-	return find_features(req, root, &list) && read_items(req, list, strict, out);
+	if (invalid.n > 0)
+		invalid_answer(&invalid, req);
+	return invalid.n == 0;
 }
 
-/* --- Idempotency-Key --- */
-
-/* A bare token or a quoted string (RFC 8941) of printable ASCII. False: answered. */
-static bool read_idempotency_key(struct request *req, struct job *job)
+/* What the contract's clients may send for a number, as the number that it stands for: the list is written again. Other
+ * things stay as they are, for the manifest to judge. */
+static struct json_value with_plain_numbers(struct request *req, const struct manifest *manifest,
+					    struct json_value list)
 {
-	struct str key = str_trim(req->idempotency_key);
-	bool good = true;
+	struct json_iter iter;
+	struct json_value item;
+	struct buf text;
+	int i = 0;
 
-	if (!req->idempotency_key.p)
-		return true;
-	if (key.n >= 2 && key.p[0] == '"' && key.p[key.n - 1] == '"')
-		key = (struct str){key.p + 1, key.n - 2};
-	for (size_t i = 0; i < key.n; i++)
-		good = good && key.p[i] >= 0x20 && key.p[i] < 0x7f && key.p[i] != '"' && key.p[i] != '\\';
-	if (!good || key.n == 0 || key.n > IDEMPOTENCY_KEY_MAX) {
-		invalid_answer_one(req, &(struct violation){.type = "idempotency_key",
-							    .msg = "Idempotency-Key should be 1 to 255 printable ASCII "
-								   "characters, bare or in quotes",
-							    .where = "header",
-							    .field = "Idempotency-Key",
-							    .index = -1,
-							    .input = invalid_input_text(req, req->idempotency_key)});
-		return false;
+	buf_init(&text, &req->arena);
+	json_iter_init(&iter, list);
+	for (; json_next(&iter, NULL, &item); i++) {
+		bool number = i < manifest->inputs_n && (manifest->inputs[i].type == MANIFEST_NUMBER ||
+							 manifest->inputs[i].type == MANIFEST_INTEGER);
+		double value;
+		buf_char(&text, i == 0 ? '[' : ',');
+		if (number && (item.type == JSON_TRUE || item.type == JSON_FALSE))
+			buf_char(&text, item.type == JSON_TRUE ? '1' : '0');
+		else if (number && item.type == JSON_STRING &&
+			 json_number_of_text(json_string(item, &req->arena), &value) && isfinite(value))
+			json_put_double(&text, value);
+		else
+			buf_str(&text, item.text);
 	}
-	crypto_generichash_state state;
-	crypto_generichash_init(&state, NULL, 0, sizeof(job->key_hash));
-	crypto_generichash_update(&state, (const uint8_t *)req->caller.key_id, strlen(req->caller.key_id) + 1);
-	crypto_generichash_update(&state, (const uint8_t *)req->route->pattern, strlen(req->route->pattern) + 1);
-	crypto_generichash_update(&state, (const uint8_t *)key.p, key.n);
-	crypto_generichash_final(&state, job->key_hash, sizeof(job->key_hash));
-	crypto_generichash(job->fingerprint, sizeof(job->fingerprint), (const uint8_t *)req->body.p, req->body.n, NULL,
-			   0);
-	job->keyed = true;
-	return true;
+	buf_char(&text, ']');
+	return (struct json_value){text.failed ? JSON_NULL : JSON_ARRAY, buf_view(&text)};
 }
 
-/* At most one request with a key runs at a time, over all workers. False: answered. */
-static bool claim_key(struct request *req, struct job *job)
+/* As the manifest has them. False: answered, or (with req->response not set) out of memory. */
+static bool read_as_manifest_says(struct batch *batch, struct json_value list, bool strict)
 {
-	if (!job->keyed)
-		return true;
-	switch (shm_running_claim(req->app->shm, job->key_hash, req->edge.random)) {
-	case SHM_RUNNING_CLAIMED:
-		return true;
-	case SHM_RUNNING_ELSEWHERE:
-		app_count_idempotency(req->app, APP_IDEM_RUNNING);
-		request_answer_detail(req, 409, STR("A request with this Idempotency-Key is still running."));
+	struct request *req = batch->req;
+	struct invalid invalid;
+
+	invalid_init(&invalid, req);
+	if (!strict)
+		list = with_plain_numbers(req, batch->model->manifest, list);
+	if (list.type != JSON_ARRAY)
 		return false;
-	case SHM_RUNNING_FULL:
-		break;
-	}
-	request_refuse(req, STR("Too many requests with an Idempotency-Key at once. Try again later."));
-	return false;
+	enum status status = instances_read(batch, 0, list, "features", (struct str){0}, &invalid);
+	if (status == STATUS_INVALID)
+		invalid_answer(&invalid, req);
+	return status == STATUS_OK;
 }
 
-/* --- storing --- */
+/* --- answering --- */
 
-static void put_answer(struct buf *out, const struct prediction *row)
+static void put_start(struct buf *out, const struct prediction *row)
 {
-	out->n = 0;
 	buf_str(out, STR("{\"prediction_id\":\""));
 	buf_str(out, row->id);
 	buf_str(out, STR("\",\"result\":"));
 	json_put_double(out, row->result);
 	buf_str(out, STR(",\"model_version\":"));
 	json_put_string(out, row->model_version);
+}
+
+static void put_end(struct buf *out, const struct prediction *row)
+{
 	buf_str(out, STR(",\"created_at\":\""));
 	buf_str(out, row->created_at);
 	buf_str(out, STR("\"}"));
 }
 
-/* The row was there already: nginx tried the request again. The answer is what is stored. */
-static bool take_stored_row(void *arg, const struct prediction *row)
+/* The contract's answer. */
+static void put_contract(struct batch *batch, struct buf *out)
 {
-	struct job *job = arg;
-
-	put_answer(&job->req->response.body, row);
-	return false;
+	put_start(out, batch->rows);
+	put_end(out, batch->rows);
 }
 
-static void take_stored_answer(void *arg, const struct idempotency_record *record)
+static void put_v1(struct batch *batch, struct buf *out)
 {
-	struct job *job = arg;
-	struct response *response = &job->req->response;
-
-	if (memcmp(record->fingerprint, job->fingerprint, sizeof(job->fingerprint)) != 0) {
-		job->outcome = OUTCOME_MISMATCH;
-		return;
-	}
-	job->outcome = OUTCOME_REPLAYED;
-	response->status = record->http_status;
-	response->body.n = 0;
-	buf_str(&response->body, record->body);
-}
-
-/* Commit thread: the effect and the answer that tells of it are one transaction. */
-static enum status store_prediction(struct db *db, struct store_op *op, struct err *err)
-{
-	struct job *job = (struct job *)(void *)op;
-	int64_t now_us = clock_wall_us();
-	bool found = false, repeated = false;
-	enum status status;
-
-	job->outcome = OUTCOME_STORED;
-	put_answer(&job->req->response.body, &job->row); /* anew: a rolled back batch runs twice */
-	if (job->keyed) {
-		status = idempotency_find(db, job->key_hash, now_us, &found, take_stored_answer, job, err);
-		if (status != STATUS_OK || found)
-			return status;
-	}
-	status = predictions_save(db, &job->row, &repeated, take_stored_row, job, err);
-	if (status != STATUS_OK)
-		return status;
-	if (repeated)
-		job->outcome = OUTCOME_REPEATED;
-	if (!job->keyed)
-		return STATUS_OK;
-	struct idempotency_record record = {.http_status = 201, .expires_us = now_us + IDEMPOTENCY_TTL_US};
-	memcpy(record.key_hash, job->key_hash, sizeof(record.key_hash));
-	memcpy(record.fingerprint, job->fingerprint, sizeof(record.fingerprint));
-	record.body = buf_view(&job->req->response.body);
-	status = idempotency_save(db, &record, now_us, err);
-	/* Somebody was first since it was looked for. When nothing was written here, theirs is the answer; else this is
-	 * taken back, the batch runs again and finds it. */
-	if (status == STATUS_CONFLICT && repeated) {
-		status = idempotency_find(db, job->key_hash, now_us, &found, take_stored_answer, job, err);
-		if (status == STATUS_OK && !found)
-			status = err_set(err, STATUS_CONFLICT, "the Idempotency-Key was taken and is gone");
-	}
-	return status;
-}
-
-static void answer_stored(struct job *job)
-{
-	struct app *app = job->req->app;
-
-	switch (job->outcome) {
-	case OUTCOME_STORED:
-		if (job->keyed)
-			app_count_idempotency(app, APP_IDEM_STORED);
-		metrics_add(app->shm, job->version->success, 1);
-		metrics_add(app->shm, job->version->model_success, 1);
-		break;
-	case OUTCOME_REPEATED:
-		metrics_add(app->shm, app->series.repeated_writes, 1);
-		break;
-	case OUTCOME_REPLAYED:
-		app_count_idempotency(app, APP_IDEM_REPLAYED);
-		response_header(&job->req->response, "Idempotency-Replayed", STR("true"));
-		break;
-	case OUTCOME_MISMATCH:
-		app_count_idempotency(app, APP_IDEM_MISMATCH);
-		request_answer_detail(job->req, 422, STR("This Idempotency-Key was used with another request body."));
-		break;
-	}
-}
-
-/* Event thread, after the commit. */
-static void prediction_stored(struct store_op *op)
-{
-	struct job *job = (struct job *)(void *)op;
-	struct request *req = job->req;
-
-	req->slow = false;
-	if (job->keyed)
-		shm_running_release(req->app->shm, job->key_hash, req->edge.random);
-	if (op->status == STATUS_OK) {
-		answer_stored(job);
-	} else {
-		app_count_rejected(req->app, APP_REJECTED_STORE);
-		request_answer_error(req, op->status, &op->err);
-	}
-	request_finish(req);
-}
-
-static void submit(struct request *req, struct job *job)
-{
-	struct err err;
-
-	req->response.status = 201;
-	req->response.content_type = CONTENT_TYPE;
-	put_answer(&req->response.body, &job->row);
-	if (req->response.body.failed) {
-		request_answer_error(req, err_set(&err, STATUS_NO_MEMORY, "Out of memory for this request."), &err);
-	} else if (claim_key(req, job)) {
-		job->op.run = store_prediction;
-		job->op.done = prediction_stored;
-		job->op.identity = req->edge.random;
-		if (store_write(req->app->store, &job->op) == STATUS_OK)
-			return; /* the request is the commit thread's now */
-		if (job->keyed)
-			shm_running_release(req->app->shm, job->key_hash, req->edge.random);
-		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-		request_refuse(req, STR("Too many writes are waiting. Try again later."));
-	}
-	request_finish(req);
-}
-
-/* --- predicting --- */
-
-static void put_features(struct buf *out, const struct features *features)
-{
-	buf_char(out, '[');
-	for (size_t i = 0; i < features->n; i++) {
-		if (i > 0)
-			buf_str(out, STR(", "));
-		json_put_double(out, features->values[i]);
-	}
-	buf_char(out, ']');
+	put_start(out, batch->rows);
+	batch_put_classes(out, batch->rows);
+	put_end(out, batch->rows);
 }
 
 #ifdef APPCORE_FAULTS
 /* Test builds only: a request that crashes its worker. */
-static void crash_on_demand(const struct features *features)
+static void crash_on_demand(const struct batch *batch)
 {
-	if (features->n == 1 && features->values[0] == -1234567890.5)
+	if (batch->width == 1 && batch->values[0] == -1234567890.5)
 		raise(SIGSEGV);
 }
 #endif
 
-/* What a route with shares draws with: the same when nginx tries the request again. */
-static uint64_t draw_of(const struct request *req)
+/* False: answered, or (with req->response not set) out of memory. */
+static bool fill_batch(struct batch *batch, struct json_value list, bool strict)
 {
-	uint64_t draw;
+	struct err err;
 
-	memcpy(&draw, req->edge.random, sizeof(draw));
-	return draw;
-}
-
-/* Asks the model and fills the row. False: answered. */
-static bool predict(struct request *req, const struct features *features, struct job *job)
-{
-	struct app *app = req->app;
-	const struct model_route *route = model_set_default_route(req->models);
-	double result;
-	struct err err = {0};
-	size_t bad;
-
-	job->version = model_route_pick(route, draw_of(req));
-	if (!job->version) {
-		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "No model is active."), &err);
+	if (!batch->values) {
+		err_set(&err, STATUS_INVALID, "Model %s does not take numbers", batch->model->name);
+		request_answer_error(batch->req, STATUS_INVALID, &err);
 		return false;
 	}
-	const struct model *model = job->version->model;
-	struct model_batch batch = {
-		.n = 1, .values = features->values, .width = features->n, .results = &result, .arena = &req->arena};
-	uint64_t start_ns = clock_mono_ns();
-	enum status status = model_predict(model, &batch, &bad, &err);
-	uint64_t ns = clock_mono_ns() - start_ns;
-	metrics_observe(app->shm, job->version->seconds, (double)ns / 1e9);
-	if (status != STATUS_OK) {
-		metrics_add(app->shm, job->version->error, 1);
-		metrics_add(app->shm, job->version->model_error, 1);
-		request_answer_error(req, status, &err);
-		return false;
-	}
-	struct id id = id_of_edge(&req->edge);
-	id_format(&id, job->id);
-	clock_format_iso(req->edge.ms * 1000, job->created_at);
-	struct buf text;
-	buf_init(&text, &req->arena);
-	put_features(&text, features);
-	job->row = (struct prediction){
-		.id = {job->id, ID_TEXT_BYTES - 1},
-		.features = buf_view(&text),
-		.result = result,
-		.model_version = str_of(model->version),
-		.created_at = {job->created_at, CLOCK_ISO_BYTES - 1},
-		.model_name = str_of(model->name),
-		.model_hash = str_of(model->hash),
-		.key_id = str_of(req->caller.key_id),
-		.request_id = req->request_id,
-		.trace_id = str_of(req->trace_id),
-		.duration_us = (int64_t)(ns / 1000),
-	};
-	req->response.body.failed |= text.failed;
-	return true;
+	return batch->model->manifest ? read_as_manifest_says(batch, list, strict) : read_items(batch, list, strict);
 }
 
 static void handle(struct request *req, bool strict)
 {
-	struct job *job = arena_zalloc(&req->arena, sizeof(*job));
-	struct features features;
-	struct err err;
+	const struct model_version *version;
+	struct json_value root, list;
 
-	if (!job) {
-		request_answer_error(req, err_set(&err, STATUS_NO_MEMORY, "Out of memory for this request."), &err);
+	if (!instances_read_root(req, &root) || !find_features(req, root, &list) ||
+	    !(version = batch_pick(req, model_set_default_route(req->models)))) {
 		request_finish(req);
 		return;
 	}
-	job->req = req;
-	if (!read_body(req, strict, &features)) {
+	int inputs = version->model->inputs_n;
+	struct batch *batch = batch_new(req, version, 1, inputs > 0 ? (size_t)inputs : instances_count(list));
+	if (!batch)
+		return;
+	if (!fill_batch(batch, list, strict)) {
 		if (req->response.status == 0)
-			request_answer_error(req, err_set(&err, STATUS_NO_MEMORY, "Out of memory for this request."),
-					     &err);
-		request_finish(req);
+			batch_no_memory(req);
+		else
+			request_finish(req);
 		return;
 	}
 #ifdef APPCORE_FAULTS
-	crash_on_demand(&features);
+	crash_on_demand(batch);
 #endif
-	if (!read_idempotency_key(req, job) || !predict(req, &features, job)) {
-		request_finish(req);
-		return;
-	}
-	submit(req, job);
+	batch->put = strict ? put_v1 : put_contract;
+	batch_go(batch);
 }
 
 void predict_post(struct request *req)

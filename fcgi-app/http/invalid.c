@@ -32,6 +32,10 @@ void invalid_add(struct invalid *invalid, const struct violation *violation)
 		buf_char(out, ',');
 		json_put_string(out, str_of(violation->field));
 	}
+	if (violation->path.n > 0) {
+		buf_char(out, ',');
+		buf_str(out, violation->path);
+	}
 	if (violation->index >= 0) {
 		buf_char(out, ',');
 		json_put_i64(out, violation->index);

@@ -13,13 +13,15 @@ struct invalid {
 	int n; /* violations so far */
 };
 
-/* One thing that is wrong. `where`: "body", "query", "header". Give `field` when there is one, `index` when >= 0.
+/* One thing that is wrong. `where`: "body", "query", "header". Give `field` when there is one, `index` when >= 0, and
+ * `path` when there is more between or behind: JSON texts with commas between them ("3,\"alcohol\"").
  * `input`: JSON text (json_put_value's), cut to a short string when it is long; `ctx`: JSON text of an object, or
  * empty. */
 struct violation {
 	const char *type, *msg;
 	const char *where, *field;
 	int64_t index;
+	struct str path;
 	struct str input;
 	struct str ctx;
 };

@@ -108,6 +108,7 @@ enum status model_set_add(struct model_set *set, struct model *model, struct err
 		.seconds = METRICS_NONE,
 		.model_error = METRICS_NONE,
 		.model_success = METRICS_NONE,
+		.model_seconds = METRICS_NONE,
 	};
 	int at = versions_bound(set, name, true);
 	memmove(&set->versions[at + 1], &set->versions[at], (size_t)(set->versions_n - at) * sizeof(void *));
@@ -195,6 +196,7 @@ void model_set_count_in(struct model_set *set, struct shm *shm)
 		struct metrics_label named[] = {{"model", str_of(version->model->name)},
 						{"version", str_of(version->model->version)},
 						{"status", STR("error")}};
+		version->model_seconds = metrics_find(shm, METRICS_MODEL_DURATION, named, 2);
 		version->model_error = metrics_find(shm, METRICS_MODEL_PREDICTIONS, named, 3);
 		named[2].value = STR("success");
 		version->model_success = metrics_find(shm, METRICS_MODEL_PREDICTIONS, named, 3);

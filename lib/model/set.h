@@ -15,6 +15,7 @@ struct model_version {
 	metrics_series error, success;             /* predictions_total{model_version,status} */
 	metrics_series seconds;                    /* prediction_duration_seconds{model_version} */
 	metrics_series model_error, model_success; /* appcore_model_predictions_total{model,version,status} */
+	metrics_series model_seconds;              /* appcore_model_duration_seconds{model,version} */
 };
 
 enum model_sticky {

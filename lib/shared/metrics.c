@@ -36,6 +36,11 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 						   {0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0})},
 	[METRICS_MODEL_PREDICTIONS] = {.name = "appcore_model_predictions_total",
 				       COUNTER("Predictions made, by model and version", METRICS_LABELLED)},
+	[METRICS_MODEL_DURATION] = {.name = "appcore_model_duration_seconds",
+				    HISTOGRAM("Time that a model took for a request's inputs",
+					      METRICS_LABELLED | METRICS_SECONDS,
+					      {0.000001, 0.000002, 0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0005,
+					       0.001, 0.005, 0.01, 0.05, 0.1, 1.0})},
 	[METRICS_HEALTH] = {.name = "app_health_status",
 			    GAUGE("Application health (1=healthy, 0=unhealthy)", METRICS_SHARED)},
 	[METRICS_APP_INFO] = {.name = "app_info", GAUGE("Application metadata", METRICS_COMPUTED)},
@@ -109,7 +114,7 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 				  COUNTER("How often the circuit breaker before Redis opened", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 40, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 41, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {
@@ -315,6 +320,27 @@ void metrics_touch(struct shm *shm)
 {
 	if (shm->row)
 		add(&shm->seg->slots[shm->slot].changes, 1);
+}
+
+uint64_t metrics_count(const struct shm *shm, metrics_series series, double *sum)
+{
+	uint64_t events = 0, total = 0;
+
+	*sum = 0;
+	if (series < 0)
+		return 0;
+	const struct shm_series *s = &shm->seg->series[series];
+	const struct shm_family *family = &metrics_families[s->family];
+	uint32_t buckets = family->type == METRICS_HISTOGRAM ? s->cells - 1 : 1;
+	for (int slot = 0; slot < SHM_SLOTS; slot++) {
+		const _Atomic uint64_t *cell = shm->seg->cells[slot] + s->cell;
+		for (uint32_t i = 0; i < buckets; i++)
+			events += atomic_load_explicit(&cell[i], memory_order_relaxed);
+		if (family->type == METRICS_HISTOGRAM)
+			total += atomic_load_explicit(&cell[buckets], memory_order_relaxed);
+	}
+	*sum = family->flags & METRICS_SECONDS ? (double)total / 1e9 : (double)total;
+	return events;
 }
 
 uint64_t metrics_changes(const struct shm *shm)

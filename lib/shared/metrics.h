@@ -23,6 +23,7 @@ enum metrics_family {
 	METRICS_PREDICTIONS,         /* predictions_total{model_version,status} */
 	METRICS_PREDICTION_DURATION, /* prediction_duration_seconds{model_version} */
 	METRICS_MODEL_PREDICTIONS,   /* appcore_model_predictions_total{model,version,status} */
+	METRICS_MODEL_DURATION,      /* appcore_model_duration_seconds{model,version} */
 	METRICS_HEALTH,              /* app_health_status, one for the service: the last written wins */
 	METRICS_APP_INFO,            /* app_info{version} */
 	METRICS_BUILD_INFO,          /* appcore_build_info{version,commit,compiler,sqlite,fcgi,json_c,sodium} */
@@ -89,6 +90,10 @@ void metrics_observe(struct shm *shm, metrics_series series, double value) __att
 
 /* Something that is computed has changed: a new text would differ. */
 void metrics_touch(struct shm *shm) __attribute__((nonnull));
+
+/* What all workers of this version have counted in a series: the events of a counter or histogram, and of a histogram
+ * *sum of what was observed (seconds, or units); 0 for a counter. */
+uint64_t metrics_count(const struct shm *shm, metrics_series series, double *sum) __attribute__((nonnull));
 
 /* A number that grows with anything added or observed by any worker: whether a new text would differ. */
 uint64_t metrics_changes(const struct shm *shm) __attribute__((nonnull));

@@ -33,6 +33,12 @@ typedef bool prediction_row(void *arg, const struct prediction *row);
 enum status predictions_save(struct db *db, const struct prediction *row, bool *repeated, prediction_row *stored,
 			     void *arg, struct err *err) __attribute__((nonnull(1, 2, 3), warn_unused_result));
 
+/* Inserts the rows of one request: all but id, features, result, label, probabilities and flags are the first one's.
+ * One statement on PostgreSQL, where each would be a round trip. *repeated tells that one or more were there already,
+ * and were left as they are. Wants a write transaction. */
+enum status predictions_save_all(struct db *db, const struct prediction *rows, size_t n, bool *repeated,
+				 struct err *err) __attribute__((nonnull(1, 2, 4), warn_unused_result));
+
 /* The row with this id. STATUS_NOT_FOUND when there is none (any text is allowed as id). */
 enum status predictions_get(struct db *db, struct str id, prediction_row *row, void *arg, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
