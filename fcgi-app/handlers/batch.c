@@ -4,23 +4,9 @@
 
 #include "app.h"
 #include "base/json.h"
-
-#include <sodium.h>
+#include "handlers/canary.h"
 
 /* --- which version --- */
-
-/* What a route with shares draws with: the same when nginx tries the request again. */
-static uint64_t draw_of(const struct request *req, const struct model_route *route)
-{
-	uint64_t draw;
-
-	if (route->sticky == MODEL_STICKY_KEY && req->caller.key_id[0])
-		crypto_generichash((uint8_t *)&draw, sizeof(draw), (const uint8_t *)req->caller.key_id,
-				   strlen(req->caller.key_id), (const uint8_t *)route->name, strlen(route->name));
-	else
-		memcpy(&draw, req->edge.random, sizeof(draw));
-	return draw;
-}
 
 static void answer_unavailable(struct request *req, struct str name)
 {
@@ -35,7 +21,7 @@ static void answer_unavailable(struct request *req, struct str name)
 
 const struct model_version *batch_pick(struct request *req, const struct model_route *route)
 {
-	const struct model_version *version = route ? model_route_pick(route, draw_of(req, route)) : NULL;
+	const struct model_version *version = route ? canary_pick(req, route) : NULL;
 
 	if (!version)
 		answer_unavailable(req, str_of(route ? route->name : ""));

@@ -55,8 +55,7 @@ struct batch {
 const struct model_version *batch_version(struct request *req, struct str name, struct str version)
 	__attribute__((nonnull, warn_unused_result));
 
-/* The version that a route picks for this request: each request is drawn by itself, or all of a key alike. NULL:
- * answered, 503. */
+/* The version that a route picks for this request (canary.h). NULL: answered, 503. */
 const struct model_version *batch_pick(struct request *req, const struct model_route *route)
 	__attribute__((nonnull(1), warn_unused_result));
 

@@ -53,6 +53,17 @@ void request_release(struct request *req)
 	arena_release(&req->arena);
 }
 
+/* Whoever needs the value looks for it by the name that its set of models has: it may be a newer one by then. */
+static void keep_sticky(struct request *req, struct str name, struct str value)
+{
+	struct request_sticky *sticky = arena_alloc(&req->arena, sizeof(*sticky));
+
+	if (!sticky)
+		return;
+	*sticky = (struct request_sticky){.next = req->sticky, .name = name, .value = value};
+	req->sticky = sticky;
+}
+
 /* A request brings two dozen names, most of which nobody reads: the length tells nearly all of them apart. */
 void request_set_param(struct request *req, struct str name, struct str value)
 {
@@ -60,6 +71,8 @@ void request_set_param(struct request *req, struct str name, struct str value)
 					1u << 18 | 1u << 20 | 1u << 21 | UINT64_C(1) << 34 | UINT64_C(1) << 35 |
 					UINT64_C(1) << 36;
 
+	if (req->app && req->app->models && model_set_wants_header(req->app->models, name))
+		keep_sticky(req, name, value);
 	if (name.n >= 64 || !(lengths >> name.n & 1))
 		return;
 	for (size_t i = 0; i < sizeof(PARAMS) / sizeof(PARAMS[0]); i++) {

@@ -15,6 +15,12 @@ struct request;
 struct request_limits;
 struct model_set;
 
+/* A header that a model's route is sticky by. */
+struct request_sticky {
+	struct request_sticky *next;
+	struct str name, value; /* "HTTP_X_USER_ID" */
+};
+
 enum http_method {
 	HTTP_GET,
 	HTTP_HEAD,
@@ -62,6 +68,7 @@ struct request {
 	struct str api_key, authorization, idempotency_key, origin, traceparent;
 	struct str content_encoding, tensors_offset_text; /* of the inference protocol: where binary tensors begin */
 	struct str acr_method, acr_headers;               /* Access-Control-Request-* */
+	struct request_sticky *sticky;                    /* in the arena; the newest first */
 	struct str body;
 	uint64_t content_length;
 

@@ -1,6 +1,7 @@
 /* Sets are small (a few hundred versions) and change rarely: sorted arrays, looked through by halves. */
 #include "model/set.h"
 
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,6 +11,7 @@ struct model_set {
 	int versions_n;
 	struct model_route *routes[MODEL_SET_NAMES_MAX]; /* by name */
 	int routes_n;
+	int headers_n;                      /* routes that are sticky by a header */
 	const struct model_route *fallback; /* where no model is named */
 };
 
@@ -117,6 +119,13 @@ enum status model_set_add(struct model_set *set, struct model *model, struct err
 	return STATUS_OK;
 }
 
+static void make_draw_key(struct model_route *route)
+{
+	_Static_assert(sizeof(route->draw_key) == crypto_shorthash_KEYBYTES, "SipHash's key");
+	crypto_generichash(route->draw_key, sizeof(route->draw_key), (const uint8_t *)route->name, strlen(route->name),
+			   NULL, 0);
+}
+
 static enum status fill_route(const struct model_set *set, struct model_route *route, const struct model_share *shares,
 			      int n, struct str shadow, struct err *err)
 {
@@ -156,6 +165,7 @@ enum status model_set_route(struct model_set *set, struct str name, const struct
 	snprintf(route->name, sizeof(route->name), "%.*s", STR_ARG(name));
 	snprintf(route->sticky_header, sizeof(route->sticky_header), "%.*s", STR_ARG(header));
 	route->sticky = sticky;
+	make_draw_key(route);
 	enum status status = fill_route(set, route, shares, n, shadow, err);
 	if (status != STATUS_OK) {
 		free(route);
@@ -164,12 +174,14 @@ enum status model_set_route(struct model_set *set, struct str name, const struct
 	if (there) {
 		if (set->fallback == set->routes[at])
 			set->fallback = route;
+		set->headers_n -= set->routes[at]->sticky == MODEL_STICKY_HEADER;
 		free(set->routes[at]);
 	} else {
 		memmove(&set->routes[at + 1], &set->routes[at], (size_t)(set->routes_n - at) * sizeof(void *));
 		set->routes_n++;
 	}
 	set->routes[at] = route;
+	set->headers_n += sticky == MODEL_STICKY_HEADER;
 	return STATUS_OK;
 }
 
@@ -237,6 +249,26 @@ const struct model_version *model_route_pick(const struct model_route *route, ui
 	while (i < route->n - 1 && left >= route->shares[i].share)
 		left -= route->shares[i++].share;
 	return route->shares[i].version;
+}
+
+uint64_t model_route_draw(const struct model_route *route, struct str subject)
+{
+	uint64_t draw;
+
+	_Static_assert(sizeof(draw) == crypto_shorthash_BYTES, "SipHash's output");
+	crypto_shorthash((uint8_t *)&draw, (const uint8_t *)(subject.p ? subject.p : ""), subject.n, route->draw_key);
+	return draw;
+}
+
+bool model_set_wants_header(const struct model_set *set, struct str name)
+{
+	if (set->headers_n == 0)
+		return false;
+	for (int i = 0; i < set->routes_n; i++)
+		if (set->routes[i]->sticky == MODEL_STICKY_HEADER &&
+		    str_eq(name, str_of(set->routes[i]->sticky_header)))
+			return true;
+	return false;
 }
 
 const struct model_version *model_set_version_at(const struct model_set *set, int i)

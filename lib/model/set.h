@@ -36,6 +36,7 @@ struct model_route {
 	const struct model_version *shadow; /* scores what the others answer; NULL: none */
 	enum model_sticky sticky;
 	char sticky_header[MODEL_STICKY_BYTES]; /* as CGI has it: "HTTP_X_USER_ID" */
+	uint8_t draw_key[16];                   /* of model_route_draw */
 };
 
 struct model_set;
@@ -70,6 +71,12 @@ const struct model_version *model_set_find(const struct model_set *set, struct s
 	__attribute__((nonnull));
 /* The version that a draw falls to: each share gets its part of all values of `draw`. NULL: none is active. */
 const struct model_version *model_route_pick(const struct model_route *route, uint64_t draw) __attribute__((nonnull));
+/* The draw for a subject (an API key's id, a header's value): always the same one for a subject and a model's name, on
+ * every machine. SipHash-2-4 (Aumasson and Bernstein, 2012) with a key made of the name, so that whoever gets the
+ * candidate of one model does not get that of all. */
+uint64_t model_route_draw(const struct model_route *route, struct str subject) __attribute__((nonnull));
+/* Whether a route is sticky by this header, named as CGI has it. */
+bool model_set_wants_header(const struct model_set *set, struct str name) __attribute__((nonnull));
 /* The i-th version, by name, then in the order of adding; the i-th route, by name. NULL past the last. */
 const struct model_version *model_set_version_at(const struct model_set *set, int i) __attribute__((nonnull));
 const struct model_route *model_set_route_at(const struct model_set *set, int i) __attribute__((nonnull));
