@@ -7,6 +7,7 @@
 #include "middleware.h"
 #include "store/idempotency.h"
 #include "store/predictions.h"
+#include "swap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,6 +60,7 @@ struct retention_op {
 struct app_chores {
 	struct keys_op keys;
 	struct retention_op retention;
+	struct swap *swap;
 	uint64_t keys_ms, retention_ms; /* when last done; 0: never */
 };
 
@@ -89,7 +91,7 @@ bool app_init(struct app *app)
 	struct app_series *series = &app->series;
 
 	app->chores = calloc(1, sizeof(struct app_chores));
-	if (!app->chores)
+	if (!app->chores || !swap_open(&app->chores->swap, app))
 		return false;
 
 	memset(series, 0, sizeof(*series));
@@ -120,6 +122,7 @@ bool app_init(struct app *app)
 
 void app_release(struct app *app)
 {
+	swap_close(app->chores->swap);
 	keyring_release(&app->keyring);
 	model_set_drop(app->models);
 	free(app->chores);
@@ -355,6 +358,7 @@ void app_tick(struct app *app, uint64_t now_ms)
 		chores->keys.busy = true;
 		store_read(app->store, &chores->keys.op);
 	}
+	swap_tick(chores->swap, now_ms);
 	if (!chores->retention.busy && !app->draining &&
 	    (chores->retention_ms == 0 || now_ms - chores->retention_ms >= RETENTION_EVERY_MS)) {
 		chores->retention_ms = now_ms;
@@ -365,4 +369,9 @@ void app_tick(struct app *app, uint64_t now_ms)
 bool app_reads_keys(const struct app *app)
 {
 	return app->chores->keys.busy;
+}
+
+bool app_loads_models(const struct app *app)
+{
+	return swap_is_busy(app->chores->swap);
 }

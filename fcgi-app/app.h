@@ -50,14 +50,14 @@ struct app_series {
 
 struct app {
 	const struct config *config;
-	struct shm *shm;              /* any thread */
-	struct store *store;          /* store_write: any thread */
-	struct mailbox *mailbox;      /* mailbox_send: any thread */
-	struct redis *redis;          /* NULL: limits, keys and reads are this machine's and the store's alone */
-	struct limit_redis *limits;   /* with redis */
-	struct pool *slow;            /* large bodies and answers; any thread */
-	struct pool *lists;           /* large lists, streamed; any thread */
-	struct model_set *models;     /* held; replaced as a whole by app_take_models */
+	struct shm *shm;            /* any thread */
+	struct store *store;        /* store_write: any thread */
+	struct mailbox *mailbox;    /* mailbox_send: any thread */
+	struct redis *redis;        /* NULL: limits, keys and reads are this machine's and the store's alone */
+	struct limit_redis *limits; /* with redis */
+	struct pool *slow;          /* large bodies and answers; any thread */
+	struct pool *lists;         /* large lists, streamed; any thread */
+	struct model_set *models;   /* held; replaced as a whole by app_take_models */
 	struct keyring keyring;
 	struct app_series series;
 	bool read_needs_key;
@@ -67,8 +67,8 @@ struct app {
 	struct app_chores *chores; /* what app_tick does from time to time */
 };
 
-/* Takes over a set of models (the caller's hold on it, too): requests that begin from now on see it. Event thread, after
- * shm is set. */
+/* Takes over a set of models (the caller's hold on it, too): requests that begin from now on see it. Event thread,
+ * after shm is set. */
 void app_take_models(struct app *app, struct model_set *set) __attribute__((nonnull));
 
 /* Looks up the series that are always needed; call once shm, models and config are set. False: no memory. */
@@ -98,11 +98,13 @@ int app_sleep_ms(const struct app *app, uint64_t now_ms, int most_ms) __attribut
 /* The API keys have changed, or may have: they are read with the next tick. */
 void app_keys_changed(struct app *app) __attribute__((nonnull));
 
-/* Every half second: reads the API keys when they changed. Every ten minutes: deletes what retention says, in small
- * pieces through the commit thread. */
+/* Every half second: reads the API keys when they changed, and loads models when these did. Every ten minutes: deletes
+ * what retention says, in small pieces through the commit thread. */
 void app_tick(struct app *app, uint64_t now_ms) __attribute__((nonnull));
 
 /* The API keys are being read: what was read comes through the mailbox. */
 bool app_reads_keys(const struct app *app) __attribute__((nonnull));
+/* So are the models, or they are being loaded. */
+bool app_loads_models(const struct app *app) __attribute__((nonnull));
 
 #endif

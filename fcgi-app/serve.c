@@ -1,11 +1,11 @@
 /* appcore serve: one worker.
  *
  * Threads: this one is the event thread (all connections, reads, ticks); the commit thread (store.c); a few slow
- * threads (large bodies and answers); the keeper (metrics file, silent peers); the log's writer; with REDIS_URL one
- * that connects to Redis and listens (redis.c). The event thread ends the process: after SIGTERM when nothing is on the
- * way any more, at once after a second SIGTERM, and likewise, with a failure, when a commit had an outcome that nobody
- * can know. A worker that found its database read-only serves what can be read, and executes itself anew on the same
- * listening socket when it could write. */
+ * threads (large bodies and answers); one that loads models (swap.c); the keeper (metrics file, silent peers); the
+ * log's writer; with REDIS_URL one that connects to Redis and listens (redis.c). The event thread ends the process:
+ * after SIGTERM when nothing is on the way any more, at once after a second SIGTERM, and likewise, with a failure, when
+ * a commit had an outcome that nobody can know. A worker that found its database read-only serves what can be read, and
+ * executes itself anew on the same listening socket when it could write. */
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -31,7 +31,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FIRST_KEYS_MS = 3000, LOOP_MS = 100, EXPIRE_MS = 100, DRAIN_MAX_MS = 30 * 1000 };
+enum { FIRST_KEYS_MS = 3000, FIRST_MODELS_MS = 60 * 1000, LOOP_MS = 100, EXPIRE_MS = 100, DRAIN_MAX_MS = 30 * 1000 };
 enum { READ_ONLY_MS = 30 * 1000, READ_ONLY_SLOT_MS = 10 * 1000, READ_ONLY_SLOTS = 4 };
 enum { SLOW_THREADS = 4, LIST_THREADS = 2, OPEN_FILES = 8192, MMAP_BYTES = 128 * 1024 };
 
@@ -361,16 +361,18 @@ static bool is_done(const struct worker *worker, uint64_t now_ms)
 	       (now_ms > worker->drain_ms && now_ms - worker->drain_ms > DRAIN_MAX_MS);
 }
 
-/* The API keys, before the first request. PostgreSQL's come through the mailbox; without an answer from it the worker
- * serves what it can. */
-static void read_keys_first(struct worker *worker, uint64_t now_ms)
+/* The API keys and the models, before the first request. PostgreSQL's come through the mailbox, models from the thread
+ * that loads them; without an answer from it the worker serves what it can. */
+static void read_first(struct worker *worker, uint64_t now_ms)
 {
 	struct pollfd p = {.fd = worker->mailbox.fd, .events = POLLIN};
 
 	app_tick(&worker->app, now_ms);
-	while (app_reads_keys(&worker->app) && clock_mono_ms() - now_ms < FIRST_KEYS_MS) {
+	while ((app_reads_keys(&worker->app) && clock_mono_ms() - now_ms < FIRST_KEYS_MS) ||
+	       (app_loads_models(&worker->app) && clock_mono_ms() - now_ms < FIRST_MODELS_MS)) {
 		(void)poll(&p, 1, 50);
 		mailbox_drain(&worker->mailbox);
+		shm_beat(worker->app.shm, clock_mono_ms());
 	}
 }
 
@@ -379,7 +381,7 @@ static void run(struct worker *worker)
 	uint64_t now_ms = clock_mono_ms();
 
 	worker->started_ms = now_ms;
-	read_keys_first(worker, now_ms);
+	read_first(worker, now_ms);
 	log_event(LOG_LEVEL_INFO, "appcore %s (%s) serves, pid %d", APPCORE_VERSION, APPCORE_COMMIT, (int)getpid());
 	notify_send("READY=1");
 	while (!is_done(worker, now_ms)) {

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_URL, KIND_NETWORKS, KIND_ORIGINS };
+enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_URL, KIND_NETWORKS, KIND_ORIGINS, KIND_NAME };
 
 /* name: as in the environment. fallback: NULL when the default depends on others (see derive()). at: where in struct
  * config. low..high: for numbers. choices: blank separated. */
@@ -52,7 +52,8 @@ static const struct setting SETTINGS[] = {
 	TEXT(  "INSTANCE_ID",               instance_id, "1"),
 	TEXT(  "DATA_DIR",                  data_dir, "data"),
 	TEXT(  "RUN_DIR",                   run_dir, "run"),
-	TEXT(  "MODELS_DIR",                models_dir, "models"),
+	TEXT(  "MODELS_DIR",                models_dir, NULL),
+	LIST(  "MODEL_DEFAULT",             KIND_NAME, model_default, "mean"),
 	URL(   "DATABASE_URL",              database_url, NULL),
 	URL(   "DATABASE_READ_URL",         database_read_url, ""),
 	TEXT(  "POSTGRES_HOST",             postgres_host, ""),
@@ -333,6 +334,13 @@ static void store(struct config *config, const struct setting *setting, const ch
 	case KIND_ORIGINS:
 		check_list(setting, value, is_origin, "origin (http://host:port)", problems);
 		break;
+	case KIND_NAME:
+		if (!str_is_name(str_of(value)))
+			problem(problems,
+				"%s is \"%s\": it wants 1 to 64 letters, digits, '.', '_' and '-', the first no '.' "
+				"nor '-'.",
+				setting->name, value);
+		break;
 	case KIND_TEXT:
 	case KIND_SECRET:
 	case KIND_URL:
@@ -372,7 +380,7 @@ static void put_postgres_url(const struct config *config, struct buf *out)
 /* Defaults that depend on other settings. */
 static void derive(struct config *config)
 {
-	struct buf url, log;
+	struct buf url, log, models;
 
 	if (!config->postgres_password)
 		config->postgres_password = "";
@@ -384,6 +392,12 @@ static void derive(struct config *config)
 			buf_fmt(&url, "sqlite:///%s/predictions.db", config->data_dir);
 		buf_char(&url, '\0');
 		config->database_url = url.failed ? "" : url.p;
+	}
+	if (!config->models_dir) {
+		buf_init(&models, &config->arena);
+		buf_fmt(&models, "%s/models", config->data_dir);
+		buf_char(&models, '\0');
+		config->models_dir = models.failed ? "" : models.p;
 	}
 	if (!config->edge_log) {
 		buf_init(&log, &config->arena);

@@ -75,6 +75,18 @@ bool str_is_token(struct str s)
 	return true;
 }
 
+bool str_is_name(struct str s)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+	if (s.n == 0 || s.n > 64 || s.p[0] == '.' || s.p[0] == '-')
+		return false;
+	for (size_t i = 0; i < s.n; i++)
+		if (!memchr(allowed, s.p[i], sizeof(allowed) - 1))
+			return false;
+	return true;
+}
+
 /* Unicode 15, table 3-7: the second byte's range depends on the first. */
 size_t str_utf8_sequence(const char *text, size_t n)
 {

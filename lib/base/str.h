@@ -54,6 +54,9 @@ bool str_to_u64(struct str s, uint64_t max, uint64_t *out) __attribute__((nonnul
 /* Every byte is printable ASCII (0x21 to 0x7e). */
 bool str_is_token(struct str s);
 
+/* 1 to 64 characters of a-z, A-Z, 0-9, '.', '_', '-', the first no '.' nor '-': safe in paths, URLs and labels. */
+bool str_is_name(struct str s);
+
 /* Bytes of the well-formed UTF-8 sequence at `p`, of which `n` > 0 bytes can be read; 0 when there is none. */
 size_t str_utf8_sequence(const char *p, size_t n) __attribute__((nonnull));
 

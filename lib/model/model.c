@@ -69,14 +69,9 @@ struct str model_class(const struct model *model, int label)
 	return model->manifest->classes[label];
 }
 
+_Static_assert(MODEL_NAME_BYTES == 64 + 1, "as long as str_is_name has it");
+
 bool model_name_is_valid(struct str name)
 {
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-
-	if (name.n == 0 || name.n >= MODEL_NAME_BYTES || name.p[0] == '.' || name.p[0] == '-')
-		return false;
-	for (size_t i = 0; i < name.n; i++)
-		if (!memchr(allowed, name.p[i], sizeof(allowed) - 1))
-			return false;
-	return true;
+	return str_is_name(name);
 }

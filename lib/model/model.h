@@ -80,8 +80,7 @@ bool model_is_healthy(const struct model *model) __attribute__((nonnull));
 /* The name of class `label`. Borrows from the model. */
 struct str model_class(const struct model *model, int label) __attribute__((nonnull));
 
-/* 1 to 64 characters of a-z, A-Z, 0-9, '.', '_', '-', the first no '.' nor '-': what names and versions are made of,
- * safe in paths, URLs and labels. */
+/* What names and versions are made of: str_is_name. */
 bool model_name_is_valid(struct str name);
 
 /* The mean of the features (sum from left to right, divided by the count), version v1.0. Static. */

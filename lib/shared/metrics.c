@@ -41,6 +41,9 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 					      METRICS_LABELLED | METRICS_SECONDS,
 					      {0.000001, 0.000002, 0.000005, 0.00001, 0.00002, 0.00005, 0.0001, 0.0005,
 					       0.001, 0.005, 0.01, 0.05, 0.1, 1.0})},
+	[METRICS_MODEL_LOAD_FAILING] = {.name = "appcore_model_load_failing",
+					GAUGE("Whether a version of the model can't be loaded by the worker",
+					      METRICS_LABELLED)},
 	[METRICS_HEALTH] = {.name = "app_health_status",
 			    GAUGE("Application health (1=healthy, 0=unhealthy)", METRICS_SHARED)},
 	[METRICS_APP_INFO] = {.name = "app_info", GAUGE("Application metadata", METRICS_COMPUTED)},
@@ -114,7 +117,7 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 				  COUNTER("How often the circuit breaker before Redis opened", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 41, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 42, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

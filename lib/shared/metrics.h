@@ -24,6 +24,7 @@ enum metrics_family {
 	METRICS_PREDICTION_DURATION, /* prediction_duration_seconds{model_version} */
 	METRICS_MODEL_PREDICTIONS,   /* appcore_model_predictions_total{model,version,status} */
 	METRICS_MODEL_DURATION,      /* appcore_model_duration_seconds{model,version} */
+	METRICS_MODEL_LOAD_FAILING,  /* appcore_model_load_failing{instance,model} */
 	METRICS_HEALTH,              /* app_health_status, one for the service: the last written wins */
 	METRICS_APP_INFO,            /* app_info{version} */
 	METRICS_BUILD_INFO,          /* appcore_build_info{version,commit,compiler,sqlite,fcgi,json_c,sodium} */

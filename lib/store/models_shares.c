@@ -3,19 +3,6 @@
 
 #include <stdio.h>
 
-/* As model_name_is_valid in lib/model, which stands above: what may be part of a path and of an id. */
-static bool is_name(struct str name)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
-
-	if (name.n == 0 || name.n >= MODELS_NAME_BYTES || name.p[0] == '.' || name.p[0] == '-')
-		return false;
-	for (size_t i = 0; i < name.n; i++)
-		if (!memchr(allowed, name.p[i], sizeof(allowed) - 1))
-			return false;
-	return true;
-}
-
 static enum status add_share(struct models_shares *shares, struct str word, struct err *err)
 {
 	struct str rest = word;
@@ -25,7 +12,7 @@ static enum status add_share(struct models_shares *shares, struct str word, stru
 	if (shares->n == MODELS_SHARES_MAX)
 		return err_set(err, STATUS_INVALID, "At most %d versions share the requests of a model.",
 			       MODELS_SHARES_MAX);
-	if (!is_name(version))
+	if (!str_is_name(version))
 		return err_set(err, STATUS_INVALID, "\"%.*s\" is no share: it wants VERSION=NUMBER.",
 			       (int)(word.n < 80 ? word.n : 80), word.p);
 	if (rest.p && (!str_to_u64(rest, MODELS_SHARE_MAX, &share) || share == 0))
