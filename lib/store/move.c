@@ -1,7 +1,8 @@
 /* The move. The source is live: rows come, retention takes others away, keys change. So the move is made of runs, each
  * of which makes the target equal to what the source was when the run read it; the last one is made when nobody writes.
  *
- * Table predictions grows at its end and never changes, so it is carried in ranges of its key (RANGE_ROWS). A range's
+ * Tables predictions and shadow_predictions grow at their ends and never change, so they are carried in ranges of their
+ * keys (RANGE_ROWS). A range's
  * rows and its line in the target's table moves (first and last key, number of rows, sum of their hashes) are one
  * transaction: whatever kills a run, the lines tell the next one which ranges are missing, and no row comes twice. What
  * no line covers is a gap; a run fills the gaps, the last of which is everything after the newest line.
@@ -74,14 +75,15 @@ static enum status move_all(struct mover *m, struct err *err)
 
 	m->result->n = 0;
 	m->result->equal = true;
-	/* The large one first: the small ones are then as new as can be. */
+	/* The large ones first: the small ones are then as new as can be. */
 	for (int grows = 1; grows >= 0; grows--) {
 		for (int i = 0; i < TABLES_N && status == STATUS_OK; i++) {
 			if (TABLES[i].grows != (grows == 1))
 				continue;
 			struct move_table *out = &m->result->tables[m->result->n++];
 			*out = (struct move_table){0};
-			status = TABLES[i].grows ? move_predictions(m, out, err) : move_small_table(m, i, out, err);
+			status = TABLES[i].grows ? move_growing_table(m, i, out, err)
+						 : move_small_table(m, i, out, err);
 			m->result->equal = m->result->equal && out->equal;
 		}
 	}

@@ -1,5 +1,5 @@
 /* What the parts of the move share: move.c (a run), move_target.c (whether the target may be written),
- * move_predictions.c (the table that grows), move_indexes.c (its indexes), move_tables.c (the others), move_rows.c
+ * move_predictions.c (the tables that grow), move_indexes.c (their indexes), move_tables.c (the others), move_rows.c
  * (what all of them do). */
 #ifndef APPCORE_STORE_MOVE_IMPL_H
 #define APPCORE_STORE_MOVE_IMPL_H
@@ -11,7 +11,7 @@ enum { MOVE_TURN_WAIT_MS = 10 * 1000 };
 
 /* The SQL of a table, made of its columns; the connections know it by its address. */
 struct move_texts {
-	char page[1024], all[1024], clear[64], count[64], count_after[96];
+	char page[1024], all[1024], clear[64], count[64], count_after[96], delete_range[128], last_key[96];
 	const char *columns[TABLES_COLUMNS_MAX];
 };
 
@@ -21,6 +21,7 @@ struct mover {
 	struct db *source, *target;
 	char run[MOVES_ID_BYTES];
 	struct move_texts *texts; /* one per table */
+	int growing;              /* the table that grows which is being carried */
 	struct move_progress progress;
 	int64_t steps; /* grows with everything that was got done */
 	bool deep;     /* read everything again */
@@ -37,7 +38,7 @@ void move_note_phase(struct mover *m, enum move_phase phase, const char *table, 
 /* One row more was read or written. */
 enum status move_note_row(struct mover *m, struct err *err);
 
-/* The table that grows. */
+/* The table that grows which is being carried. */
 const struct table *move_growing(const struct mover *m, const struct move_texts **texts);
 void move_write_texts(struct move_texts *texts, const struct table *table, int page_rows);
 
@@ -61,6 +62,9 @@ struct move_page {
 enum status move_read_rows(struct db *db, const struct table *table, const char *sql, const char *first,
 			   const char *last, move_row *fn, void *arg, struct move_page *page, struct err *err);
 
+/* The largest key of table number i; empty when it has no row. */
+enum status move_last_key(struct mover *m, struct db *db, int i, char key[static MOVES_KEY_BYTES], struct err *err);
+
 /* The sum of a range of the table that grows, and of all of table number i. */
 enum status move_sum_range(struct mover *m, struct db *db, const char *first, const char *last, struct table_sum *out,
 			   struct err *err);
@@ -72,7 +76,7 @@ enum status move_sum_table(struct mover *m, struct db *db, int i, struct table_s
  * the source's. */
 enum status move_open(struct mover *m, bool *first, char id[static MOVES_ID_BYTES], struct err *err);
 
-enum status move_predictions(struct mover *m, struct move_table *out, struct err *err);
+enum status move_growing_table(struct mover *m, int i, struct move_table *out, struct err *err);
 enum status move_build_indexes(struct mover *m, const char *table, struct err *err);
 enum status move_small_table(struct mover *m, int i, struct move_table *out, struct err *err);
 

@@ -1,4 +1,4 @@
-/* The move of the table that grows: ranges are carried, read again in the source, and read back from the target. Why
+/* The move of the tables that grow: ranges are carried, read again in the source, and read back from the target. Why
  * this way stands at the head of move.c. */
 #include "store/move_impl.h"
 
@@ -39,7 +39,9 @@ static enum status carry_row(void *arg, const struct db_value *values, bool *go_
 	char into[40];
 
 	if (!c->copy) {
-		status = predictions_load_begin(c->m->target, id, into, c->until, err);
+		snprintf(into, sizeof(into), "%s", c->table->name);
+		if (c->table->in_weeks)
+			status = predictions_load_begin(c->m->target, id, into, c->until, err);
 		if (status == STATUS_OK)
 			status = db_copy_begin(c->m->target, into, c->texts->columns, c->table->n, &c->copy, err);
 	} else if (c->until[0] && strncmp(id.p, c->until, strlen(c->until)) >= 0) {
@@ -128,9 +130,23 @@ static enum status fill_gap(struct mover *m, const char *first, const char *last
 
 static bool is_settled(const struct moves_range *range)
 {
+	struct str key = str_of(range->last);
 	struct id id;
 
-	return id_parse(str_of(range->last), &id) && (id_time_ms(&id) + LAG_MS) * 1000 <= range->checked_us;
+	return id_parse(str_cut(&key, '/'), &id) && (id_time_ms(&id) + LAG_MS) * 1000 <= range->checked_us;
+}
+
+static enum status delete_range(struct db *db, const struct move_texts *texts, const struct moves_range *range,
+				struct err *err)
+{
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, texts->delete_range, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, str_of(range->first));
+	db_bind_text(stmt, 2, str_of(range->last));
+	return db_run(stmt, NULL, err);
 }
 
 /* The range's rows and its line go: it is a gap. */
@@ -142,7 +158,7 @@ static enum status take_out(struct mover *m, const struct moves_range *range, st
 	enum status status = move_begin(m, err);
 	if (status != STATUS_OK)
 		return status;
-	status = predictions_delete_range(m->target, str_of(range->first), str_of(range->last), err);
+	status = delete_range(m->target, texts, range, err);
 	if (status == STATUS_OK)
 		status = moves_remove(m->target, table->name, range->last, err);
 	status = move_end(m, status, err);
@@ -263,7 +279,7 @@ static enum status pass(struct mover *m, const struct table *table, const struct
 		move_note_phase(m, MOVE_COPYING, table->name, expected);
 		status = fill_gaps(m, table->name, err);
 	}
-	if (status == STATUS_OK)
+	if (status == STATUS_OK && table->in_weeks)
 		status = end_loading(m, table->name, err);
 	*copied = m->result->copied - before;
 	return status;
@@ -341,9 +357,11 @@ static enum status compare(struct mover *m, const struct table *table, const str
 	return status;
 }
 
-enum status move_predictions(struct mover *m, struct move_table *out, struct err *err)
+enum status move_growing_table(struct mover *m, int i, struct move_table *out, struct err *err)
 {
 	const struct move_texts *texts;
+
+	m->growing = i;
 	const struct table *table = move_growing(m, &texts);
 	enum status status = STATUS_OK;
 	bool same = false;
@@ -351,7 +369,7 @@ enum status move_predictions(struct mover *m, struct move_table *out, struct err
 	m->deep = m->options->full;
 	for (int round = 0; round < ROUNDS && status == STATUS_OK; round++) {
 		int64_t copied = PASS_ROWS + 1;
-		for (int i = 0; i < PASSES && copied > PASS_ROWS && status == STATUS_OK; i++)
+		for (int n = 0; n < PASSES && copied > PASS_ROWS && status == STATUS_OK; n++)
 			status = pass(m, table, texts, &copied, err);
 		if (status == STATUS_OK)
 			status = verify(m, table->name, &same, err);

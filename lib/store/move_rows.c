@@ -2,7 +2,6 @@
 #include "store/move_impl.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { NOTE_ROWS = 1024, CHECKPOINT_PAGES = 4000 };
 
@@ -40,12 +39,8 @@ enum status move_note_row(struct mover *m, struct err *err)
 
 const struct table *move_growing(const struct mover *m, const struct move_texts **texts)
 {
-	for (int i = 0; i < TABLES_N; i++)
-		if (TABLES[i].grows) {
-			*texts = &m->texts[i];
-			return &TABLES[i];
-		}
-	abort(); /* the list has one */
+	*texts = &m->texts[m->growing];
+	return &TABLES[m->growing];
 }
 
 void move_write_texts(struct move_texts *texts, const struct table *table, int page_rows)
@@ -61,6 +56,10 @@ void move_write_texts(struct move_texts *texts, const struct table *table, int p
 	snprintf(texts->count, sizeof(texts->count), "SELECT count(*) FROM %s", table->name);
 	snprintf(texts->count_after, sizeof(texts->count_after), "SELECT count(*) FROM %s WHERE %s > $1", table->name,
 		 key);
+	snprintf(texts->delete_range, sizeof(texts->delete_range), "DELETE FROM %s WHERE %s > $1 AND %s <= $2",
+		 table->name, key, key);
+	snprintf(texts->last_key, sizeof(texts->last_key), "SELECT %s FROM %s ORDER BY %s DESC LIMIT 1", key,
+		 table->name, key);
 	for (int c = 0; c < table->n; c++)
 		texts->columns[c] = table->columns[c].name;
 }
@@ -79,6 +78,22 @@ enum status move_count(struct db *db, const char *sql, const char *after, int64_
 	status = db_step(stmt, &row, err);
 	if (status == STATUS_OK && row)
 		*n = db_column_i64(stmt, 0);
+	db_reset(stmt);
+	return status;
+}
+
+enum status move_last_key(struct mover *m, struct db *db, int i, char key[static MOVES_KEY_BYTES], struct err *err)
+{
+	struct stmt *stmt;
+	bool row;
+
+	key[0] = '\0';
+	enum status status = db_prepare(db, m->texts[i].last_key, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	status = db_step(stmt, &row, err);
+	if (status == STATUS_OK && row)
+		snprintf(key, MOVES_KEY_BYTES, "%.*s", STR_ARG(db_column_text(stmt, 0)));
 	db_reset(stmt);
 	return status;
 }

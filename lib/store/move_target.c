@@ -3,7 +3,6 @@
 #include "store/move_impl.h"
 
 #include "store/migrate.h"
-#include "store/predictions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,15 +111,14 @@ static enum status check_untouched(struct mover *m, int i, bool first, struct er
 	return status;
 }
 
-static enum status check_untouched_predictions(struct mover *m, bool first, struct err *err)
+static enum status check_no_more(struct mover *m, int i, bool first, struct err *err)
 {
-	char smallest[MOVES_KEY_BYTES], largest[MOVES_KEY_BYTES];
-	const struct move_texts *texts;
-	const struct table *table = move_growing(m, &texts);
+	const struct table *table = &TABLES[i];
+	char largest[MOVES_KEY_BYTES];
 	struct moves_range *ranges;
 	size_t n;
 
-	enum status status = predictions_ends(m->target, smallest, largest, err);
+	enum status status = move_last_key(m, m->target, i, largest, err);
 	if (status == STATUS_OK)
 		status = moves_list(m->target, table->name, &ranges, &n, err);
 	if (status != STATUS_OK)
@@ -137,11 +135,13 @@ static enum status check_untouched_predictions(struct mover *m, bool first, stru
 
 static enum status check_all_untouched(struct mover *m, bool first, struct err *err)
 {
-	enum status status = check_untouched_predictions(m, first, err);
+	enum status status = STATUS_OK;
 
-	for (int i = 0; i < TABLES_N && status == STATUS_OK; i++)
-		if (!TABLES[i].grows)
-			status = check_untouched(m, i, first, err);
+	for (int grows = 1; grows >= 0; grows--)
+		for (int i = 0; i < TABLES_N && status == STATUS_OK; i++)
+			if (TABLES[i].grows == (grows == 1))
+				status = TABLES[i].grows ? check_no_more(m, i, first, err)
+							 : check_untouched(m, i, first, err);
 	return status;
 }
 

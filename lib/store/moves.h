@@ -6,7 +6,7 @@
 
 #include "store/tables.h"
 
-enum { MOVES_KEY_BYTES = 64, MOVES_ID_BYTES = 33 };
+enum { MOVES_KEY_BYTES = 128, MOVES_ID_BYTES = 33 };
 
 /* A range of the rows of a table as they were read in the source. */
 struct moves_range {

@@ -102,12 +102,4 @@ enum status predictions_load_indexes(struct db *db, char (*sql)[PREDICTIONS_INDE
 enum status predictions_load_end(struct db *db, bool *more, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Deletes the rows after `first` up to and including `last`. Wants a write transaction. */
-enum status predictions_delete_range(struct db *db, struct str first, struct str last, struct err *err)
-	__attribute__((nonnull(1), warn_unused_result));
-
-/* The smallest and the largest id; empty when there is no row. */
-enum status predictions_ends(struct db *db, char first[static 64], char last[static 64], struct err *err)
-	__attribute__((nonnull(1, 2, 3), warn_unused_result));
-
 #endif

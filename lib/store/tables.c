@@ -54,6 +54,7 @@ const struct table TABLES[] = {
 	{
 		.name = "predictions",
 		.grows = true,
+		.in_weeks = true,
 		.n = 14,
 		.columns = {{"id", DB_TEXT},
 			    {"features", DB_TEXT},
@@ -69,6 +70,23 @@ const struct table TABLES[] = {
 			    {"label", DB_TEXT},
 			    {"probabilities", DB_TEXT},
 			    {"flags", DB_TEXT}},
+	},
+	{
+		.name = "shadow_predictions",
+		.grows = true,
+		.n = 12,
+		.columns = {{"id", DB_TEXT},
+			    {"model_version", DB_TEXT},
+			    {"model_name", DB_TEXT},
+			    {"model_hash", DB_TEXT},
+			    {"result", DB_DOUBLE},
+			    {"label", DB_TEXT},
+			    {"probabilities", DB_TEXT},
+			    {"active_version", DB_TEXT},
+			    {"active_result", DB_DOUBLE},
+			    {"active_label", DB_TEXT},
+			    {"created_at", DB_TEXT},
+			    {"duration_us", DB_I64}},
 	},
 };
 const int TABLES_N = sizeof(TABLES) / sizeof(TABLES[0]);

@@ -15,7 +15,8 @@ struct table_column {
 
 struct table {
 	const char *name;
-	bool grows; /* rows come at the end of the key (a text), go at its beginning and don't change */
+	bool grows;    /* rows come at the end of the key (a text), go at its beginning and don't change */
+	bool in_weeks; /* on PostgreSQL it is cut into weeks: rows are put into those of predictions_load_begin */
 	int n;
 	struct table_column columns[TABLES_COLUMNS_MAX]; /* the key first */
 };
