@@ -7,6 +7,7 @@
 #include "middleware.h"
 #include "store/idempotency.h"
 #include "store/predictions.h"
+#include "store/shadows.h"
 #include "swap.h"
 
 #include <stdio.h>
@@ -51,9 +52,9 @@ struct retention_op {
 	struct app *app;
 	char before[CLOCK_ISO_BYTES];
 	int64_t now_us;
-	int64_t predictions, keys; /* rows the last piece deleted */
-	int64_t weeks;             /* tables it dropped */
-	bool first;                /* piece of this round */
+	int64_t predictions, shadows, keys; /* rows the last piece deleted */
+	int64_t weeks;                      /* tables it dropped */
+	bool first;                         /* piece of this round */
 	bool busy;
 };
 
@@ -111,6 +112,7 @@ bool app_init(struct app *app)
 	series->crashes = metrics_find(app->shm, METRICS_CRASHES, NULL, 0);
 	series->health = metrics_find(app->shm, METRICS_HEALTH, NULL, 0);
 	series->retention = one_label(app, METRICS_RETENTION_DELETED, "table", "predictions");
+	series->retention_shadows = one_label(app, METRICS_RETENTION_DELETED, "table", "shadow_predictions");
 
 	keyring_init(&app->keyring, str_of(app->config->api_key));
 	app->read_needs_key = strcmp(app->config->predictions_read, "key") == 0;
@@ -282,7 +284,7 @@ static enum status delete_piece(struct db *db, struct store_op *op, struct err *
 
 	int64_t days = retention->app->config->retention_days;
 
-	retention->predictions = retention->keys = retention->weeks = 0;
+	retention->predictions = retention->shadows = retention->keys = retention->weeks = 0;
 	if (retention->first)
 		status = predictions_keep_weeks(db, retention->now_us / 1000,
 						days > 0 ? retention->now_us / 1000 - days * INT64_C(86400000) : 0,
@@ -290,6 +292,9 @@ static enum status delete_piece(struct db *db, struct store_op *op, struct err *
 	if (status == STATUS_OK && days > 0)
 		status = predictions_delete_before(db, str_of(retention->before), RETENTION_PIECE,
 						   &retention->predictions, err);
+	if (status == STATUS_OK && days > 0)
+		status = shadows_delete_before(db, retention->now_us / 1000 - days * INT64_C(86400000), RETENTION_PIECE,
+					       &retention->shadows, err);
 	if (status == STATUS_OK)
 		status = idempotency_delete_expired(db, retention->now_us, RETENTION_PIECE, &retention->keys, err);
 	return status;
@@ -298,7 +303,8 @@ static enum status delete_piece(struct db *db, struct store_op *op, struct err *
 static void piece_done(struct store_op *op)
 {
 	struct retention_op *retention = (struct retention_op *)(void *)op;
-	bool more = retention->predictions > 0 || retention->keys == RETENTION_PIECE;
+	bool more = retention->predictions > 0 || retention->shadows == RETENTION_PIECE ||
+		    retention->keys == RETENTION_PIECE;
 
 	retention->busy = false;
 	if (op->status != STATUS_OK) {
@@ -306,6 +312,7 @@ static void piece_done(struct store_op *op)
 		return;
 	}
 	metrics_add(retention->app->shm, retention->app->series.retention, (uint64_t)retention->predictions);
+	metrics_add(retention->app->shm, retention->app->series.retention_shadows, (uint64_t)retention->shadows);
 	if (retention->weeks > 0)
 		log_event(LOG_LEVEL_INFO, "retention: %lld weeks of predictions were dropped",
 			  (long long)retention->weeks);

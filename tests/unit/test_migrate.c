@@ -18,6 +18,9 @@ static void note(void *arg, const struct migration *migration, bool up, const ch
 	snprintf(notes->text + used, sizeof(notes->text) - used, "%c%d ", up ? '+' : '-', migration->number);
 }
 
+/* Those of all migrations, of which some make several, and the list of migrations. */
+enum { ALL_TABLES = 1 + 8 };
+
 static int64_t tables(struct db *db)
 {
 	static const char sqlite[] = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'",
@@ -86,7 +89,7 @@ static void up_down_up(void)
 	CU_ASSERT_EQUAL(ran, 0);
 	OK(migrate_up(db, 0, false, NULL, NULL, &ran, NULL));
 	CU_ASSERT_EQUAL(ran, known());
-	CU_ASSERT_EQUAL(tables(db), 1 + known());
+	CU_ASSERT_EQUAL(tables(db), ALL_TABLES);
 	db_close(db);
 }
 
@@ -241,7 +244,7 @@ static void processes_that_start_at_once_migrate_once(void)
 	close(start[0]);
 	close(start[1]);
 	struct db *db = test_open("race.db", DB_READ);
-	CU_ASSERT_EQUAL(tables(db), 1 + known());
+	CU_ASSERT_EQUAL(tables(db), ALL_TABLES);
 	db_close(db);
 }
 

@@ -410,6 +410,53 @@ static void there_and_back(void)
 	db_close(source);
 }
 
+static const struct move_table *table_of(const struct move_result *result, const char *name)
+{
+	for (int i = 0; i < result->n; i++)
+		if (strcmp(result->tables[i].name, name) == 0)
+			return &result->tables[i];
+	return NULL;
+}
+
+static void models_and_shadows_are_carried(void)
+{
+	if (!database_is_postgres())
+		return;
+	char to_text[600];
+	struct str from = sqlite_url("models.db"), to;
+	snprintf(to_text, sizeof(to_text), "%.*s", STR_ARG(database_url("models_to.db")));
+	to = str_of(to_text);
+	struct db *source = open_url(from);
+	struct move_result result;
+	struct err err = {0};
+
+	fill(source, 0, 300);
+	script(source, "INSERT INTO models VALUES ('wine/1', 'aa', 1, 5), ('wine/2', 'bb', 0, 6)");
+	script(source, "INSERT INTO model_routes VALUES ('wine', '1=90 2=10', 'key', '', '1=100', 7)");
+	script(source,
+	       "INSERT INTO shadow_predictions SELECT id || '/0123456789012345678901234567890123456789"
+	       "012345678901234567890123', '2', 'wine', 'bb', result, 'red', '[0.5, 0.5]', '1', result, 'white',"
+	       " created_at, 7 FROM predictions");
+	/* 300 predictions and shadows, a key, its generation, two versions and a route. */
+	equal_with(from, to, 300 + 300 + 2 + 3, 300);
+	script(source, "DELETE FROM shadow_predictions WHERE id IN (SELECT id FROM shadow_predictions LIMIT 20)");
+	script(source, "UPDATE shadow_predictions SET label = '' WHERE id = (SELECT max(id) FROM shadow_predictions)");
+	script(source, "UPDATE model_routes SET shares = '2=100'");
+	OK(move(from, to, &result, &err));
+	CU_ASSERT_TRUE(result.equal);
+	CU_ASSERT_EQUAL(table_of(&result, "shadow_predictions")->target.rows, 280);
+	CU_ASSERT_EQUAL(table_of(&result, "models")->target.rows, 2);
+	struct db *target = open_url(to);
+	CU_ASSERT_EQUAL(test_number(target, "SELECT count(*) FROM shadow_predictions WHERE label = ''"), 1);
+	CU_ASSERT_EQUAL(test_number(target, "SELECT count(*) FROM model_routes WHERE shares = '2=100'"), 1);
+	script(target, "INSERT INTO shadow_predictions SELECT 'z' || id, model_version, model_name, model_hash, result,"
+		       " label, probabilities, active_version, active_result, active_label, created_at, duration_us"
+		       " FROM shadow_predictions LIMIT 1");
+	refused(from, to, "taken shadow_predictions");
+	db_close(target);
+	db_close(source);
+}
+
 static void strangers_are_refused(void)
 {
 	if (!database_is_postgres())
@@ -467,6 +514,7 @@ static const struct unit_case CASES[] = {
 	{"ranges are kept", ranges_are_kept},
 	{"wrong URLs are refused", wrong_urls_are_refused},
 	{"there and back", there_and_back},
+	{"models and shadows are carried", models_and_shadows_are_carried},
 	{"strangers are refused", strangers_are_refused},
 };
 
