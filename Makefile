@@ -93,6 +93,13 @@ handlers: $(HANDLER) ## build and run the tests of the handlers (of VARIANT)
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(HANDLER_O) $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(HANDLER_LIBS)
 
+# Parity with the libraries that models are from: their own answers for every row of their bundled sets.
+$(OUT)/tests/parity/driver: $(OUT)/tests/parity/driver.o $(OUT)/libappcore.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
+
+parity: $(OUT)/tests/parity/driver ## train models with XGBoost and scikit-learn, compare every answer (DATA_NUMERIC=folder for more)
+	@for script in tests/parity/*_parity.py; do PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 $$script $< || exit; done
+
 fuzz-programs: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 fuzz: ## build and run the fuzz targets, FUZZ_SECONDS (60) each
@@ -186,6 +193,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 .PHONY: all unit bench clean help deps deps-postgres deps-run run start stop status restart reload install \
-        tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs
+        tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -44,7 +44,7 @@ bool scan_fail(struct scan *scan, enum status status, const char *format, ...)
 	else if (scan->member.n)
 		snprintf(place, sizeof(place), "%.*s: ", scan->member.n < 48 ? (int)scan->member.n : 48,
 			 scan->member.p);
-	err_set(scan->err, status, "%s%s.", place, why);
+	err_set(scan->err, status, "%s%s", place, why);
 	return false;
 }
 

@@ -52,7 +52,7 @@ struct trees;
 enum status trees_builder_new(struct trees_builder **out, const struct trees_shape *shape, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Adds one tree. STATUS_INVALID when it is none ("Tree 7, node 3: its child 12 is reached twice."): children out of
+/* Adds one tree. STATUS_INVALID when it is none ("Tree 7, node 3: a child is reached twice"): children out of
  * range, a node reached twice (cycles), one child alone, too deep, a feature out of range, a threshold or value that is
  * not finite. Nodes that the root does not reach are left out, as XGBoost leaves pruned ones behind. The builder can
  * only be freed after an error. */

@@ -64,10 +64,10 @@ static bool reserve(void *array, size_t size, size_t used, size_t *cap, size_t m
 enum status trees_builder_new(struct trees_builder **out, const struct trees_shape *shape, struct err *err)
 {
 	if (shape->features_n < 1 || shape->features_n > TREES_FEATURES_MAX)
-		return err_set(err, STATUS_INVALID, "Trees take 1 to %d features, not %d.", TREES_FEATURES_MAX,
+		return err_set(err, STATUS_INVALID, "Trees take 1 to %d features, not %d", TREES_FEATURES_MAX,
 			       shape->features_n);
 	if (shape->outputs_n < 1 || shape->outputs_n > TREES_OUTPUTS_MAX || (shape->vectors && !shape->doubles))
-		return err_set(err, STATUS_INVALID, "Trees have 1 to %d outputs, not %d.", TREES_OUTPUTS_MAX,
+		return err_set(err, STATUS_INVALID, "Trees have 1 to %d outputs, not %d", TREES_OUTPUTS_MAX,
 			       shape->outputs_n);
 	*out = calloc(1, sizeof(**out));
 	if (!*out)
@@ -100,7 +100,7 @@ static float least_above(double at_most)
 
 static enum status refuse(const struct trees_builder *builder, uint32_t node, struct err *err, const char *why)
 {
-	return err_set(err, STATUS_INVALID, "Tree %zu, node %u: %s.", builder->trees_n, (unsigned)node, why);
+	return err_set(err, STATUS_INVALID, "Tree %zu, node %u: %s", builder->trees_n, (unsigned)node, why);
 }
 
 static enum status take_leaf(struct trees_builder *builder, const struct trees_tree *tree, uint32_t node,
@@ -156,11 +156,11 @@ static enum status take_inner(struct trees_builder *builder, const struct trees_
 static enum status check_tree(const struct trees_builder *builder, const struct trees_tree *tree, struct err *err)
 {
 	if (tree->nodes_n < 1 || tree->nodes_n > INT32_MAX)
-		return err_set(err, STATUS_INVALID, "Tree %zu has no nodes, or too many.", builder->trees_n);
+		return err_set(err, STATUS_INVALID, "Tree %zu has no nodes, or too many", builder->trees_n);
 	if (builder->trees_n >= TREES_COUNT_MAX)
-		return err_set(err, STATUS_INVALID, "There are more than %d trees.", TREES_COUNT_MAX);
+		return err_set(err, STATUS_INVALID, "There are more than %d trees", TREES_COUNT_MAX);
 	if (tree->output < 0 || tree->output >= builder->shape.outputs_n)
-		return err_set(err, STATUS_INVALID, "Tree %zu: there is no output %d.", builder->trees_n, tree->output);
+		return err_set(err, STATUS_INVALID, "Tree %zu: there is no output %d", builder->trees_n, tree->output);
 	return STATUS_OK;
 }
 
@@ -221,7 +221,7 @@ static enum status plan_block(const struct trees_builder *builder, size_t first,
 		block->outputs[block->trees_n++] = tree->output;
 	}
 	if (block->trees_n == 0)
-		return err_set(err, STATUS_INVALID, "Tree %zu has too many nodes for so many features.", first);
+		return err_set(err, STATUS_INVALID, "Tree %zu has too many nodes for so many features", first);
 	*nodes_n = linked;
 	block->complete = false;
 	if (block->depth <= TREES_COMPLETE_DEPTH_MAX) {
@@ -370,7 +370,7 @@ enum status trees_finish(struct trees_builder *builder, struct trees **out, stru
 
 	*out = NULL;
 	if (!trees || !slots || builder->trees_n == 0) {
-		status = builder->trees_n == 0 ? err_set(err, STATUS_INVALID, "There are no trees.")
+		status = builder->trees_n == 0 ? err_set(err, STATUS_INVALID, "There are no trees")
 					       : err_set(err, STATUS_NO_MEMORY, "no memory for trees");
 		goto out;
 	}
