@@ -116,7 +116,7 @@ static enum status read_impute(struct progress *p, const struct place *at, struc
 	if (!values)
 		return strict_no_memory(s);
 	if (n != step->n)
-		return strict_fault(s, at, "should have %d elements, not %d", step->n, n);
+		return strict_fault(s, at, "has %d values for %d inputs", n, step->n);
 	json_iter_init(&iter, array);
 	for (int i = 0; json_next(&iter, NULL, &value); i++) {
 		struct manifest_input *input = &inputs[step->inputs[i]];
