@@ -123,6 +123,7 @@ struct loader {
 	struct forest *forest;
 	struct trees_builder *builder;
 	bool vectors;
+	size_t width;           /* values of a leaf */
 	bool must_tell_missing; /* an input can be missing: every tree has to say where it goes */
 };
 
@@ -143,20 +144,35 @@ static enum status read_features(struct loader *l, const struct place *at, struc
 	tree->nodes_n = strict_count(array);
 	if (tree->nodes_n == 0)
 		return strict_fault(s, here, "is empty");
-	size_t n = (size_t)tree->nodes_n;
-	tree->feature = arena_alloc(s->arena, n * sizeof(int32_t));
-	tree->left = arena_alloc(s->arena, n * sizeof(int32_t));
-	tree->right = arena_alloc(s->arena, n * sizeof(int32_t));
-	tree->at_most = arena_alloc(s->arena, n * sizeof(double));
-	tree->missing_left = arena_alloc(s->arena, n);
-	tree->leaves = arena_alloc(s->arena, n * (l->vectors ? (size_t)l->forest->outputs : 1) * sizeof(double));
-	if (!tree->feature || !tree->left || !tree->right || !tree->at_most || !tree->missing_left || !tree->leaves)
+	tree->feature = arena_alloc(s->arena, (size_t)tree->nodes_n * sizeof(int32_t));
+	if (!tree->feature)
 		return strict_no_memory(s);
 	enum status status = strict_integers(s, here, array, tree->nodes_n, -1, l->forest->columns - 1, tree->feature);
 	for (int i = 0; status == STATUS_OK && i < tree->nodes_n; i++)
 		tree->inner_n += tree->feature[i] >= 0;
 	tree->leaves_n = tree->nodes_n - tree->inner_n;
+	if (status == STATUS_OK && tree->leaves_n != tree->inner_n + 1)
+		return strict_fault(s, here,
+				    "has %d inner nodes and %d leaves, a tree has one leaf more than inner nodes",
+				    tree->inner_n, tree->leaves_n);
 	return status;
+}
+
+/* Room for the other arrays; the file has as many values as it says it has leaves. */
+static enum status make_room(struct loader *l, const struct place *at, struct json_value leaves, struct spread *tree)
+{
+	const struct strict *s = &l->strict;
+	size_t n = (size_t)tree->nodes_n, values = (size_t)tree->leaves_n * l->width;
+
+	if (values > leaves.text.n || values > INT32_MAX)
+		return strict_fault(s, PLACE_MEMBER(at, "leaves"), "should have %zu elements", values);
+	tree->left = arena_alloc(s->arena, n * sizeof(int32_t));
+	tree->right = arena_alloc(s->arena, n * sizeof(int32_t));
+	tree->at_most = arena_alloc(s->arena, n * sizeof(double));
+	tree->missing_left = arena_alloc(s->arena, n);
+	tree->leaves = arena_alloc(s->arena, n * l->width * sizeof(double));
+	return tree->left && tree->right && tree->at_most && tree->missing_left && tree->leaves ? STATUS_OK
+												: strict_no_memory(s);
 }
 
 /* The arrays hold the inner nodes' or leaves' entries side by side: to their nodes' places, the last first. */
@@ -217,7 +233,6 @@ static enum status read_tree(struct loader *l, const struct place *at, struct js
 	const struct strict *s = &l->strict;
 	struct json_value values[TREE_MEMBERS__MAX];
 	int64_t output = 0;
-	size_t width = l->vectors ? (size_t)l->forest->outputs : 1;
 	enum status status = strict_members(s, at, value, TREE_MEMBERS, TREE_MEMBERS__MAX, values);
 
 	*tree = (struct spread){0};
@@ -228,6 +243,8 @@ static enum status read_tree(struct loader *l, const struct place *at, struct js
 	if (status == STATUS_OK)
 		status = read_features(l, at, values[FEATURES], tree);
 	if (status == STATUS_OK)
+		status = make_room(l, at, values[LEAVES], tree);
+	if (status == STATUS_OK)
 		status = strict_integers(s, PLACE_MEMBER(at, "left"), values[LEFT], tree->inner_n, 0, tree->nodes_n - 1,
 					 tree->left);
 	if (status == STATUS_OK)
@@ -237,13 +254,11 @@ static enum status read_tree(struct loader *l, const struct place *at, struct js
 		status = strict_numbers(s, PLACE_MEMBER(at, "at_most"), values[AT_MOST], tree->inner_n, tree->at_most);
 	if (status == STATUS_OK)
 		status = read_missing_left(l, PLACE_MEMBER(at, "missing_left"), values[MISSING_LEFT], tree);
-	if (status == STATUS_OK && (size_t)tree->leaves_n > INT32_MAX / width)
-		return strict_fault(s, PLACE_MEMBER(at, "leaves"), "are too many");
 	if (status == STATUS_OK)
-		status = strict_numbers(s, PLACE_MEMBER(at, "leaves"), values[LEAVES], tree->leaves_n * (int)width,
+		status = strict_numbers(s, PLACE_MEMBER(at, "leaves"), values[LEAVES], tree->leaves_n * (int)l->width,
 					tree->leaves);
 	if (status == STATUS_OK)
-		spread_out(tree, width);
+		spread_out(tree, l->width);
 	return status;
 }
 
@@ -389,6 +404,7 @@ static enum status read_file(struct loader *l, struct str file)
 	if (status == STATUS_OK && values[COMPARE].text.p)
 		status = strict_choice(s, PLACE_MEMBER(NULL, "compare"), values[COMPARE], compares, 2, &choice);
 	l->vectors = values[VECTORS].type == JSON_TRUE;
+	l->width = l->vectors ? (size_t)l->forest->outputs : 1;
 	return status == STATUS_OK ? read_trees(l, values[TREES], choice == 1) : status;
 }
 

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+static const size_t RANKS_MAX = (size_t)1 << 24; /* whole numbers that a float32 holds */
+
 struct threshold {
 	int feature;
 	double value;
@@ -42,6 +44,8 @@ void ranks_free(struct ranks *ranks)
 
 enum status ranks_add(struct ranks *ranks, int feature, double threshold, struct err *err)
 {
+	if (ranks->n == RANKS_MAX)
+		return err_set(err, STATUS_INVALID, "trees: have more than %zu thresholds", RANKS_MAX);
 	if (ranks->n == ranks->cap) {
 		size_t cap = ranks->cap ? ranks->cap * 2 : 1024;
 		struct threshold *all = reallocarray(ranks->all, cap, sizeof(*all));

@@ -13,6 +13,7 @@ const struct kind KINDS[] = {
 	{.name = "linear", .load = linear_load, .accepts = MODEL_VECTOR},
 	{.name = "logistic", .load = logistic_load, .accepts = MODEL_VECTOR},
 	{.name = "xgboost", .load = xgboost_load, .accepts = MODEL_VECTOR},
+	{.name = "forest", .load = forest_load, .accepts = MODEL_VECTOR},
 	{.name = "text", .load = text_load, .accepts = MODEL_TEXT},
 };
 const int KINDS_N = sizeof(KINDS) / sizeof(KINDS[0]);
