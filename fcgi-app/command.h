@@ -54,6 +54,7 @@ const struct command *command_find(const char *name);
 int serve_main(int argc, char **argv);
 int migrate_main(int argc, char **argv);
 int key_main(int argc, char **argv);
+int model_main(int argc, char **argv);
 int backup_main(int argc, char **argv);
 int restore_main(int argc, char **argv);
 int move_main(int argc, char **argv);

@@ -45,6 +45,28 @@ const struct command COMMANDS[] = {
 	 "API).\n"
 	 "rotate makes a new key with the same name, rate, expiry and scopes; the old one works on for DURATION\n"
 	 "(default 24h). Running workers know a change within a second.\n"},
+	{"model", model_main, "add, list, activate, route and remove models",
+	 "usage: appcore model add DIR-OR-FILE --name NAME --version VERSION [--manifest FILE] [--activate] "
+	 "[--if-absent] [--json]\n"
+	 "       appcore model list [--json]\n"
+	 "       appcore model show NAME [VERSION] [--json]\n"
+	 "       appcore model check DIR-OR-FILE [--manifest FILE] [--json]\n"
+	 "       appcore model check NAME VERSION [--json]\n"
+	 "       appcore model activate NAME VERSION [--json]\n"
+	 "       appcore model rollback NAME [--json]\n"
+	 "       appcore model route NAME [VERSION=SHARE ...] [--sticky key|header:NAME|none] [--json]\n"
+	 "       appcore model shadow NAME VERSION|none [--json]\n"
+	 "       appcore model load NAME [VERSION]\n"
+	 "       appcore model unload NAME [VERSION]\n"
+	 "       appcore model remove NAME VERSION\n"
+	 "\n"
+	 "add checks a model file and its manifest, runs the manifest's examples, and puts both into MODELS_DIR; "
+	 "versions\n"
+	 "don't change. activate gives all requests of NAME to a version, route shares them out (1=90 2=10), rollback\n"
+	 "goes back to the shares before, shadow has a version score what the others answer. check loads a model and "
+	 "runs\n"
+	 "its examples. --if-absent: a version that is there with the same content is no mistake, and --activate then\n"
+	 "leaves what is active. Running workers know a change within a second.\n"},
 	{"backup", backup_main, "copy the database while it serves",
 	 "usage: appcore backup FILE\n"
 	 "\n"

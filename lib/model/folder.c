@@ -8,13 +8,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { HASH_BYTES = 32 };
 
 enum status folder_fail(struct err *err, const char *doing, const char *what)
 {
@@ -118,14 +115,6 @@ enum status folder_read_file(int at, const char *path, int flags, size_t max, ch
 
 /* --- loading --- */
 
-static void hash_bytes(struct str bytes, char out[static MODEL_HASH_BYTES])
-{
-	unsigned char hash[HASH_BYTES];
-
-	crypto_generichash(hash, sizeof(hash), (const unsigned char *)(bytes.p ? bytes.p : ""), bytes.n, NULL, 0);
-	sodium_bin2hex(out, MODEL_HASH_BYTES, hash, sizeof(hash));
-}
-
 /* The manifest's file name goes into a path: a plain name, and not the manifest itself. */
 static enum status check_file_name(const struct manifest *manifest, struct err *err)
 {
@@ -144,22 +133,6 @@ static enum status parse_manifest(struct manifest **out, struct str text, struct
 		manifest_free(*out);
 		*out = NULL;
 	}
-	return status;
-}
-
-/* Takes the manifest, also on failure. */
-static enum status load(struct model **out, struct str name, struct str version, struct manifest *manifest,
-			struct str file, struct err *err)
-{
-	char hash[MODEL_HASH_BYTES];
-
-	hash_bytes(file, hash);
-	if (strcmp(hash, manifest->file_hash) == 0)
-		return kind_load_model(out, name, version, manifest, file, err);
-	enum status status = err_set(err, STATUS_INVALID,
-				     "%.*s does not have the hash that %s says: it has %.16s…, not %.16s….",
-				     STR_ARG(manifest->file), FOLDER_MANIFEST, hash, manifest->file_hash);
-	manifest_free(manifest);
 	return status;
 }
 
@@ -197,7 +170,7 @@ enum status folder_load_at(struct model **out, int at, struct str name, struct s
 	if (status == STATUS_OK)
 		status = folder_read_file(at, path, O_NOFOLLOW, MODEL_FILE_MAX, &text, &n, err);
 	if (status == STATUS_OK)
-		status = load(out, name, version, manifest, (struct str){text, n}, err);
+		status = kind_load_model(out, name, version, manifest, (struct str){text, n}, err);
 	else
 		manifest_free(manifest);
 	free(text);
@@ -310,7 +283,7 @@ enum status folder_candidate_load(struct model **out, const struct folder_candid
 		status = parse_manifest(&manifest, (struct str){candidate->manifest, candidate->manifest_n}, err);
 	if (status != STATUS_OK)
 		return status;
-	return load(out, name, version, manifest, (struct str){candidate->file, candidate->file_n}, err);
+	return kind_load_model(out, name, version, manifest, (struct str){candidate->file, candidate->file_n}, err);
 }
 
 /* --- listing --- */

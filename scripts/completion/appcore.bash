@@ -3,11 +3,20 @@
 _appcore() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words=
 	case $previous in
-	--name | --rate | --expires | --overlap | --to) return ;; # values of the user's own
+	--name | --version | --rate | --expires | --overlap | --to) return ;; # values of the user's own
+	--sticky)
+		mapfile -t COMPREPLY < <(compgen -W 'key header: none' -- "$current")
+		return
+		;;
+	--manifest)
+		mapfile -t COMPREPLY < <(compgen -f -- "$current")
+		compopt -o filenames 2>/dev/null
+		return
+		;;
 	--scope) mapfile -t COMPREPLY < <(compgen -W models -- "$current") && return ;;
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='serve migrate key backup restore move check config version help --help --version'
+		words='serve migrate key model backup restore move check config version help --help --version'
 	else
 		case ${COMP_WORDS[1]} in
 		migrate)
@@ -27,6 +36,31 @@ _appcore() {
 			*) words='create list revoke rotate --help' ;;
 			esac
 			;;
+		model)
+			case ${COMP_WORDS[2]} in
+			add)
+				words='--name --version --manifest --activate --if-absent --json --help'
+				if [[ -n $current && $current != -* ]]; then
+					mapfile -t COMPREPLY < <(compgen -f -- "$current")
+					compopt -o filenames 2>/dev/null
+					return
+				fi
+				;;
+			check)
+				words='--manifest --json --help'
+				if [[ -n $current && $current != -* ]]; then
+					mapfile -t COMPREPLY < <(compgen -f -- "$current")
+					compopt -o filenames 2>/dev/null
+					return
+				fi
+				;;
+			route) words='--sticky --json --help' ;;
+			shadow) words='none --json --help' ;;
+			list | show | activate | rollback) words='--json --help' ;;
+			load | unload | remove) words='--help' ;;
+			*) words='add list show check activate rollback route shadow load unload remove --help' ;;
+			esac
+			;;
 		backup | restore)
 			words='--help'
 			if [[ $current != -* ]]; then
@@ -39,7 +73,7 @@ _appcore() {
 		check) words='--integrity --json --help' ;;
 		config) words='--shell --json --help' ;;
 		serve | version) words='--help' ;;
-		help) words='serve migrate key backup restore move check config version help' ;;
+		help) words='serve migrate key model backup restore move check config version help' ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

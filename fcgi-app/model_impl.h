@@ -1,0 +1,47 @@
+/* What the files of `appcore model` share: model.c (the verbs), model_add.c, model_route.c (who answers), model_list.c
+ * (what there is). */
+#ifndef APPCORE_MODEL_IMPL_H
+#define APPCORE_MODEL_IMPL_H
+
+#include "command.h"
+#include "model/model.h"
+#include "store/models.h"
+
+struct json_object;
+
+enum { MODEL_TURN_WAIT_MS = 10 * 1000 };
+
+struct model_command {
+	struct config config;
+	struct db *db; /* NULL for verbs that need none */
+	char **words;  /* after the verb */
+	int n;
+	const char *name, *version, *manifest, *sticky; /* options; NULL: not given */
+	bool activate, if_absent, json;
+};
+
+/* The built-in version of a name; empty: it has none. */
+struct str model_builtin(const char *name);
+
+/* Loads the version from this machine's folder, as the database knows it, examples and all. The built-in one loads
+ * itself. *out has one user. */
+enum status model_load_known(struct model_command *c, const char *name, const char *version, struct model **out,
+			     struct err *err) __attribute__((nonnull, warn_unused_result));
+
+/* Gives all requests of the name to the version, in a transaction of its own. */
+enum status model_activate(struct model_command *c, const char *name, const char *version, struct err *err)
+	__attribute__((nonnull, warn_unused_result));
+
+/* The exit code of a status; says why when it is none of success. */
+int model_finish(enum status status, const struct err *err);
+void model_print_json(struct json_object *object); /* and frees it */
+
+/* What a model takes and gives, in words. */
+const char *model_kind_of(const struct model *model);
+
+typedef int model_verb(struct model_command *c);
+model_verb model_run_add, model_run_remove;
+model_verb model_run_activate, model_run_rollback, model_run_route, model_run_shadow, model_run_load, model_run_unload;
+model_verb model_run_list, model_run_show, model_run_check;
+
+#endif
