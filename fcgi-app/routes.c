@@ -30,6 +30,13 @@ const struct route ROUTES[] = {
 	ROUTE(GET,  "/api/v1/predictions",                 predictions_v1_list,   READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/predictions/{prediction_id}", predictions_v1_one,    READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
 
+	/* models */
+	ROUTE(GET,  "/api/v1/models",                      models_get_list,       READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/models/{name}",               models_get_one,        READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/models/{name}/versions/{version}", models_get_version, READ, LIMITED, LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(POST, "/api/v1/models/{name}/predict",       models_post_predict,   KEY,  LIMITED,   LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(POST, "/api/v1/models/{name}/versions/{version}/predict", models_post_predict, KEY, LIMITED, LISTED_ORIGINS, JSON_BODY, WRITE),
+
 	/* service: /api/v1 */
 	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/version",                     version_get,           OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),

@@ -10,6 +10,12 @@ route_handler root_get, health_get, version_get, live_get, ready_get;
 /* predict.c */
 route_handler predict_post, predict_v1_post;
 
+/* models.c */
+route_handler models_get_list, models_get_one, models_get_version;
+
+/* models_predict.c; the version may be named */
+route_handler models_post_predict;
+
 /* predictions.c */
 route_handler predictions_get_list, predictions_get_one, predictions_v1_list, predictions_v1_one;
 

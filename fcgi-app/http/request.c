@@ -24,6 +24,7 @@ static const struct {
 	{STR_INIT("HTTP_AUTHORIZATION"), offsetof(struct request, authorization)},
 	{STR_INIT("HTTP_CONTENT_ENCODING"), offsetof(struct request, content_encoding)},
 	{STR_INIT("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"), offsetof(struct request, tensors_offset_text)},
+	{STR_INIT("HTTP_IF_NONE_MATCH"), offsetof(struct request, if_none_match)},
 	{STR_INIT("HTTP_ORIGIN"), offsetof(struct request, origin)},
 	{STR_INIT("HTTP_TRACEPARENT"), offsetof(struct request, traceparent)},
 	{STR_INIT("HTTP_ACCESS_CONTROL_REQUEST_METHOD"), offsetof(struct request, acr_method)},

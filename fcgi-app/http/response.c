@@ -9,6 +9,7 @@ static const struct {
 	{201, "Created"},
 	{202, "Accepted"},
 	{204, "No Content"},
+	{304, "Not Modified"},
 	{307, "Temporary Redirect"},
 	{400, "Bad Request"},
 	{401, "Unauthorized"},
@@ -92,7 +93,7 @@ void response_head(const struct response *response, bool known_length, struct bu
 		buf_str(out, str_of(response->content_type));
 		buf_str(out, STR("\r\n"));
 	}
-	if (known_length && response->status != 204) {
+	if (known_length && response->status != 204 && response->status != 304) {
 		buf_str(out, STR("Content-Length: "));
 		buf_u64(out, response->body.n);
 		buf_str(out, STR("\r\n"));

@@ -67,6 +67,7 @@ static const struct setting SETTINGS[] = {
 	TEXT(  "LOG_FILE",                  log_file, ""),
 	TEXT(  "EDGE_LOG",                  edge_log, NULL),
 	NUMBER("MAX_BODY_BYTES",            max_body_bytes, "1048576", 0, 256 << 20),
+	NUMBER("MODEL_BATCH_MAX",           model_batch_max, "1000", 1, 100000),
 	NUMBER("RATE_LIMIT_PER_MINUTE",     rate_limit_per_minute, "100", 0, RATE_MAX),
 	NUMBER("KEY_RATE_LIMIT_PER_MINUTE", key_rate_limit_per_minute, "0", 0, RATE_MAX),
 	CHOICE("RATE_LIMIT_HEADERS",        rate_limit_headers, "legacy", "legacy ietf both"),

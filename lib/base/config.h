@@ -23,6 +23,7 @@ struct config {
 	const char *log_level, *log_file;
 	const char *edge_log; /* nginx's, of what it answers by itself */
 	int64_t max_body_bytes;
+	int64_t model_batch_max; /* inputs in one request */
 	int64_t rate_limit_per_minute, key_rate_limit_per_minute;
 	const char *rate_limit_headers;                             /* legacy, ietf, both */
 	const char *trusted_proxies, *metrics_allow, *cors_origins; /* comma separated */

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "model/kinds.h"
 #include "store/installation.h"
 #include "store/migrate.h"
 
@@ -341,22 +342,60 @@ bool harness_redis_is(struct harness *h, enum redis_state state)
 	return redis_state(h->app.redis) == state;
 }
 
-/* The mean, and `model`, which is the one that answers by default. */
-static struct model_set *models_with(struct model *model)
+static void add_model(struct model_set *set, struct model *model)
 {
+	const struct model_share whole = {str_of(model->version), 1};
+	struct err err = {0};
+
+	must(model_set_add(set, model, &err) == STATUS_OK, err.text);
+	if (model_set_find_route(set, str_of(model->name)))
+		return;
+	must(model_set_route(set, str_of(model->name), &whole, 1, (struct str){0}, MODEL_STICKY_NONE, (struct str){0},
+			     &err) == STATUS_OK,
+	     err.text);
+}
+
+/* The mean, and the harness's models. */
+static struct model_set *models_of(struct harness *h)
+{
+	enum { N = sizeof(h->models) / sizeof(h->models[0]) };
 	struct model_set *set = model_set_new();
 	struct err err = {0};
 
 	must(set, "no memory");
-	if (!model)
-		return set;
-	const struct model_share whole = {str_of(model->version), 1};
-	must(model_set_add(set, model, &err) == STATUS_OK, err.text);
-	must(model_set_route(set, str_of(model->name), &whole, 1, (struct str){0}, MODEL_STICKY_NONE, (struct str){0},
-			     &err) == STATUS_OK,
-	     err.text);
-	must(model_set_default(set, str_of(model->name), &err) == STATUS_OK, err.text);
+	if (h->model) {
+		add_model(set, h->model);
+		must(model_set_default(set, str_of(h->model->name), &err) == STATUS_OK, err.text);
+	}
+	for (int i = 0; i < N && h->models[i]; i++) {
+		if (h->models[i] != h->model)
+			add_model(set, h->models[i]);
+		model_drop(h->models[i]);
+		h->models[i] = NULL;
+	}
 	return set;
+}
+
+struct model *harness_load(const char *name, const char *version, const char *kind, const char *members,
+			   const char *file)
+{
+	struct manifest *manifest;
+	struct model *model;
+	struct err err = {0};
+	uint8_t hash[32];
+	char digits[65];
+	struct buf text;
+
+	crypto_generichash(hash, sizeof(hash), (const uint8_t *)file, strlen(file), NULL, 0);
+	hex_format(hash, sizeof(hash), digits);
+	buf_init_heap(&text);
+	buf_fmt(&text, "{\"appcore\":1,\"kind\":\"%s\",\"file\":\"model.json\",\"hash\":\"%s\",%s}", kind, digits,
+		members);
+	must(manifest_parse(&manifest, buf_view(&text), &err) == STATUS_OK, err.text);
+	must(kind_load_model(&model, str_of(name), str_of(version), manifest, str_of(file), &err) == STATUS_OK,
+	     err.text);
+	buf_release(&text);
+	return model;
 }
 
 void harness_start(struct harness *h)
@@ -373,7 +412,7 @@ void harness_start(struct harness *h)
 	app->config = &h->config;
 	must(shm_open_dir(&app->shm, h->config.run_dir, &err) == STATUS_OK, err.text);
 	must(shm_claim_slot(app->shm, "t", &err) == STATUS_OK, err.text);
-	app_take_models(app, models_with(h->model));
+	app_take_models(app, models_of(h));
 	must(mailbox_init(&h->mailbox), "no mailbox");
 	app->mailbox = &h->mailbox;
 	start_store(h);

@@ -53,8 +53,9 @@ struct exchange {
 struct harness {
 	/* To be changed between harness_init and harness_start; some members are read at each request. */
 	struct config config;
-	struct model *model;  /* NULL: the mean */
-	uint64_t deadline_ms; /* for writes to wait; 0: the store's default */
+	struct model *model;     /* answers by default; NULL: the mean */
+	struct model *models[8]; /* served beside it, the first of each name is active; dropped by harness_start */
+	uint64_t deadline_ms;    /* for writes to wait; 0: the store's default */
 	int slow_threads;
 	size_t slow_queue;
 	bool slow_without_db;  /* the slow threads have no connection */
@@ -132,6 +133,11 @@ bool harness_logged(struct harness *h, const char *text);
 
 /* Fills the slow lane, threads and queue, until the next call with false. */
 void harness_jam_slow_lane(struct harness *h, bool jam);
+
+/* A model from a file, as MODELS_DIR would have it: `members` are those of the manifest but appcore, kind, file, hash.
+ * The caller's to drop. */
+struct model *harness_load(const char *name, const char *version, const char *kind, const char *members,
+			   const char *file);
 
 /* Models for tests: always 42; always STATUS_INVALID ("No model today"); never finite; not healthy. */
 struct model *harness_model_42(void);

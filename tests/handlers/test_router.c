@@ -29,6 +29,19 @@ static void finds(void)
 		{HTTP_GET, "/predictions/ ' OR 1=1 --", ROUTER_FOUND, "/predictions/{prediction_id}", " ' OR 1=1 --"},
 		{HTTP_DELETE, "/predictions/a", ROUTER_NO_METHOD, "/predictions/{prediction_id}", ""},
 		{HTTP_GET, "/api/v1/predictions/a", ROUTER_FOUND, "/api/v1/predictions/{prediction_id}", "a"},
+		{HTTP_GET, "/api/v1/models/wine", ROUTER_FOUND, "/api/v1/models/{name}", "wine"},
+		{HTTP_GET, "/api/v1/models/wine/", ROUTER_SLASH, "/api/v1/models/{name}", ""},
+		{HTTP_POST, "/api/v1/models/wine/predict", ROUTER_FOUND, "/api/v1/models/{name}/predict", "wine"},
+		{HTTP_POST, "/api/v1/models/wine/versions/2/predict", ROUTER_FOUND,
+		 "/api/v1/models/{name}/versions/{version}/predict", "wine | 2"},
+		{HTTP_GET, "/api/v1/models/wine/versions/2", ROUTER_FOUND, "/api/v1/models/{name}/versions/{version}",
+		 "wine | 2"},
+		{HTTP_POST, "/api/v1/models/wine/versions/2", ROUTER_NO_METHOD,
+		 "/api/v1/models/{name}/versions/{version}", ""},
+		{HTTP_GET, "/api/v1/models/wine/versions", ROUTER_NO_PATH, NULL, ""},
+		{HTTP_GET, "/api/v1/models/wine/versions/", ROUTER_NO_PATH, NULL, ""},
+		{HTTP_GET, "/api/v1/models//versions/2", ROUTER_NO_PATH, NULL, ""},
+		{HTTP_GET, "/api/v1/models/wine/versions/2/x", ROUTER_NO_PATH, NULL, ""},
 		{HTTP_GET, "/Health", ROUTER_NO_PATH, NULL, ""},
 		{HTTP_GET, "/healthz", ROUTER_NO_PATH, NULL, ""},
 		{HTTP_GET, "/healt", ROUTER_NO_PATH, NULL, ""},
@@ -55,6 +68,23 @@ static void finds(void)
 	}
 }
 
+/* The pattern with "none" for its variables. */
+static void fill_pattern(const char *pattern, char path[static 200])
+{
+	size_t n = 0;
+
+	for (; *pattern; pattern++) {
+		if (*pattern == '{') {
+			memcpy(path + n, "none", 4);
+			n += 4;
+			pattern = strchr(pattern, '}');
+		} else {
+			path[n++] = *pattern;
+		}
+	}
+	path[n] = '\0';
+}
+
 /* Every row of the table answers by itself, refuses what it lacks with Allow, and is found behind a slash. */
 static void every_row_keeps_the_rules(void)
 {
@@ -64,10 +94,8 @@ static void every_row_keeps_the_rules(void)
 	harness_open(&h);
 	for (int i = 0; i < ROUTES_N; i++) {
 		const struct route *route = &ROUTES[i];
-		char path[100];
-		const char *brace = strchr(route->pattern, '{');
-		snprintf(path, sizeof(path), "%.*s%s", brace ? (int)(brace - route->pattern) : 100, route->pattern,
-			 brace ? "none" : "");
+		char path[200];
+		fill_pattern(route->pattern, path);
 		bool get = route->method == HTTP_GET;
 		for (size_t k = 0; k < sizeof(methods) / sizeof(methods[0]); k++) {
 			bool known = strcmp(methods[k], get ? "GET" : "POST") == 0 || (get && k == 1);

@@ -115,6 +115,7 @@ static const struct {
 	{"LOG_FILE", "", "/var/log/x.log", {0}},
 	{"EDGE_LOG", "run/nginx/edge.log", "/var/log/x.log", {0}},
 	{"MAX_BODY_BYTES", "1048576", "0", {"-1", "1073741825", "1M"}},
+	{"MODEL_BATCH_MAX", "1000", "1", {"0", "100001", "all"}},
 	{"RATE_LIMIT_PER_MINUTE", "100", "0", {"-1", "100000001"}},
 	{"KEY_RATE_LIMIT_PER_MINUTE", "0", "60", {"-1", "many"}},
 	{"RATE_LIMIT_HEADERS", "legacy", "both", {"none"}},
