@@ -94,10 +94,11 @@ $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(HANDLER_O) $(OUT)/libappc
 	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(HANDLER_LIBS)
 
 # Parity with the libraries that models are from: their own answers for every row of their bundled sets.
-$(OUT)/tests/parity/driver: $(OUT)/tests/parity/driver.o $(OUT)/libappcore.a
+$(OUT)/tests/parity/%: $(OUT)/tests/parity/%.o $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
 
-parity: $(OUT)/tests/parity/driver ## train models with XGBoost and scikit-learn, compare every answer (DATA_NUMERIC=folder for more)
+# text_parity.py also asks text_driver and `appcore train`, which it finds beside the driver.
+parity: $(OUT)/tests/parity/driver $(OUT)/tests/parity/text_driver $(OUT)/appcore ## train models with XGBoost and scikit-learn, compare every answer (DATA_NUMERIC, DATA_SENTIMENT=folder for more)
 	@for script in tests/parity/*_parity.py; do PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 $$script $< || exit; done
 
 fuzz-programs: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -145,9 +146,7 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 
 install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
 	install -D -m 755 $(OUT)/appcore $(DESTDIR)$(PREFIX)/bin/appcore
-	install -D -m 755 -t $(SHARE)/appcore/scripts scripts/render_nginx.sh scripts/make_certificate.sh scripts/health_check.sh \
-		scripts/add_models.sh
-	for file in $(wildcard models/*/*/*); do install -D -m 644 "$$file" "$(SHARE)/appcore/$$file" || exit; done
+	install -D -m 755 -t $(SHARE)/appcore/scripts scripts/render_nginx.sh scripts/make_certificate.sh scripts/health_check.sh
 	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
 	install -D -m 644 -t $(SHARE)/appcore .env.example
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d

@@ -89,6 +89,22 @@ const struct command COMMANDS[] = {
 	 "--full compares all rows again instead of those that may have changed. --json prints progress and result as\n"
 	 "JSON, one object a line. Keep a password out of the list of processes: libpq reads it from ~/.pgpass or\n"
 	 "PGPASSWORD when URL has none.\n"},
+	{"train", train_main, "train a text classifier from labelled texts",
+	 "usage: appcore train sentiment [--data FILE...] [--text COLUMN] [--label COLUMN] [--ngram 1,2]\n"
+	 "           [--max-features 5000] [--split 0.2] [--seed 42] [--model nb|logistic] [--refit]\n"
+	 "           [--output DIR] [--name NAME] [--version VERSION]\n"
+	 "           [--description TEXT] [--source TEXT] [--licence TEXT]\n"
+	 "\n"
+	 "Trains on the samples of FILE (CSV, or lines of text, tab, label), or on 30 that are built in; holds a share "
+	 "of\n"
+	 "them back (--split) to test with, prints how well it does on these, and saves the model as DIR/NAME/VERSION\n"
+	 "(default: MODELS_DIR, sentiment, the next whole number).\n"
+	 "\n"
+	 "--text and --label name the columns, or count them from 1 in a file without names. --ngram is the least and "
+	 "the\n"
+	 "most words of an n-gram, --max-features how many of the most frequent are kept (0: all). --model is naive "
+	 "Bayes\n"
+	 "or logistic regression. --refit trains once more on all samples, after the test, and saves that.\n"},
 	{"check", check_main, "check settings, database and model",
 	 "usage: appcore check [--integrity] [--json]\n"
 	 "\n"

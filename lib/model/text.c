@@ -9,6 +9,7 @@
 #include "model/text.h"
 
 #include "model/kinds.h"
+#include "model/text_hash.h"
 #include "model/text_tokens.h"
 
 #include <math.h>
@@ -48,48 +49,6 @@ struct text_classifier {
 
 /* --- the table --- */
 
-static inline uint64_t load64(const char *p)
-{
-	uint64_t w;
-
-	memcpy(&w, p, sizeof(w));
-	return w;
-}
-
-static inline uint64_t load32(const char *p)
-{
-	uint32_t w;
-
-	memcpy(&w, p, sizeof(w));
-	return w;
-}
-
-/* Both halves of the product: "wyhash" (Wang Yi) is built of this step. */
-static inline uint64_t fold(uint64_t a, uint64_t b)
-{
-	__extension__ unsigned __int128 product = (unsigned __int128)a * b;
-	return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static inline uint64_t hash_of(const uint64_t key[2], struct str s)
-{
-	uint64_t h = key[0] ^ s.n, last;
-	const char *p = s.p;
-	size_t n = s.n;
-
-	for (; n > 8; p += 8, n -= 8)
-		h = fold(h ^ load64(p), key[1]);
-	if (s.n >= 8)
-		last = load64(s.p + s.n - 8);
-	else if (n >= 4)
-		last = load32(p) << 32 | load32(p + n - 4);
-	else
-		last = n ? (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 |
-				       (unsigned char)p[n - 1]
-			 : 0;
-	return fold(h ^ last, key[1] ^ UINT64_C(0x9E3779B97F4A7C15));
-}
-
 static inline const char *record_text(const struct text_classifier *c, const union word *record)
 {
 	return record[RECORD_WEIGHTS + c->rows_n].text;
@@ -120,7 +79,7 @@ static size_t record_words(int rows_n, struct str term)
 static enum status add_term(struct text_classifier *c, const struct text_spec *spec, size_t i, struct err *err)
 {
 	struct str term = spec->terms[i];
-	uint64_t hash = hash_of(c->key, term);
+	uint64_t hash = text_hash(c->key, term);
 	struct slot *slot = find_slot(c, term, hash);
 	union word *record = c->words + c->words_n;
 
@@ -270,7 +229,7 @@ static size_t find_terms(const struct text_classifier *c, struct str text, struc
 	memset(scratch->table, 0, size * sizeof(*scratch->table));
 	text_ngrams_init(&walk, tokens, c->ngram_min, c->ngram_max);
 	while (text_ngrams_next(&walk, &ngram)) {
-		uint32_t record = find_slot(c, ngram, hash_of(c->key, ngram))->record;
+		uint32_t record = find_slot(c, ngram, text_hash(c->key, ngram))->record;
 		if (record)
 			n = count_record(scratch, size, n, record);
 	}

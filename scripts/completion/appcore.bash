@@ -3,7 +3,8 @@
 _appcore() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words=
 	case $previous in
-	--name | --version | --rate | --expires | --overlap | --to) return ;; # values of the user's own
+	--name | --version | --rate | --expires | --overlap | --to | --text | --label | --ngram | --max-features | --split | --seed | \
+		--description | --source | --licence) return ;; # values of the user's own
 	--sticky)
 		mapfile -t COMPREPLY < <(compgen -W 'key header: none' -- "$current")
 		return
@@ -13,10 +14,16 @@ _appcore() {
 		compopt -o filenames 2>/dev/null
 		return
 		;;
+	--output)
+		mapfile -t COMPREPLY < <(compgen -d -- "$current")
+		compopt -o filenames 2>/dev/null
+		return
+		;;
+	--model) mapfile -t COMPREPLY < <(compgen -W 'nb logistic' -- "$current") && return ;;
 	--scope) mapfile -t COMPREPLY < <(compgen -W models -- "$current") && return ;;
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='serve migrate key model backup restore move check config version help --help --version'
+		words='serve migrate key model backup restore move train check config version help --help --version'
 	else
 		case ${COMP_WORDS[1]} in
 		migrate)
@@ -70,10 +77,19 @@ _appcore() {
 			fi
 			;;
 		move) words='--to --full --json --help' ;;
+		train)
+			words='sentiment --data --text --label --ngram --max-features --split --seed --model --refit --output --name
+				--version --description --source --licence --help'
+			if [[ $COMP_CWORD -gt 2 && -n $current && $current != -* ]]; then
+				mapfile -t COMPREPLY < <(compgen -f -- "$current")
+				compopt -o filenames 2>/dev/null
+				return
+			fi
+			;;
 		check) words='--integrity --json --help' ;;
 		config) words='--shell --json --help' ;;
 		serve | version) words='--help' ;;
-		help) words='serve migrate key model backup restore move check config version help' ;;
+		help) words='serve migrate key model backup restore move train check config version help' ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
