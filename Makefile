@@ -146,7 +146,9 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 
 install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
 	install -D -m 755 $(OUT)/appcore $(DESTDIR)$(PREFIX)/bin/appcore
-	install -D -m 755 -t $(SHARE)/appcore/scripts scripts/render_nginx.sh scripts/make_certificate.sh scripts/health_check.sh
+	install -D -m 755 -t $(SHARE)/appcore/scripts scripts/render_nginx.sh scripts/make_certificate.sh scripts/health_check.sh \
+		scripts/add_models.sh
+	for file in $(wildcard models/*/*/*); do install -D -m 644 "$$file" "$(SHARE)/appcore/$$file" || exit; done
 	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
 	install -D -m 644 -t $(SHARE)/appcore .env.example
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d

@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "http/router.h"
 #include "model/set.h"
+#include "model/shadow.h"
 #include "shared/limit_redis.h"
 #include "shared/metrics.h"
 #include "shared/redis.h"
@@ -58,6 +59,7 @@ struct app {
 	struct pool *slow;          /* large bodies and answers; any thread */
 	struct pool *lists;         /* large lists, streamed; any thread */
 	struct model_set *models;   /* held; replaced as a whole by app_take_models */
+	struct shadow *shadow;      /* NULL: none, in some tests */
 	struct keyring keyring;
 	struct app_series series;
 	bool read_needs_key;

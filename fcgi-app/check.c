@@ -1,7 +1,8 @@
 /* appcore check: what an operator wants to know before and after a deployment. */
 #include "command.h"
-#include "model/model.h"
+#include "model/folder.h"
 #include "store/migrate.h"
+#include "store/models.h"
 #include "store/predictions.h"
 
 #include <json-c/json.h>
@@ -11,10 +12,33 @@ struct findings {
 	int migration, newest;
 	int64_t predictions;
 	struct db_info info;
-	bool integrity; /* was asked for, and is good */
+	bool integrity;      /* was asked for, and is good */
+	struct model *model; /* the active version of the default model, loaded */
 };
 
-static enum status look(struct db *db, bool integrity, struct findings *findings, struct err *err)
+/* Loads what answers where no model is named. */
+static enum status load_model(struct db *db, const struct config *config, struct model **out, struct err *err)
+{
+	struct str name = str_of(config->model_default);
+	struct models_version row;
+	struct models_route route;
+
+	enum status status = models_find_route(db, name, &route, err);
+	const char *active = status == STATUS_OK ? models_active(&route.shares) : "";
+	bool is_mean = str_eq(name, str_of(model_mean()->name));
+	if (is_mean && (status == STATUS_NOT_FOUND || strcmp(active, model_mean()->version) == 0)) {
+		*out = model_hold(model_mean());
+		return STATUS_OK;
+	}
+	if (status == STATUS_OK)
+		status = models_find(db, name, str_of(active), &row, err);
+	if (status == STATUS_OK)
+		status = folder_load(out, config->models_dir, name, str_of(active), str_of(row.hash), err);
+	return status;
+}
+
+static enum status look(struct db *db, const struct config *config, bool integrity, struct findings *findings,
+			struct err *err)
 {
 	migrate_all(DB_DIALECT_SQLITE, &findings->newest);
 	db_info(db, &findings->info);
@@ -27,6 +51,8 @@ static enum status look(struct db *db, bool integrity, struct findings *findings
 			       findings->migration, findings->newest);
 	if (status == STATUS_OK)
 		status = predictions_count(db, &findings->predictions, err);
+	if (status == STATUS_OK)
+		status = load_model(db, config, &findings->model, err);
 	if (status == STATUS_OK && integrity)
 		status = db_integrity(db, err);
 	findings->integrity = status == STATUS_OK && integrity;
@@ -43,7 +69,7 @@ static void tell(const struct findings *findings, bool json)
 		       "model        ok: %s %s\n",
 		       findings->info.engine, findings->info.location, (long long)findings->info.database_bytes,
 		       (long long)findings->info.log_bytes, findings->migration, findings->newest,
-		       (long long)findings->predictions, model_mean()->name, model_mean()->version);
+		       (long long)findings->predictions, findings->model->name, findings->model->version);
 		if (findings->integrity)
 			printf("integrity    ok\n");
 		return;
@@ -56,7 +82,7 @@ static void tell(const struct findings *findings, bool json)
 	json_object_object_add(object, "migration", json_object_new_int(findings->migration));
 	json_object_object_add(object, "newest_migration", json_object_new_int(findings->newest));
 	json_object_object_add(object, "predictions", json_object_new_int64(findings->predictions));
-	json_object_object_add(object, "model_version", json_object_new_string(model_mean()->version));
+	json_object_object_add(object, "model_version", json_object_new_string(findings->model->version));
 	json_object_object_add(object, "integrity_checked", json_object_new_boolean(findings->integrity));
 	printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(object);
@@ -80,11 +106,12 @@ int check_main(int argc, char **argv)
 		return command_fail(EXIT_USAGE, "there are no arguments; see --help.");
 	if (!command_open_db(&config, &db, DB_READ, &code))
 		return code;
-	enum status status = look(db, integrity, &findings, &err);
+	enum status status = look(db, &config, integrity, &findings, &err);
 	if (status == STATUS_OK)
 		tell(&findings, json);
 	else
 		code = command_fail(command_exit_code(status), "%s", err.text);
+	model_drop(findings.model);
 	db_close(db);
 	config_release(&config);
 	return status == STATUS_OK ? EXIT_OK : code;

@@ -4,6 +4,7 @@
 
 #include "model/folder.h"
 #include "model/manifest.h"
+#include "model/xgboost.h"
 
 #include <json-c/json.h>
 #include <stdio.h>
@@ -42,6 +43,27 @@ const char *model_kind_of(const struct model *model)
 		return "built in";
 	snprintf(text, sizeof(text), "%.*s", STR_ARG(model->manifest->kind));
 	return text;
+}
+
+enum status model_read_candidate(struct model_command *c, struct folder_candidate *out, struct err *err)
+{
+	const char *slash = strrchr(c->words[0], '/');
+	struct str name = str_of(slash ? slash + 1 : c->words[0]);
+	struct buf manifest;
+
+	enum status status = folder_candidate_read(out, c->words[0], c->manifest, err);
+	if (status != STATUS_OK || out->manifest)
+		return status;
+	buf_init_heap(&manifest);
+	status = xgboost_describe((struct str){out->file, out->file_n},
+				  model_name_is_valid(name) ? name : STR("model.json"), &manifest, err);
+	if (status != STATUS_OK) {
+		buf_release(&manifest);
+		return status;
+	}
+	out->manifest = manifest.p;
+	out->manifest_n = manifest.n;
+	return STATUS_OK;
 }
 
 enum status model_load_known(struct model_command *c, const char *name, const char *version, struct model **out,

@@ -13,7 +13,9 @@ struct adding {
 	struct model_command *c;
 	struct folder_candidate candidate;
 	struct models_version row;
-	bool in_folder, in_database; /* it was there before */
+	bool in_folder, in_database; /* it is there */
+	bool new_here, new_there;    /* it was not in this folder, in the database */
+	bool wrote;                  /* into the folder */
 };
 
 static enum status put_row(struct db *db, void *arg, struct err *err)
@@ -54,14 +56,33 @@ static enum status put(struct adding *a, struct err *err)
 	struct model *model = NULL;
 	enum status status = STATUS_OK;
 
-	if (!a->in_folder)
+	if (!a->in_folder) {
 		status = folder_add(&model, a->c->config.models_dir, name, version, &a->candidate, err);
-	model_drop(model);
-	if (status == STATUS_OK && !a->in_database) {
-		status = db_transact(a->c->db, MODEL_TURN_WAIT_MS, put_row, a, err);
-		if (status != STATUS_OK && !a->in_folder)
-			(void)!folder_remove(a->c->config.models_dir, name, version, NULL);
+		a->wrote = a->wrote || status == STATUS_OK;
 	}
+	model_drop(model);
+	if (status == STATUS_OK && !a->in_database)
+		status = db_transact(a->c->db, MODEL_TURN_WAIT_MS, put_row, a, err);
+	return status;
+}
+
+/* Somebody else may add the same version at this moment, here or on another machine: then it is looked at once more. */
+static enum status look_and_put(struct adding *a, struct err *err)
+{
+	enum status status = STATUS_CONFLICT;
+
+	for (int tries = 0; tries < 2 && status == STATUS_CONFLICT; tries++) {
+		status = look(a, err);
+		if (status != STATUS_OK)
+			break;
+		if (a->in_database && a->in_folder && !a->wrote && !a->c->if_absent)
+			return err_set(err, STATUS_CONFLICT, "%s %s is there already.", a->row.name, a->row.version);
+		a->new_here = a->new_here || !a->in_folder;
+		a->new_there = a->new_there || !a->in_database;
+		status = put(a, err);
+	}
+	if (status != STATUS_OK && a->wrote)
+		(void)!folder_remove(a->c->config.models_dir, str_of(a->row.name), str_of(a->row.version), NULL);
 	return status;
 }
 
@@ -71,7 +92,7 @@ static enum status activate(struct adding *a, struct err *err)
 	struct models_route route;
 
 	if (a->c->if_absent) {
-		if (a->in_database)
+		if (!a->new_there)
 			return STATUS_OK;
 		enum status status = models_find_route(a->c->db, str_of(a->row.name), &route, err);
 		if (status != STATUS_NOT_FOUND)
@@ -88,11 +109,11 @@ static void tell(const struct adding *a, const struct model *model)
 		json_object_object_add(object, "version", json_object_new_string(a->row.version));
 		json_object_object_add(object, "kind", json_object_new_string(model_kind_of(model)));
 		json_object_object_add(object, "hash", json_object_new_string(a->row.hash));
-		json_object_object_add(object, "added", json_object_new_boolean(!a->in_database || !a->in_folder));
+		json_object_object_add(object, "added", json_object_new_boolean(a->new_here || a->new_there));
 		model_print_json(object);
 		return;
 	}
-	if (a->in_database && a->in_folder)
+	if (!a->new_here && !a->new_there)
 		printf("%s %s is there already.\n", a->row.name, a->row.version);
 	else
 		printf("%s %s added: %s, %d inputs, %d examples passed.\n", a->row.name, a->row.version,
@@ -103,22 +124,13 @@ static enum status add(struct adding *a, struct err *err)
 {
 	struct model *model = NULL;
 
-	enum status status = folder_candidate_read(&a->candidate, a->c->words[0], a->c->manifest, err);
-	if (status == STATUS_OK && !a->candidate.manifest)
-		status = err_set(err, STATUS_INVALID, "There is no manifest.json beside %s: name one with --manifest.",
-				 a->c->words[0]);
+	enum status status = model_read_candidate(a->c, &a->candidate, err);
 	if (status == STATUS_OK)
 		status = folder_candidate_load(&model, &a->candidate, str_of(a->row.name), str_of(a->row.version), err);
 	if (status == STATUS_OK) {
 		memcpy(a->row.hash, model->hash, sizeof(a->row.hash));
-		status = look(a, err);
+		status = look_and_put(a, err);
 	}
-	if (status == STATUS_OK && a->in_database && a->in_folder && !a->c->if_absent)
-		status = err_set(err, STATUS_CONFLICT, "%s %s is there already.", a->row.name, a->row.version);
-	bool was_there = a->in_database;
-	if (status == STATUS_OK)
-		status = put(a, err);
-	a->in_database = was_there;
 	if (status == STATUS_OK && a->c->activate)
 		status = activate(a, err);
 	if (status == STATUS_OK)

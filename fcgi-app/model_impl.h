@@ -23,6 +23,12 @@ struct model_command {
 /* The built-in version of a name; empty: it has none. */
 struct str model_builtin(const char *name);
 
+struct folder_candidate;
+/* Reads what words[0] names (folder_candidate_read), and makes a manifest for a model of XGBoost's that has none. The
+ * caller releases it, also after an error. */
+enum status model_read_candidate(struct model_command *c, struct folder_candidate *out, struct err *err)
+	__attribute__((nonnull, warn_unused_result));
+
 /* Loads the version from this machine's folder, as the database knows it, examples and all. The built-in one loads
  * itself. *out has one user. */
 enum status model_load_known(struct model_command *c, const char *name, const char *version, struct model **out,

@@ -249,15 +249,9 @@ int model_run_show(struct model_command *c)
 	bool routed = status == STATUS_OK;
 	if (status == STATUS_NOT_FOUND && (c->n > 1 || model_builtin(c->words[0]).n > 0))
 		status = STATUS_OK;
-	const char *active = model_builtin(c->words[0]).p;
-	unsigned most = 0;
-	for (int i = 0; i < route.shares.n; i++)
-		if (route.shares.of[i].share > most) {
-			most = route.shares.of[i].share;
-			active = route.shares.of[i].version;
-		}
+	const char *active = routed ? models_active(&route.shares) : model_builtin(c->words[0]).p;
 	if (status == STATUS_OK)
-		status = model_load_known(c, c->words[0], c->n > 1 ? c->words[1] : active ? active : "", &model, &err);
+		status = model_load_known(c, c->words[0], c->n > 1 ? c->words[1] : active, &model, &err);
 	if (status != STATUS_OK)
 		return model_finish(status, &err);
 	if (c->json) {
@@ -286,9 +280,7 @@ int model_run_check(struct model_command *c)
 	if (c->n > 1) {
 		status = model_load_known(c, c->words[0], c->words[1], &model, &err);
 	} else {
-		status = folder_candidate_read(&candidate, c->words[0], c->manifest, &err);
-		if (status == STATUS_OK && !candidate.manifest)
-			status = err_set(&err, STATUS_INVALID, "There is no manifest.json beside %s.", c->words[0]);
+		status = model_read_candidate(c, &candidate, &err);
 		if (status == STATUS_OK)
 			status = folder_candidate_load(&model, &candidate, STR("candidate"), STR("1"), &err);
 		folder_candidate_release(&candidate);

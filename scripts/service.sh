@@ -267,6 +267,12 @@ migrate() {
 	}
 }
 
+# A service without them serves all the same.
+add_models() {
+	local output
+	output=$("$scripts/add_models.sh" 2>&1) || say "The shipped models could not all be added: $output" >&2
+}
+
 start_supervisors() {
 	local i limit
 	limit=$(ulimit -Hn)
@@ -366,6 +372,7 @@ start() {
 	check_ports
 	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY"
 	migrate
+	add_models
 	render_nginx
 	rotate_logs
 	note_sizes

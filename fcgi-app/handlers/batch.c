@@ -322,6 +322,8 @@ static void answer_stored(struct batch *batch)
 	}
 	metrics_add(app->shm, batch->version->success, batch->n);
 	metrics_add(app->shm, batch->version->model_success, batch->n);
+	for (size_t i = 0; app->shadow && i < batch->n; i++)
+		shadow_offer(app->shadow, batch->req->models, batch->model, &batch->rows[i]);
 }
 
 /* Event thread, after the commit. */

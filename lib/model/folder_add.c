@@ -14,11 +14,30 @@ enum { DEPTH_MAX = 8 };
 
 static const char LOCK[] = ".lock", NEW[] = ".new", OLD[] = ".old";
 
-/* Opens the folder, made when it is missing (its parents are not), and takes the lock, which goes with *lock. */
+/* The directory, with those above it that are missing. */
+static bool make_directories(const char *dir)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s", dir) >= (int)sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return false;
+	}
+	for (char *p = path + 1; *path && *p; p++)
+		if (*p == '/') {
+			*p = '\0';
+			if (mkdir(path, 0755) != 0 && errno != EEXIST)
+				return false;
+			*p = '/';
+		}
+	return mkdir(path, 0755) == 0 || errno == EEXIST;
+}
+
+/* Opens the folder, made when it is missing, and takes the lock, which goes with *lock. */
 static enum status open_folder(const char *dir, int *root, int *lock, struct err *err)
 {
 	*lock = -1;
-	if (mkdir(dir, 0755) != 0 && errno != EEXIST) {
+	if (!make_directories(dir)) {
 		*root = -1;
 		return folder_fail(err, "made", dir);
 	}

@@ -110,6 +110,9 @@ enum status model_set_add(struct model_set *set, struct model *model, struct err
 		.seconds = METRICS_NONE,
 		.model_error = METRICS_NONE,
 		.model_success = METRICS_NONE,
+		.shadow_scored = METRICS_NONE,
+		.shadow_dropped = METRICS_NONE,
+		.shadow_failed = METRICS_NONE,
 		.model_seconds = METRICS_NONE,
 	};
 	int at = versions_bound(set, name, true);
@@ -195,6 +198,27 @@ enum status model_set_default(struct model_set *set, struct str name, struct err
 	return STATUS_OK;
 }
 
+static bool is_shadow(const struct model_set *set, const struct model_version *version)
+{
+	for (int i = 0; i < set->routes_n; i++)
+		if (set->routes[i]->shadow == version)
+			return true;
+	return false;
+}
+
+static void count_shadow_in(struct model_version *version, struct shm *shm)
+{
+	struct metrics_label labels[] = {{"model", str_of(version->model->name)},
+					 {"version", str_of(version->model->version)},
+					 {"outcome", STR("scored")}};
+
+	version->shadow_scored = metrics_find(shm, METRICS_SHADOW, labels, 3);
+	labels[2].value = STR("dropped");
+	version->shadow_dropped = metrics_find(shm, METRICS_SHADOW, labels, 3);
+	labels[2].value = STR("failed");
+	version->shadow_failed = metrics_find(shm, METRICS_SHADOW, labels, 3);
+}
+
 void model_set_count_in(struct model_set *set, struct shm *shm)
 {
 	for (int i = 0; i < set->versions_n; i++) {
@@ -212,6 +236,8 @@ void model_set_count_in(struct model_set *set, struct shm *shm)
 		version->model_error = metrics_find(shm, METRICS_MODEL_PREDICTIONS, named, 3);
 		named[2].value = STR("success");
 		version->model_success = metrics_find(shm, METRICS_MODEL_PREDICTIONS, named, 3);
+		if (is_shadow(set, version))
+			count_shadow_in(version, shm);
 	}
 }
 

@@ -16,6 +16,8 @@ struct model_version {
 	metrics_series seconds;                    /* prediction_duration_seconds{model_version} */
 	metrics_series model_error, model_success; /* appcore_model_predictions_total{model,version,status} */
 	metrics_series model_seconds;              /* appcore_model_duration_seconds{model,version} */
+	/* appcore_shadow_total{model,version,outcome}; of versions that are some route's shadow. */
+	metrics_series shadow_scored, shadow_dropped, shadow_failed;
 };
 
 enum model_sticky {

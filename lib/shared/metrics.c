@@ -44,6 +44,12 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 	[METRICS_MODEL_LOAD_FAILING] = {.name = "appcore_model_load_failing",
 					GAUGE("Whether a version of the model can't be loaded by the worker",
 					      METRICS_LABELLED)},
+	[METRICS_SHADOW] = {.name = "appcore_shadow_total",
+			    COUNTER("Answers that a shadow was to score", METRICS_LABELLED)},
+	[METRICS_DRIFT_PSI] = {.name = "appcore_model_drift_psi",
+			       GAUGE("Population stability index of an input against training", METRICS_LABELLED)},
+	[METRICS_DRIFT_ROWS] = {.name = "appcore_model_drift_rows",
+				GAUGE("Predictions that the newest drift was computed from", METRICS_LABELLED)},
 	[METRICS_HEALTH] = {.name = "app_health_status",
 			    GAUGE("Application health (1=healthy, 0=unhealthy)", METRICS_SHARED)},
 	[METRICS_APP_INFO] = {.name = "app_info", GAUGE("Application metadata", METRICS_COMPUTED)},
@@ -117,7 +123,7 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 				  COUNTER("How often the circuit breaker before Redis opened", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 42, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 45, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {
@@ -289,6 +295,15 @@ void metrics_set(struct shm *shm, metrics_series series, double value)
 	/* Last, and only then valid: what a former generation left is never shown as this one's. */
 	atomic_store_explicit(&cell[METRICS_GAUGE_GENERATION], mine, memory_order_release);
 	if (old != bits || generation != mine)
+		add(&shm->seg->slots[shm->slot].changes, 1);
+}
+
+void metrics_unset(struct shm *shm, metrics_series series)
+{
+	if (series < 0 || !shm->row)
+		return;
+	_Atomic uint64_t *cell = shm->row + shm->seg->series[series].cell;
+	if (atomic_exchange_explicit(&cell[METRICS_GAUGE_GENERATION], 0, memory_order_release) != 0)
 		add(&shm->seg->slots[shm->slot].changes, 1);
 }
 

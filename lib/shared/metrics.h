@@ -24,6 +24,9 @@ enum metrics_family {
 	METRICS_PREDICTION_DURATION, /* prediction_duration_seconds{model_version} */
 	METRICS_MODEL_PREDICTIONS,   /* appcore_model_predictions_total{model,version,status} */
 	METRICS_MODEL_DURATION,      /* appcore_model_duration_seconds{model,version} */
+	METRICS_SHADOW,              /* appcore_shadow_total{model,version,outcome}: scored, dropped, failed */
+	METRICS_DRIFT_PSI,           /* appcore_model_drift_psi{model,version,input} */
+	METRICS_DRIFT_ROWS,          /* appcore_model_drift_rows{model,version} */
 	METRICS_MODEL_LOAD_FAILING,  /* appcore_model_load_failing{instance,model} */
 	METRICS_HEALTH,              /* app_health_status, one for the service: the last written wins */
 	METRICS_APP_INFO,            /* app_info{version} */
@@ -85,6 +88,9 @@ void metrics_add(struct shm *shm, metrics_series series, uint64_t by) __attribut
 /* Gauge of this slot: sets. Gone with the slot's owner, but for METRICS_HEALTH, which stays. Where several workers set
  * the same series (sizes of the database), the text has the one set last. */
 void metrics_set(struct shm *shm, metrics_series series, double value) __attribute__((nonnull));
+
+/* Gauge of this slot: gone until it is set again. */
+void metrics_unset(struct shm *shm, metrics_series series) __attribute__((nonnull));
 
 /* Histogram: counts one observation (seconds, or a size). */
 void metrics_observe(struct shm *shm, metrics_series series, double value) __attribute__((nonnull));

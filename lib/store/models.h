@@ -54,6 +54,9 @@ enum status models_parse_shares(struct str text, struct models_shares *out, stru
 void models_format_shares(const struct models_shares *shares, char out[static MODELS_SHARES_BYTES])
 	__attribute__((nonnull));
 
+/* The version with the largest share, the first of several; "" when there is none. Borrows. */
+const char *models_active(const struct models_shares *shares) __attribute__((nonnull, returns_nonnull));
+
 /* Is it "", "key", or "header:" and a header's name (letters, digits and '-')? */
 bool models_sticky_is_valid(struct str sticky);
 

@@ -51,6 +51,16 @@ void models_format_shares(const struct models_shares *shares, char out[static MO
 				      shares->of[i].share);
 }
 
+const char *models_active(const struct models_shares *shares)
+{
+	int best = 0;
+
+	for (int i = 1; i < shares->n; i++)
+		if (shares->of[i].share > shares->of[best].share)
+			best = i;
+	return shares->n > 0 ? shares->of[best].version : "";
+}
+
 bool models_sticky_is_valid(struct str sticky)
 {
 	const struct str prefix = STR("header:");

@@ -1,25 +1,122 @@
-/* Table shadow_predictions. Its ids begin with those of the predictions, which begin with their time: the oldest rows
- * are the first of the key, and no other index is needed. */
+/* Table shadow_predictions. There is no index but the key: an id begins with its time (UUIDv7), which is what reading
+ * and retention go by. */
 #include "store/shadows.h"
 
 #include "base/id.h"
+
+#include <math.h>
+#include <stdio.h>
+
+enum { PREDICTION_ID_BYTES = ID_TEXT_BYTES - 1 };
+
+enum status shadows_save(struct db *db, const struct shadow_prediction *row, struct err *err)
+{
+	static const char sql[] = "INSERT INTO shadow_predictions (id, model_version, model_name, model_hash, result,"
+				  " label, probabilities, active_version, active_result, active_label, created_at,"
+				  " duration_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+				  " ON CONFLICT (id) DO NOTHING";
+	char id[SHADOWS_POSITION_BYTES];
+	struct stmt *stmt;
+
+	if (isnan(row->result) || isnan(row->active_result))
+		return err_set(err, STATUS_CONFLICT, "the result of a shadow prediction is no number");
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	snprintf(id, sizeof(id), "%.*s/%.*s", STR_ARG(row->prediction_id), STR_ARG(row->model_version));
+	db_bind_text(stmt, 1, str_of(id));
+	db_bind_text(stmt, 2, row->model_version);
+	db_bind_text(stmt, 3, row->model_name);
+	db_bind_text(stmt, 4, row->model_hash);
+	db_bind_double(stmt, 5, row->result);
+	db_bind_text(stmt, 6, row->label);
+	db_bind_text(stmt, 7, row->probabilities);
+	db_bind_text(stmt, 8, row->active_version);
+	db_bind_double(stmt, 9, row->active_result);
+	db_bind_text(stmt, 10, row->active_label);
+	db_bind_text(stmt, 11, row->created_at);
+	db_bind_i64(stmt, 12, row->duration_us);
+	return db_run(stmt, NULL, err);
+}
+
+/* The least id of a millisecond. */
+static void least_id(int64_t ms, char out[static ID_TEXT_BYTES])
+{
+	const struct edge_identity edge = {.ms = ms > 0 ? ms : 0};
+	struct id id = id_of_edge(&edge);
+
+	id_format(&id, out);
+}
+
+void shadows_begin(int64_t since_ms, char position[static SHADOWS_POSITION_BYTES])
+{
+	least_id(since_ms, position);
+}
+
+static void read_row(struct stmt *stmt, struct shadow_prediction *row)
+{
+	struct str id = db_column_text(stmt, 0);
+
+	*row = (struct shadow_prediction){
+		.prediction_id = {id.p, id.n < PREDICTION_ID_BYTES ? id.n : PREDICTION_ID_BYTES},
+		.model_version = db_column_text(stmt, 1),
+		.model_name = db_column_text(stmt, 2),
+		.model_hash = db_column_text(stmt, 3),
+		.result = db_column_double(stmt, 4),
+		.label = db_column_text(stmt, 5),
+		.probabilities = db_column_text(stmt, 6),
+		.active_version = db_column_text(stmt, 7),
+		.active_result = db_column_double(stmt, 8),
+		.active_label = db_column_text(stmt, 9),
+		.created_at = db_column_text(stmt, 10),
+		.duration_us = db_column_i64(stmt, 11),
+		.features = db_column_text(stmt, 12),
+		.active_probabilities = db_column_text(stmt, 13),
+	};
+}
+
+enum status shadows_page(struct db *db, char position[static SHADOWS_POSITION_BYTES], int limit, shadows_row *row,
+			 void *arg, int *read, struct err *err)
+{
+	static const char sql[] = "SELECT s.id, s.model_version, s.model_name, s.model_hash, s.result, s.label,"
+				  " s.probabilities, s.active_version, s.active_result, s.active_label, s.created_at,"
+				  " s.duration_us, p.features, p.probabilities"
+				  " FROM shadow_predictions s LEFT JOIN predictions p ON p.id = substr(s.id, 1, 36)"
+				  " WHERE s.id > $1 ORDER BY s.id LIMIT $2";
+	struct stmt *stmt;
+	bool more = true;
+
+	*read = 0;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, str_of(position));
+	db_bind_i64(stmt, 2, limit);
+	while (more && (status = db_step(stmt, &more, err)) == STATUS_OK && more) {
+		struct shadow_prediction found;
+		struct str id = db_column_text(stmt, 0);
+		read_row(stmt, &found);
+		snprintf(position, SHADOWS_POSITION_BYTES, "%.*s", STR_ARG(id));
+		++*read;
+		more = row(arg, &found);
+	}
+	db_reset(stmt);
+	return status;
+}
 
 enum status shadows_delete_before(struct db *db, int64_t before_ms, int max, int64_t *deleted, struct err *err)
 {
 	static const char sql[] = "DELETE FROM shadow_predictions WHERE id IN"
 				  " (SELECT id FROM shadow_predictions WHERE id < $1 ORDER BY id LIMIT $2)";
-	struct id id = {0};
-	char text[ID_TEXT_BYTES];
+	char until[ID_TEXT_BYTES];
 	struct stmt *stmt;
 
 	*deleted = 0;
-	for (int i = 0; i < 6; i++)
-		id.b[i] = (uint8_t)((uint64_t)(before_ms > 0 ? before_ms : 0) >> (40 - 8 * i));
-	id_format(&id, text);
+	least_id(before_ms, until);
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
-	db_bind_text(stmt, 1, str_of(text));
+	db_bind_text(stmt, 1, str_of(until));
 	db_bind_i64(stmt, 2, max);
 	return db_run(stmt, deleted, err);
 }

@@ -299,6 +299,8 @@ static void start_store(struct harness *h)
 
 	must(store_open(&h->app.store, &options, &err) == STATUS_OK, err.text);
 	must(pool_open(&h->app.slow, &slow), "no threads");
+	const struct shadow_options shadow = {.store = h->app.store, .shm = h->app.shm, .nap_ms = 2};
+	must(shadow_open(&h->app.shadow, &shadow), "no shadow");
 	h->app.lists = h->app.slow;
 }
 
@@ -443,6 +445,7 @@ void harness_close(struct harness *h)
 		harness_wait(x);
 	h->app.draining = true;
 	pool_close(h->app.slow);
+	shadow_close(h->app.shadow);
 	store_close(h->app.store);
 	end_redis(h);
 	mailbox_drain(&h->mailbox);

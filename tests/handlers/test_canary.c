@@ -208,6 +208,40 @@ static void a_retry_changes_nothing(void)
 	harness_close(&h);
 }
 
+/* What the shadow says is stored beside the answer, and is no part of it. */
+static void a_shadow_is_not_heard(void)
+{
+	static const char count[] = "SELECT count(*) FROM shadow_predictions s JOIN predictions p"
+				    " ON s.id = p.id || '/2' AND s.created_at = p.created_at AND s.result = 2"
+				    " AND s.model_name = 'wine' AND s.active_version = '1' AND s.active_result = 1";
+	static const struct model_share whole = {STR_INIT("1"), 100};
+	struct harness h;
+
+	harness_open(&h);
+	struct model_set *set = split("wine", MODEL_STICKY_NONE, "");
+	CU_ASSERT_EQUAL(model_set_route(set, STR("wine"), &whole, 1, STR("2"), MODEL_STICKY_NONE, STR(""), NULL),
+			STATUS_OK);
+	app_take_models(&h.app, set);
+	for (int i = 0; i < 10; i++) {
+		char id[40];
+		snprintf(id, sizeof(id), "%04x%028x", i, i);
+		struct ask ask = {.path = "/predict", .body = "{\"features\":[1]}", .key = HARNESS_KEY, .edge_id = id};
+		struct exchange *first = harness_ask(&h, &ask);
+		CU_ASSERT_EQUAL(first->status, 201);
+		CU_ASSERT_PTR_NOT_NULL(strstr(answer_body(first), "\"result\":1.0,\"model_version\":\"1\""));
+		ANSWERS(harness_ask(&h, &ask), 201, answer_body(first)); /* tried again: scored once */
+	}
+	for (int i = 0; i < 500 && harness_number(&h, count) < 10; i++)
+		harness_pump(&h, 10);
+	harness_pump(&h, 20);
+	CU_ASSERT_EQUAL(harness_number(&h, count), 10);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM shadow_predictions"), 10);
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_shadow_total{model=\"wine\",version=\"2\",outcome=\"scored\"}"),
+			10);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM predictions WHERE model_version = '1'"), 10);
+	harness_close(&h);
+}
+
 int main(void)
 {
 	static const struct unit_case cases[] = {
@@ -217,6 +251,7 @@ int main(void)
 		{"a header keeps its version", a_header_keeps_its_version},
 		{"any header will do", any_header_will_do},
 		{"a retry changes nothing", a_retry_changes_nothing},
+		{"a shadow is not heard", a_shadow_is_not_heard},
 	};
 
 	return UNIT_RUN("canary", cases);
