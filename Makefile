@@ -112,6 +112,13 @@ fuzz: ## build and run the fuzz targets, FUZZ_SECONDS (60) each
 bench: all ## load the service and the Python reference, table and build/bench.json (ARGS="--gate --scale --postgres")
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/bench.py $(ARGS)
 
+# Against the libraries that models are from, where they are installed.
+$(OUT)/tests/bench/trees: $(OUT)/tests/bench/trees.o $(OUT)/libappcore.a
+	$(CC) $(LDFLAGS) -o $@ $^ -lxgboost $(filter-out -lfcgi,$(LDLIBS))
+
+bench-models: $(OUT)/tests/bench/trees ## models against the libraries they are from, ratios within one run
+	@$<
+
 deps: ## install what is missing of Debian's packages: to run, to build and to test
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
 

@@ -3,6 +3,9 @@
 #include "model/trees_impl.h"
 
 #include <stdlib.h>
+#ifdef __x86_64__
+#include <x86intrin.h>
+#endif
 
 enum {
 	TILE_ROWS = 64,        /* rows that go through a block before the next block's nodes push it out of the cache */
@@ -47,9 +50,19 @@ static uint32_t *put_keys(const struct trees *trees, const double *row, uint32_t
 	return keys;
 }
 
+/* 2 * i + (key < the node's). The compiler makes it seven instructions; with the carry of a subtraction it is five, which
+ * is what a walk is bound by. */
 static inline size_t step_complete(const struct trees_node *nodes, const uint32_t *keys, size_t i)
 {
+#ifdef __x86_64__
+	unsigned difference;
+	unsigned long long next;
+	unsigned char less = _subborrow_u32(0, keys[nodes[i].way], nodes[i].key, &difference);
+	_addcarry_u64(less, i, i, &next);
+	return next;
+#else
 	return 2 * i + (keys[nodes[i].way] < nodes[i].key);
+#endif
 }
 
 /* Eight variables instead of an array: they live in registers. */
