@@ -182,7 +182,7 @@ static const char *take_digits(struct decimal *d, const char *p, const char *end
 	return p;
 }
 
-static bool take_decimal(struct scan *scan, struct decimal *d)
+static inline bool take_decimal(struct scan *scan, struct decimal *d)
 {
 	const char *p = scan->at, *end = scan->end;
 	int digits = 0, exponent = 0;
@@ -316,24 +316,46 @@ static bool grow(struct scan *scan, void **array, size_t *cap, size_t size)
 	return true;
 }
 
+/* Behind an element of an array: passes the comma before the next one; false at the bracket, or when neither is there.
+ */
+static inline bool pass_comma(struct scan *scan)
+{
+	const char *p = scan->at;
+
+	/* As programs write it, without blanks. */
+	if (scan->end - p > 1 && p[0] == ',' && p[1] > ' ') {
+		scan->at = p + 1;
+		return true;
+	}
+	if (pass(scan, ']'))
+		return false;
+	if (!pass(scan, ','))
+		return unexpected(scan, "a comma or a bracket");
+	scan_peek(scan);
+	return true;
+}
+
 #define ARRAY_OF(type, name, take)                                                                                     \
 	bool name(struct scan *scan, struct type *out)                                                                 \
 	{                                                                                                              \
-		bool first = true;                                                                                     \
-                                                                                                                       \
 		out->n = 0;                                                                                            \
 		if (!scan_open(scan, '['))                                                                             \
 			return false;                                                                                  \
-		while (scan_element(scan, &first)) {                                                                   \
-			void *p = out->p;                                                                              \
-			scan_peek(scan);                                                                               \
-			if (out->n == out->cap && !grow(scan, &p, &out->cap, sizeof(*out->p)))                         \
-				return false;                                                                          \
-			out->p = p;                                                                                    \
+		if (scan_peek(scan) == ']') {                                                                          \
+			scan->at++;                                                                                    \
+			return true;                                                                                   \
+		}                                                                                                      \
+		do {                                                                                                   \
+			if (out->n == out->cap) {                                                                      \
+				void *p = out->p;                                                                      \
+				if (!grow(scan, &p, &out->cap, sizeof(*out->p)))                                       \
+					return false;                                                                  \
+				out->p = p;                                                                            \
+			}                                                                                              \
 			if (!take(scan, &out->p[out->n]))                                                              \
 				return false;                                                                          \
 			out->n++;                                                                                      \
-		}                                                                                                      \
+		} while (pass_comma(scan));                                                                            \
 		return scan->status == STATUS_OK;                                                                      \
 	}
 ARRAY_OF(scan_ints, scan_int_array, take_int)
