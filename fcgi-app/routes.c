@@ -10,6 +10,10 @@
 #define ROUTE(m, p, h, a, r, c, b, l) \
 	{.method = HTTP_##m, .pattern = p, .handler = h, .auth = ROUTE_##a, .rate = ROUTE_##r, .cors = ROUTE_##c, \
 	 .body = ROUTE_##b, .lane = ROUTE_LANE_##l}
+/* For keys with a scope. */
+#define SCOPED(m, p, h, s) \
+	{.method = HTTP_##m, .pattern = p, .handler = h, .auth = ROUTE_KEY, .scope = s, .rate = ROUTE_LIMITED, \
+	 .cors = ROUTE_LISTED_ORIGINS, .body = ROUTE_TENSORS, .lane = ROUTE_LANE_WRITE}
 /* NOLINTEND(bugprone-macro-parentheses) */
 
 const struct route ROUTES[] = {
@@ -36,6 +40,20 @@ const struct route ROUTES[] = {
 	ROUTE(GET,  "/api/v1/models/{name}/versions/{version}", models_get_version, READ, LIMITED, LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(POST, "/api/v1/models/{name}/predict",       models_post_predict,   KEY,  LIMITED,   LISTED_ORIGINS, JSON_BODY, WRITE),
 	ROUTE(POST, "/api/v1/models/{name}/versions/{version}/predict", models_post_predict, KEY, LIMITED, LISTED_ORIGINS, JSON_BODY, WRITE),
+
+	/* Open Inference Protocol V2 */
+	ROUTE(GET,  "/v2",                                 inference_get_server,  OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/v2/health/live",                     inference_get_live,    OPEN, UNLIMITED, LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/v2/health/ready",                    inference_get_ready,   OPEN, UNLIMITED, LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/v2/models/{name}",                   inference_get_model,   READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/v2/models/{name}/versions/{version}", inference_get_model,  READ, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/v2/models/{name}/ready",             inference_get_model_ready, READ, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
+	ROUTE(GET,  "/v2/models/{name}/versions/{version}/ready", inference_get_model_ready, READ, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
+	ROUTE(POST, "/v2/repository/index",                repository_post_index, READ, LIMITED,   LISTED_ORIGINS, TENSORS,   READ),
+	SCOPED(POST, "/v2/repository/models/{name}/load",  repository_post_load,   "models"),
+	SCOPED(POST, "/v2/repository/models/{name}/unload", repository_post_unload, "models"),
+	ROUTE(POST, "/v2/models/{name}/infer",             inference_post_infer,  KEY,  LIMITED,   LISTED_ORIGINS, TENSORS,   WRITE),
+	ROUTE(POST, "/v2/models/{name}/versions/{version}/infer", inference_post_infer, KEY, LIMITED, LISTED_ORIGINS, TENSORS, WRITE),
 
 	/* service: /api/v1 */
 	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),

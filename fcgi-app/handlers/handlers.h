@@ -7,6 +7,9 @@
 /* health.c */
 route_handler root_get, health_get, version_get, live_get, ready_get;
 
+/* What /readyz says, for others that say it. */
+bool health_is_ready(struct app *app) __attribute__((nonnull));
+
 /* predict.c */
 route_handler predict_post, predict_v1_post;
 
@@ -15,6 +18,16 @@ route_handler models_get_list, models_get_one, models_get_version;
 
 /* models_predict.c; the version may be named */
 route_handler models_post_predict;
+
+/* inference.c; the version may be named */
+route_handler inference_get_server, inference_get_live, inference_get_ready, inference_get_model;
+route_handler inference_get_model_ready;
+
+/* repository.c */
+route_handler repository_post_index, repository_post_load, repository_post_unload;
+
+/* infer.c; the version may be named */
+route_handler inference_post_infer;
 
 /* predictions.c */
 route_handler predictions_get_list, predictions_get_one, predictions_v1_list, predictions_v1_one;

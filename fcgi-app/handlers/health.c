@@ -76,10 +76,16 @@ static struct condition find_condition(struct app *app)
 	return condition;
 }
 
+bool health_is_ready(struct app *app)
+{
+	struct condition condition = find_condition(app);
+
+	return condition.model && condition.database && !app->draining;
+}
+
 void ready_get(struct request *req)
 {
-	struct condition condition = find_condition(req->app);
-	bool ready = condition.model && condition.database && !req->app->draining;
+	bool ready = health_is_ready(req->app);
 
 	answer_json(req, ready ? 200 : 503);
 	buf_str(&req->response.body, ready ? STR("{\"status\":\"ready\"}") : STR("{\"status\":\"not ready\"}"));

@@ -232,6 +232,8 @@ void request_answer_error(struct request *req, enum status status, const struct 
 	int http_status = response_http_status(status);
 	const char *text = told(status);
 
+	if (http_status == 422 && request_is_inference(req))
+		http_status = 400; /* as the protocol has it */
 	if (text)
 		req->error = arena_dup(&req->arena, str_of(err->text));
 	if (http_status == 503)

@@ -52,17 +52,17 @@ static bool is_more_literal(const char *a, const char *b)
 	return *b == '{';
 }
 
-/* The first row of the pattern that the path belongs to. */
-static const struct route *find_path(struct str path, struct str params[static REQUEST_PARAMS])
+const struct route *router_find_path(const struct route *table, int n, struct str path,
+				     struct str params[static REQUEST_PARAMS])
 {
 	const struct route *best = NULL;
 
-	for (int i = 0; i < ROUTES_N; i++) {
+	for (int i = 0; i < n; i++) {
 		struct str found[REQUEST_PARAMS] = {0};
-		if (!matches(ROUTES[i].pattern, path, found) ||
-		    (best && !is_more_literal(ROUTES[i].pattern, best->pattern)))
+		if (!matches(table[i].pattern, path, found) ||
+		    (best && !is_more_literal(table[i].pattern, best->pattern)))
 			continue;
-		best = &ROUTES[i];
+		best = &table[i];
 		memcpy(params, found, sizeof(found));
 		if (!strchr(best->pattern, '{'))
 			break;
@@ -83,7 +83,7 @@ static const struct route *find_method(const struct route *first, enum http_meth
 enum router_result router_find(enum http_method method, struct str path, const struct route **route,
 			       struct str params[static REQUEST_PARAMS])
 {
-	const struct route *first = find_path(path, params);
+	const struct route *first = router_find_path(ROUTES, ROUTES_N, path, params);
 
 	if (first) {
 		*route = find_method(first, method == HTTP_HEAD ? HTTP_GET : method);
@@ -94,7 +94,7 @@ enum router_result router_find(enum http_method method, struct str path, const s
 	}
 	*route = NULL;
 	if (path.n > 1 && path.p[path.n - 1] == '/')
-		*route = find_path((struct str){path.p, path.n - 1}, params);
+		*route = router_find_path(ROUTES, ROUTES_N, (struct str){path.p, path.n - 1}, params);
 	return *route ? ROUTER_SLASH : ROUTER_NO_PATH;
 }
 

@@ -67,6 +67,10 @@ enum router_result {
 enum router_result router_find(enum http_method method, struct str path, const struct route **route,
 			       struct str params[static REQUEST_PARAMS]) __attribute__((nonnull, warn_unused_result));
 
+/* The first row, of `n` in the table, of the pattern that the path belongs to, whatever its method. NULL: none. */
+const struct route *router_find_path(const struct route *table, int n, struct str path,
+				     struct str params[static REQUEST_PARAMS]) __attribute__((nonnull));
+
 /* Appends the methods of the path that `route` belongs to, as Allow has them: "GET, HEAD". OPTIONS is
  * answered everywhere and not listed. */
 void router_allow(const struct route *route, struct buf *out) __attribute__((nonnull));

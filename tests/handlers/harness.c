@@ -596,15 +596,20 @@ void harness_store(struct harness *h, const struct prediction *row)
 	commit(h);
 }
 
+void harness_add_row(struct harness *h, const struct key_row *row)
+{
+	begin(h);
+	must(keys_insert(h->db, row, NULL) == STATUS_OK, "no key");
+	commit(h);
+}
+
 void harness_add_key(struct harness *h, const char *name, int64_t rate, int64_t expires_us, char text[KEY_TEXT_BYTES])
 {
 	struct key_row row = {.rate_per_minute = rate, .created_us = clock_wall_us(), .expires_us = expires_us};
 
 	keyring_generate(text, &row);
 	snprintf(row.name, sizeof(row.name), "%s", name);
-	begin(h);
-	must(keys_insert(h->db, &row, NULL) == STATUS_OK, "no key");
-	commit(h);
+	harness_add_row(h, &row);
 }
 
 void harness_tick(struct harness *h)

@@ -125,6 +125,7 @@ void harness_store(struct harness *h, const struct prediction *row);
 
 /* Makes an API key; `text` gets it. Workers do not know of it before harness_tick. */
 void harness_add_key(struct harness *h, const char *name, int64_t rate, int64_t expires_us, char text[KEY_TEXT_BYTES]);
+void harness_add_row(struct harness *h, const struct key_row *row);
 /* app_tick as if a second had passed. */
 void harness_tick(struct harness *h);
 

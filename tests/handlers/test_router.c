@@ -68,6 +68,26 @@ static void finds(void)
 	}
 }
 
+/* A literal wins over a variable, wherever the rows stand. */
+static void literals_win(void)
+{
+	static const struct route table[] = {
+		{.pattern = "/a/{x}"},   {.pattern = "/a/b"},       {.pattern = "/{x}/b"},
+		{.pattern = "/c/{x}/d"}, {.pattern = "/c/{x}/{y}"}, {.pattern = "/c/e/{y}"},
+		{.pattern = "/{x}/f"},   {.pattern = "/g/{x}"},     {.pattern = "/{x}/{y}/d"},
+	};
+	static const char *const cases[][2] = {{"/a/b", "/a/b"},       {"/a/c", "/a/{x}"},       {"/x/b", "/{x}/b"},
+					       {"/c/x/d", "/c/{x}/d"}, {"/c/x/e", "/c/{x}/{y}"}, {"/c/e/d", "/c/e/{y}"},
+					       {"/g/f", "/g/{x}"},     {"/x/y/d", "/{x}/{y}/d"}, {"/x", ""}};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct str params[REQUEST_PARAMS];
+		const struct route *row = router_find_path(table, sizeof(table) / sizeof(table[0]), str_of(cases[i][0]),
+							   params);
+		SAME(row ? row->pattern : "", cases[i][1]);
+	}
+}
+
 /* The pattern with "none" for its variables. */
 static void fill_pattern(const char *pattern, char path[static 200])
 {
@@ -105,7 +125,11 @@ static void every_row_keeps_the_rules(void)
 			HEADER_IS(x, "X-Request-ID", x->edge_id);
 			if (known)
 				continue;
-			ANSWERS(x, 405, k == 1 ? "" : DETAIL("Method Not Allowed"));
+			bool inference = strncmp(path, "/v2", 3) == 0;
+			ANSWERS(x, 405,
+				k == 1      ? ""
+				: inference ? "{\"error\":\"Method Not Allowed\"}"
+					    : DETAIL("Method Not Allowed"));
 			HEADER_IS(x, "Allow", get ? "GET, HEAD" : "POST");
 		}
 		if (strlen(path) == 1)
@@ -219,6 +243,7 @@ static void headers_are_bounded(void)
 
 static const struct unit_case CASES[] = {
 	{"finds", finds},
+	{"literals win", literals_win},
 	{"every row keeps the rules", every_row_keeps_the_rules},
 	{"unknown paths", unknown_paths},
 	{"a hostile path makes no header", a_hostile_path_makes_no_header},
