@@ -370,7 +370,7 @@ class Trees:
         """Of a category's column, which is 0 or 1 and may be scaled: one that decides the same without the scaling."""
         column = self.preprocessing.columns[column]
         if column.category is None:
-            return float(threshold)
+            return min(float(threshold), sys.float_info.max)  # infinite: a split between numbers and missing values
         sides = [((value - column.mean) / column.scale) for value in (0.0, 1.0)]
         zero, one = [(np.float32(side) if as_float else side) <= threshold for side in sides]
         if one and not zero:
@@ -449,8 +449,6 @@ def export_hist_boosting(estimator, preprocessing):
                       nodes["missing_go_to_left"], output, as_float=False)
     for source in preprocessing.inputs:
         source.missing = source.missing or "allow"
-    for tree in trees.trees:  # a split between numbers and missing values only
-        tree["at_most"] = [min(threshold, sys.float_info.max) for threshold in tree["at_most"]]
     start = np.ravel(estimator._baseline_prediction)
     if not hasattr(estimator, "classes_"):
         logarithmic = estimator.loss in ("poisson", "gamma")
