@@ -416,7 +416,7 @@ static enum middleware_result check_body(struct request *req)
 static enum middleware_result find_route(struct request *req)
 {
 	req->method = http_method_of(req->method_text);
-	req->found = router_find(req->method, req->path, &req->route, req->params);
+	req->found = (int)router_find(req->method, req->path, &req->route, req->params);
 	return MIDDLEWARE_PASSED;
 }
 
