@@ -449,30 +449,14 @@ void predictions_v1_list(struct request *req)
 
 /* --- one --- */
 
-/* For the cache, which belongs to the event thread; this may be another. */
-static void keep_row(struct reading *reading, const struct prediction *row)
-{
-	struct arena *arena = &reading->req->arena;
-
-	reading->row = *row;
-	reading->row.id = arena_dup(arena, row->id);
-	reading->row.features = arena_dup(arena, row->features);
-	reading->row.model_version = arena_dup(arena, row->model_version);
-	reading->row.created_at = arena_dup(arena, row->created_at);
-	reading->row.model_name = arena_dup(arena, row->model_name);
-	reading->row.model_hash = arena_dup(arena, row->model_hash);
-	reading->row.key_id = arena_dup(arena, row->key_id);
-	reading->row.request_id = arena_dup(arena, row->request_id);
-	reading->row.trace_id = arena_dup(arena, row->trace_id);
-}
-
 static bool take_row(void *arg, const struct prediction *row)
 {
 	struct reading *reading = arg;
 
 	put_any_row(reading, &reading->req->response.body, row);
+	/* For the cache, which belongs to the event thread; this may be another. */
 	if (reading->fill)
-		keep_row(reading, row);
+		prediction_cache_copy(&reading->row, row, &reading->req->arena);
 	return false;
 }
 

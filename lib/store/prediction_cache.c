@@ -26,6 +26,11 @@ static const struct {
 };
 enum { TEXTS_N = sizeof(TEXTS) / sizeof(TEXTS[0]) };
 
+static struct str *text_of(struct prediction *row, int i)
+{
+	return (struct str *)(void *)((char *)row + TEXTS[i].at);
+}
+
 /* "pred:<id>". False: the text is not an id as we write it. */
 static bool write_key(struct str id, char key[static 64])
 {
@@ -76,8 +81,10 @@ static bool read_row(struct prediction_cache_get *get, struct str text)
 	    !str_eq(installation, redis_installation(get->redis)))
 		return false;
 	for (int i = 0; i < TEXTS_N; i++)
-		if (!read_text(root, TEXTS[i].name, get->arena, (struct str *)(void *)((char *)row + TEXTS[i].at)))
+		if (!read_text(root, TEXTS[i].name, get->arena, text_of(row, i)))
 			return false;
+	if (row->features.n == 0)
+		return false;
 	if (!read_number(root, "result", &row->result) || !read_number(root, "duration_us", &duration_us) ||
 	    duration_us < 0 || duration_us > 9e15)
 		return false;
@@ -108,6 +115,23 @@ bool prediction_cache_get(struct prediction_cache_get *get)
 }
 
 /* --- writing --- */
+
+bool prediction_cache_copy(struct prediction *to, const struct prediction *row, struct arena *arena)
+{
+	struct prediction copy = *row;
+
+	*to = (struct prediction){0};
+	if (row->features.n > PREDICTION_CACHE_MAX)
+		return false;
+	for (int i = 0; i < TEXTS_N; i++) {
+		struct str *text = text_of(&copy, i);
+		*text = arena_dup(arena, *text);
+		if (!text->p)
+			return false;
+	}
+	*to = copy;
+	return true;
+}
 
 static bool put_row(struct buf *out, const struct prediction *row, struct str installation)
 {

@@ -36,6 +36,11 @@ struct prediction_cache_get {
 /* Looks for a row. False: not now, or no id of ours; `done` is not called. */
 bool prediction_cache_get(struct prediction_cache_get *get) __attribute__((nonnull, warn_unused_result));
 
+/* A copy of a row to keep, whole or none: without memory, or when the row is too large to be kept, `to` is empty and
+ * false is returned. Lives in the arena. Any thread that has the arena. */
+bool prediction_cache_copy(struct prediction *to, const struct prediction *row, struct arena *arena)
+	__attribute__((nonnull));
+
 /* Keeps a row that the store has just given, for as long as retention lets it live. Large rows are not kept. */
 void prediction_cache_put(struct redis *redis, const struct prediction *row, int64_t oldest_us, struct arena *arena)
 	__attribute__((nonnull));

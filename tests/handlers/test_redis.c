@@ -287,6 +287,9 @@ static void store_row(struct harness *h, const char *id, int64_t age_us)
 					      .model_hash = STR("00ff"),
 					      .key_id = STR("env"),
 					      .request_id = STR("r-1"),
+					      .label = STR("good"),
+					      .probabilities = STR("[0.25,0.75]"),
+					      .flags = STR("[\"x\"]"),
 					      .duration_us = 123456});
 }
 

@@ -746,6 +746,9 @@ static struct prediction sample_row(const char *id)
 				   .model_hash = STR("00ff"),
 				   .key_id = STR("env"),
 				   .request_id = STR("r-1"),
+				   .label = STR("good"),
+				   .probabilities = STR("[0.25,0.75]"),
+				   .flags = STR("alcohol:outside"),
 				   .duration_us = 123456789};
 }
 
@@ -755,8 +758,37 @@ static bool same_row(const struct prediction *a, const struct prediction *b)
 	       memcmp(&a->result, &b->result, sizeof(a->result)) == 0 && str_eq(a->model_version, b->model_version) &&
 	       str_eq(a->created_at, b->created_at) && str_eq(a->model_name, b->model_name) &&
 	       str_eq(a->model_hash, b->model_hash) && str_eq(a->key_id, b->key_id) &&
-	       str_eq(a->request_id, b->request_id) && str_eq(a->trace_id, b->trace_id) &&
+	       str_eq(a->request_id, b->request_id) && str_eq(a->trace_id, b->trace_id) && str_eq(a->label, b->label) &&
+	       str_eq(a->probabilities, b->probabilities) && str_eq(a->flags, b->flags) &&
 	       a->duration_us == b->duration_us;
+}
+
+/* A row to be kept is copied whole or not at all, whatever memory is left, and borrows nothing. */
+static void test_copies(void)
+{
+	struct prediction row = sample_row(ID), copy;
+	char large[PREDICTION_CACHE_MAX + 1];
+	struct arena arena;
+	int whole = 0, none = 0;
+
+	for (size_t limit = 16; limit < 4096; limit += 16) {
+		arena_init(&arena, limit);
+		if (prediction_cache_copy(&copy, &row, &arena)) {
+			whole++;
+			CU_ASSERT(same_row(&copy, &row) && copy.label.p != row.label.p && copy.flags.p != row.flags.p);
+		} else {
+			none++;
+			CU_ASSERT(copy.id.n == 0 && copy.features.n == 0);
+		}
+		arena_release(&arena);
+	}
+	CU_ASSERT(whole > 0 && none > 0);
+	memset(large, '1', sizeof(large));
+	row.features = (struct str){large, sizeof(large)};
+	arena_init(&arena, 1 << 20);
+	CU_ASSERT_FALSE(prediction_cache_copy(&copy, &row, &arena));
+	CU_ASSERT_EQUAL(copy.id.n, 0);
+	arena_release(&arena);
 }
 
 static void test_cache(void)
@@ -815,6 +847,11 @@ static void test_cache(void)
 	CU_ASSERT_FALSE(look(&worker, &arena, ID, 0, &got));
 	CU_ASSERT_FALSE(look(&worker, &arena, "01A1FC63-490E-7339-9D08-E35B1488555E", 0, &got));
 	CU_ASSERT_FALSE(look(&worker, &arena, "x\r\nFLUSHALL", 0, &got));
+	/* A row without features is damaged. */
+	row = sample_row(ID);
+	row.features = (struct str){0};
+	prediction_cache_put(worker.redis, &row, 0, &arena);
+	CU_ASSERT_FALSE(look(&worker, &arena, ID, 0, &got));
 	/* What is no value of ours is none. */
 	static const char *const ODD[] = {"x", "{}", "[]", "{\\\"installation\\\":\\\"00000001\\\"}", "\\\"\\\""};
 	for (size_t i = 0; i < COUNT(ODD); i++) {
@@ -888,6 +925,7 @@ int main(void)
 		{"not there at first", test_not_there_at_first},
 		{"passwords", test_passwords},
 		{"messages", test_messages},
+		{"copies", test_copies},
 		{"the cache", test_cache},
 		{"installations", test_installations},
 		{"a request given back", test_give_back},
