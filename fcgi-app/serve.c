@@ -240,6 +240,8 @@ static int open_redis(struct worker *worker)
 		.on_change = keys_changed,
 		.arg = app,
 		.script = limit_redis_script,
+		.probe = limit_redis_probe,
+		.probe_n = LIMIT_REDIS_PROBE_ARGS,
 	};
 	struct err err;
 

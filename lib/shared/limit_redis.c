@@ -95,6 +95,12 @@ const char limit_redis_script[] =
 
 _Static_assert(LIMIT_EXACT == 100, "the script says 100");
 
+/* A window of a second, and a group: one asks, of 4294967295. */
+const struct str limit_redis_probe[LIMIT_REDIS_PROBE_ARGS] = {
+	{"1000", 4},
+	{"\1\0\0\0\377\377\377\377\0\0\0", GROUP_BYTES},
+};
+
 struct group {
 	struct limit_redis_take *first, **last; /* `first` says whose and how much */
 	uint32_t n;

@@ -37,6 +37,10 @@ struct limit_redis_take {
 /* The script, for redis_options. */
 extern const char limit_redis_script[];
 
+/* And what the probe of redis_options gives it: one request more, of a client with a limit that nobody reaches. */
+enum { LIMIT_REDIS_PROBE_ARGS = 2 };
+extern const struct str limit_redis_probe[LIMIT_REDIS_PROBE_ARGS];
+
 /* False: no memory. */
 bool limit_redis_open(struct limit_redis **out, struct redis *redis, uint32_t window_ms)
 	__attribute__((nonnull, warn_unused_result));

@@ -80,7 +80,8 @@ static void complete(struct redis *redis, struct place *place, enum status statu
 	struct redis_op *op = place->op;
 
 	place->op = NULL;
-	count(redis, place->use, outcome);
+	if (!place->late)
+		count(redis, place->use, outcome);
 	if (!op)
 		return;
 	op->status = status;
@@ -181,13 +182,13 @@ static void flush(struct redis *redis)
 
 static int weight_of(const struct redis_op *op)
 {
-	return op && op->requests > 1 ? op->requests : 1;
+	return op->requests > 1 ? op->requests : 1;
 }
 
-static void fail(struct redis *redis, int weight, const char *reason)
+static void fail(struct redis *redis, enum redis_use use, int weight, const char *reason)
 {
-	redis->failures += weight;
-	if (redis->failures >= REDIS_FAILURES && redis->conn)
+	redis->failures[use] += weight;
+	if (redis->failures[use] >= REDIS_FAILURES && redis->conn)
 		break_off(redis, reason);
 }
 
@@ -201,9 +202,9 @@ static void take_error(struct redis *redis, struct place place, const redisReply
 	    enqueue(redis, op, op->use, CALL_WHOLE, op->args, op->args_n))
 		return;
 	snprintf(reason, sizeof(reason), "it answers %.*s", (int)strcspn(reply->str, " "), reply->str);
-	int weight = weight_of(op);
+	int weight = op ? weight_of(op) : 0;
 	complete(redis, &place, STATUS_UNAVAILABLE, REDIS_OUTCOME_ERROR, (struct str){0});
-	fail(redis, weight, reason);
+	fail(redis, place.use, weight, reason);
 }
 
 static void take_reply(struct redis *redis, const redisReply *reply, uint64_t now_ns)
@@ -217,7 +218,8 @@ static void take_reply(struct redis *redis, const redisReply *reply, uint64_t no
 		take_error(redis, place, reply);
 		return;
 	}
-	redis->failures = 0;
+	if (place.op)
+		redis->failures[place.use] = 0;
 	bool nil = reply->type == REDIS_REPLY_NIL;
 	struct str text = {reply->str, reply->str ? reply->len : 0};
 	complete(redis, &place, nil ? STATUS_NOT_FOUND : STATUS_OK, REDIS_OUTCOME_OK, text);
@@ -284,8 +286,10 @@ static void expire(struct redis *redis, uint64_t now_ns)
 		if (!place->op)
 			continue;
 		int weight = weight_of(place->op);
+		enum redis_use use = place->use;
 		complete(redis, place, STATUS_UNAVAILABLE, REDIS_OUTCOME_TIMEOUT, (struct str){0});
-		fail(redis, weight, "it does not answer in time");
+		place->late = true;
+		fail(redis, use, weight, "it does not answer in time");
 	}
 }
 
@@ -364,7 +368,7 @@ void redis_adopt(struct mail *mail)
 	}
 	redis->conn = fresh;
 	redis->adopted_ms = clock_mono_ms();
-	redis->failures = 0;
+	memset(redis->failures, 0, sizeof(redis->failures));
 	tell_state(redis);
 	if (atomic_exchange(&redis->down_told, false))
 		log_event(LOG_LEVEL_INFO, "Redis can be used again");

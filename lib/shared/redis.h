@@ -7,10 +7,11 @@
  * that has proved itself to the event thread through the mailbox.
  *
  * A circuit breaker keeps a Redis that is slow, broken or gone off the request's path: a command that is not answered
- * within the deadline completes as unavailable; requests that failed so REDIS_FAILURES times in a row, or the
- * connection's end, open the breaker.
- * While it is open redis_submit() refuses at once. The thread tries with back-off and jitter (half open: requests are
- * still kept away); a Redis that answers a probe within the deadline closes it.
+ * within the deadline completes as unavailable; requests of one use that failed so REDIS_FAILURES times in a row, or
+ * the connection's end, open the breaker. An answer that comes too late is no sign of health, nor is one for another
+ * use: a Redis may read and refuse to write. While it is open redis_submit() refuses at once. The thread tries with
+ * back-off and jitter (half open: requests are still kept away); a Redis that answers a probe, which writes, within the
+ * deadline closes it.
  *
  * The only file that knows hiredis is redis.c. */
 #ifndef APPCORE_SHARED_REDIS_H
@@ -55,7 +56,11 @@ struct redis_options {
 	const char *instance;         /* label of the breaker's gauge */
 	void (*on_change)(void *arg); /* a message came, or may have been missed; event thread */
 	void *arg;
-	const char *script;   /* called by its hash, sent whole when the server does not know it (any more) */
+	const char *script; /* called by its hash, sent whole when the server does not know it (any more) */
+	/* What follows the key in the probe's call of the script, which has to write: the key is the probe's own,
+	 * "limit:<installation>:probe". */
+	const struct str *probe;
+	int probe_n;
 	uint64_t deadline_ms; /* 0: REDIS_DEADLINE_MS */
 };
 

@@ -11,10 +11,10 @@ static struct timeval timeval_of(uint64_t ms)
 	return (struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
 }
 
-bool redis_ask(redisContext *conn, char reason[static REDIS_REASON_BYTES], const char *what, int n, const char **argv,
-	       char *out, size_t length)
+static bool ask(redisContext *conn, char reason[static REDIS_REASON_BYTES], const char *what, int n, const char **argv,
+		const size_t *lengths, char *out, size_t length)
 {
-	redisReply *reply = redisCommandArgv(conn, n, argv, NULL);
+	redisReply *reply = redisCommandArgv(conn, n, argv, lengths);
 
 	if (!reply) {
 		snprintf(reason, REDIS_REASON_BYTES, "no answer to %s", what);
@@ -30,6 +30,18 @@ bool redis_ask(redisContext *conn, char reason[static REDIS_REASON_BYTES], const
 		memcpy(out, reply->str, length);
 	freeReplyObject(reply);
 	return good;
+}
+
+bool redis_ask(redisContext *conn, char reason[static REDIS_REASON_BYTES], const char *what, int n, const char **argv,
+	       char *out, size_t length)
+{
+	return ask(conn, reason, what, n, argv, NULL, out, length);
+}
+
+bool redis_ask_sized(redisContext *conn, char reason[static REDIS_REASON_BYTES], const char *what, int n,
+		     const char **argv, const size_t *lengths)
+{
+	return ask(conn, reason, what, n, argv, lengths, NULL, 0);
 }
 
 static bool log_in(redisContext *conn, const struct redis_url *url, char reason[static REDIS_REASON_BYTES])

@@ -24,6 +24,7 @@ enum redis_outcome {
 struct place {
 	struct redis_op *op; /* NULL: nobody waits (any more) */
 	enum redis_use use;
+	bool late;        /* it was completed, and counted, when its time was over */
 	uint64_t sent_ns; /* 0: still in the buffer */
 };
 
@@ -34,10 +35,10 @@ struct redis {
 					then */
 
 	/* The event thread's. */
-	redisContext *conn;          /* NULL: the breaker is open */
-	struct place *ring;          /* REDIS_QUEUE of them */
-	uint32_t head, tail, unsent; /* head: the oldest; all grow for ever, modulo REDIS_QUEUE */
-	int failures;                /* in a row */
+	redisContext *conn;           /* NULL: the breaker is open */
+	struct place *ring;           /* REDIS_QUEUE of them */
+	uint32_t head, tail, unsent;  /* head: the oldest; all grow for ever, modulo REDIS_QUEUE */
+	int failures[REDIS_USE__MAX]; /* in a row, of commands that somebody waited for */
 	uint64_t adopted_ms;
 	int epoll; /* watches the socket of the day: the loop sees one descriptor for life */
 	metrics_series counts[REDIS_USE__MAX][REDIS_OUTCOME__MAX], round_trips[REDIS_USE__MAX];
@@ -81,5 +82,9 @@ redisContext *redis_connect_to(const struct redis_url *url, uint64_t answer_ms, 
  * says why, with no more than the first word of an error: some repeat what was sent. */
 bool redis_ask(redisContext *conn, char reason[static REDIS_REASON_BYTES], const char *what, int n, const char **argv,
 	       char *out, size_t length) __attribute__((nonnull(1, 2, 3, 5), warn_unused_result));
+
+/* The same for arguments that are not texts; what it answers does not matter unless it is an error. */
+bool redis_ask_sized(redisContext *conn, char reason[static REDIS_REASON_BYTES], const char *what, int n,
+		     const char **argv, const size_t *lengths) __attribute__((nonnull, warn_unused_result));
 
 #endif

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <sodium.h>
 #include <unistd.h>
 
@@ -18,6 +19,29 @@ static uint64_t back_off(int *backoff_ms, uint64_t now_ms)
 
 	*backoff_ms = 2 * *backoff_ms < BACKOFF_MAX_MS ? 2 * *backoff_ms : BACKOFF_MAX_MS;
 	return now_ms + delay;
+}
+
+/* A server may answer all that reads and refuse what writes: out of memory, a replica by now, a full disk. */
+static bool prove_writes(struct redis *redis, redisContext *conn)
+{
+	enum { PROBE_ARGS = 8 };
+	const struct redis_options *options = &redis->options;
+	const char *argv[4 + PROBE_ARGS] = {"EVALSHA", redis->hash, "1"};
+	size_t lengths[4 + PROBE_ARGS];
+	char key[48];
+	int n = 0;
+
+	if (options->probe_n == 0)
+		return true;
+	snprintf(key, sizeof(key), "limit:%s:probe", options->installation);
+	argv[3] = key;
+	for (; n < 4; n++)
+		lengths[n] = strlen(argv[n]);
+	for (int i = 0; i < options->probe_n && i < PROBE_ARGS; i++, n++) {
+		argv[n] = options->probe[i].p;
+		lengths[n] = options->probe[i].n;
+	}
+	return redis_ask_sized(conn, redis->reason, "the script", n, argv, lengths);
 }
 
 /* The probe: everything a request would want of it, within a request's deadline. */
@@ -33,6 +57,8 @@ static bool prove(struct redis *redis, redisContext *conn)
 		return false;
 	if (!redis->hash[0])
 		memcpy(redis->hash, hash, sizeof(hash));
+	if (!prove_writes(redis, conn))
+		return false;
 	conn->flags &= ~REDIS_BLOCK;
 	return flags >= 0 && fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }

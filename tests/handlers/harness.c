@@ -318,6 +318,8 @@ static void start_redis(struct harness *h)
 					.on_change = note_keys,
 					.arg = h,
 					.script = limit_redis_script,
+					.probe = limit_redis_probe,
+					.probe_n = LIMIT_REDIS_PROBE_ARGS,
 					.deadline_ms = h->redis_deadline_ms ? h->redis_deadline_ms : 2000};
 	struct err err = {0};
 

@@ -1,4 +1,5 @@
 /* Redis with a real server: the link and its breaker, limits against those of this machine, messages, the cache. */
+#include "redis_fake.h"
 #include "redis_server.h"
 #include "store_helpers.h"
 
@@ -37,6 +38,8 @@ static void open_worker(struct worker *worker, const char *url, const char *inst
 					.on_change = note_change,
 					.arg = worker,
 					.script = script,
+					.probe = limit_redis_probe,
+					.probe_n = script ? LIMIT_REDIS_PROBE_ARGS : 0,
 					.deadline_ms = deadline_ms};
 
 	*worker = (struct worker){0};
@@ -262,9 +265,10 @@ static void test_same_as_local(void)
 		return;
 	redis_server_start(&server, NULL);
 	struct shm *shm = open_shm();
+	int fd = redis_server_connect(&server);
+	set_clock(fd, 1700000000000u);
 	open_worker(&worker, server.url, "00000001", script_with_clock(), 2000);
 	CU_ASSERT_FATAL(reaches(&worker, REDIS_CLOSED));
-	int fd = redis_server_connect(&server);
 	for (size_t c = 0; c < COUNT(CASES); c++) {
 		uint64_t now = 1700000000000u;
 		uint32_t wrong = 0, refused = 0;
@@ -407,6 +411,7 @@ static void test_what_is_kept(void)
 	open_ready(&worker, server.url);
 	for (int i = 0; i < 400; i++)
 		CU_ASSERT_FATAL(ask(&worker, "192.0.2.1", 1000000, &r));
+	redis_server_say(&server, "DEL limit:00000001:probe"); /* it goes by itself, a second after the connection */
 	CU_ASSERT_STRING_EQUAL(redis_server_say(&server, "KEYS *"),
 			       "*1\r\n$25\r\nlimit:00000001:04c0000201\r\n+OK\r\n");
 	long ttl = strtol(redis_server_say(&server, "PTTL limit:00000001:04c0000201") + 1, NULL, 10);
@@ -571,6 +576,71 @@ static void test_late_answers(void)
 		}
 	}
 	CU_ASSERT(known > 0);
+	close_worker(&worker);
+	redis_server_kill(&server);
+}
+
+/* Each answer comes a little too late. Those that wait for one are few: a late answer is no good one. */
+static void test_always_late(void)
+{
+	enum { DEADLINE_MS = 60, ASKS = 3 * REDIS_FAILURES };
+	static struct redis_fake fake;
+	struct worker worker;
+	struct limit_result r;
+	int waited = 0;
+
+	redis_fake_start(&fake);
+	open_worker(&worker, fake.url, "00000001", limit_redis_script, DEADLINE_MS);
+	CU_ASSERT_FATAL(reaches(&worker, REDIS_CLOSED));
+	CU_ASSERT(ask(&worker, "192.0.2.1", 5, &r) && r.remaining == 4);
+	atomic_store(&fake.delay_ms, DEADLINE_MS * 3 / 2);
+	for (int i = 0; i < ASKS; i++) {
+		uint64_t start = clock_mono_ms();
+		CU_ASSERT_FALSE(ask(&worker, "192.0.2.1", 5, &r));
+		waited += clock_mono_ms() - start >= DEADLINE_MS / 2;
+		pump(&worker, DEADLINE_MS); /* the late answer comes */
+		pump(&worker, DEADLINE_MS);
+	}
+	CU_ASSERT_EQUAL(waited, REDIS_FAILURES);
+	CU_ASSERT_NOT_EQUAL(redis_state(worker.redis), REDIS_CLOSED);
+	atomic_store(&fake.delay_ms, 0);
+	CU_ASSERT(reaches(&worker, REDIS_CLOSED));
+	close_worker(&worker);
+	redis_fake_stop(&fake);
+}
+
+static bool look(struct worker *worker, struct arena *arena, const char *id, int64_t oldest_us, struct prediction *row);
+
+/* It reads, and refuses to write: that is as good as gone for limits, whatever else it answers, and until it writes. */
+static void test_refuses_writes(void)
+{
+	struct redis_server server;
+	struct worker worker;
+	struct limit_result r;
+	struct prediction row;
+	struct arena arena;
+	int asked = 0;
+
+	if (!redis_server_is_installed())
+		return;
+	redis_server_start(&server, NULL);
+	open_ready(&worker, server.url);
+	arena_init(&arena, 1 << 20);
+	CU_ASSERT_PTR_NOT_NULL(strstr(redis_server_say(&server, "CONFIG SET maxmemory 1"), "+OK"));
+	while (redis_state(worker.redis) == REDIS_CLOSED && asked < 50) {
+		CU_ASSERT_FALSE(ask(&worker, "192.0.2.1", 5, &r));
+		CU_ASSERT_FALSE(look(&worker, &arena, "01a1fc63-490e-7339-9d08-e35b1488555e", 0, &row));
+		asked++;
+	}
+	CU_ASSERT_EQUAL(asked, REDIS_FAILURES);
+	for (int i = 0; i < 150; i++) {
+		pump(&worker, 10);
+		CU_ASSERT_NOT_EQUAL_FATAL(redis_state(worker.redis), REDIS_CLOSED);
+	}
+	redis_server_say(&server, "CONFIG SET maxmemory 0");
+	CU_ASSERT(reaches(&worker, REDIS_CLOSED));
+	CU_ASSERT(ask(&worker, "192.0.2.1", 5, &r) && r.remaining == 4);
+	arena_release(&arena);
 	close_worker(&worker);
 	redis_server_kill(&server);
 }
@@ -922,6 +992,8 @@ int main(void)
 		{"stopped and back", test_stopped_and_back},
 		{"a crowd opens the breaker at once", test_a_crowd_opens_at_once},
 		{"late answers are nobody's", test_late_answers},
+		{"always late", test_always_late},
+		{"refuses writes", test_refuses_writes},
 		{"not there at first", test_not_there_at_first},
 		{"passwords", test_passwords},
 		{"messages", test_messages},
