@@ -189,11 +189,21 @@ static void set_results(struct limit_redis_take *take, uint32_t i, uint32_t pass
 	take->known = true;
 }
 
+/* What the script can't have said is no answer: more passed than asked, more remains than the limit. */
+static bool is_sane(const struct group *group, const char *answer)
+{
+	bool sane = read_u32(answer) <= group->n;
+
+	for (int k = 0; k < group->first->n; k++)
+		sane = sane && read_u32(answer + 4 + (size_t)k * 8) <= group->first->wanted[k].limit;
+	return sane;
+}
+
 /* Gives a group its answer; `text` goes on to the next. Without one, nothing is known. */
 static void answer_group(struct group *group, uint32_t window, struct str *text)
 {
 	size_t bytes = 4 + 8 * (size_t)group->first->n;
-	bool known = text->p && text->n >= bytes;
+	bool known = text->p && text->n >= bytes && is_sane(group, text->p);
 	struct limit_redis_take *next;
 	uint32_t i = 0;
 

@@ -103,6 +103,7 @@ static void break_off(struct redis *redis, const char *reason)
 	redisContext *conn = redis->conn;
 
 	redis->conn = NULL;
+	redis->unwritten = false;
 	redis_tell_down(redis, reason);
 	redisFree(conn);
 	if (redis->options.shm)
@@ -144,7 +145,7 @@ static bool enqueue(struct redis *redis, struct redis_op *op, enum redis_use use
 {
 	if (!redis->conn || under_way(redis) == REDIS_QUEUE || !append(redis, call, args, n))
 		return false;
-	*place_at(redis, redis->tail++) = (struct place){.op = op, .use = use};
+	*place_at(redis, redis->tail++) = (struct place){.op = op, .use = use, .whole = call == CALL_WHOLE};
 	return true;
 }
 
@@ -166,6 +167,21 @@ bool redis_send(struct redis *redis, enum redis_use use, const struct str *args,
 
 /* --- event thread: sending and receiving --- */
 
+static uint64_t deadline_ns(const struct redis *redis, const struct redis_op *op)
+{
+	return (op && op->within_ms > 0 ? op->within_ms : redis->options.deadline_ms) * 1000000u;
+}
+
+/* Has the loop wake also when the socket has room again, for as long as something waits for it. */
+static void watch(struct redis *redis, bool unwritten)
+{
+	struct epoll_event event = {.events = unwritten ? EPOLLIN | EPOLLOUT : EPOLLIN};
+
+	if (unwritten != redis->unwritten)
+		(void)epoll_ctl(redis->epoll, EPOLL_CTL_MOD, redis->conn->fd, &event);
+	redis->unwritten = unwritten;
+}
+
 static void flush(struct redis *redis)
 {
 	int done = 0;
@@ -175,9 +191,15 @@ static void flush(struct redis *redis)
 		break_off(redis, "the connection broke");
 		return;
 	}
+	watch(redis, !done);
 	/* The deadline of a command begins here, also when the socket did not take all of it. */
-	while (redis->unsent != redis->tail)
-		place_at(redis, redis->unsent++)->sent_ns = now_ns;
+	for (; redis->unsent != redis->tail; redis->unsent++) {
+		struct place *place = place_at(redis, redis->unsent);
+		if (place->sent_ns > 0)
+			continue; /* a script sent once more: its time goes on */
+		place->sent_ns = now_ns;
+		place->due_ns = now_ns + deadline_ns(redis, place->op);
+	}
 }
 
 static int weight_of(const struct redis_op *op)
@@ -198,9 +220,13 @@ static void take_error(struct redis *redis, struct place place, const redisReply
 	struct redis_op *op = place.op;
 	char reason[64];
 
-	if (op && op->script && strncmp(reply->str, "NOSCRIPT", 8) == 0 &&
-	    enqueue(redis, op, op->use, CALL_WHOLE, op->args, op->args_n))
+	if (op && op->script && !place.whole && strncmp(reply->str, "NOSCRIPT", 8) == 0 &&
+	    enqueue(redis, op, op->use, CALL_WHOLE, op->args, op->args_n)) {
+		struct place *again = place_at(redis, redis->tail - 1);
+		again->sent_ns = place.sent_ns;
+		again->due_ns = place.due_ns;
 		return;
+	}
 	snprintf(reason, sizeof(reason), "it answers %.*s", (int)strcspn(reply->str, " "), reply->str);
 	int weight = op ? weight_of(op) : 0;
 	complete(redis, &place, STATUS_UNAVAILABLE, REDIS_OUTCOME_ERROR, (struct str){0});
@@ -243,6 +269,8 @@ static void take_replies(struct redis *redis)
 	}
 	if (redis->conn && redis->conn->err)
 		break_off(redis, "it sent what is no reply");
+	if (redis->conn && redis->conn->reader->len > REDIS_REPLY_MAX)
+		break_off(redis, "it sent a reply without end");
 }
 
 void redis_read(struct redis *redis)
@@ -261,18 +289,17 @@ void redis_read(struct redis *redis)
 	}
 }
 
-static uint64_t deadline_ns(const struct redis *redis)
+/* When the next that was sent and still has somebody waiting is late; UINT64_MAX when there is none. */
+static uint64_t next_due_ns(const struct redis *redis)
 {
-	return redis->options.deadline_ms * 1000000u;
-}
+	uint64_t next_ns = UINT64_MAX;
 
-/* The oldest that was sent and still has somebody waiting; UINT64_MAX when there is none. */
-static uint64_t oldest_sent_ns(const struct redis *redis)
-{
-	for (uint32_t i = redis->head; i != redis->unsent; i++)
-		if (redis->ring[i % REDIS_QUEUE].op)
-			return redis->ring[i % REDIS_QUEUE].sent_ns;
-	return UINT64_MAX;
+	for (uint32_t i = redis->head; i != redis->unsent; i++) {
+		const struct place *place = &redis->ring[i % REDIS_QUEUE];
+		if (place->op && place->due_ns < next_ns)
+			next_ns = place->due_ns;
+	}
+	return next_ns;
 }
 
 static void expire(struct redis *redis, uint64_t now_ns)
@@ -281,9 +308,7 @@ static void expire(struct redis *redis, uint64_t now_ns)
 
 	for (uint32_t i = redis->head; redis->conn && i != end; i++) {
 		struct place *place = place_at(redis, i);
-		if (now_ns - place->sent_ns < deadline_ns(redis))
-			return;
-		if (!place->op)
+		if (!place->op || now_ns < place->due_ns)
 			continue;
 		int weight = weight_of(place->op);
 		enum redis_use use = place->use;
@@ -297,13 +322,12 @@ void redis_run(struct redis *redis, uint64_t now_ms)
 {
 	if (!redis->conn)
 		return;
-	if (redis->unsent != redis->tail || (redis->conn->obuf && redis->conn->obuf[0]))
+	if (redis->unsent != redis->tail || redis->unwritten)
 		flush(redis);
 	if (!redis->conn || under_way(redis) == 0)
 		return;
 	/* Before anything is called late: the event thread itself may have been. */
-	uint64_t oldest = oldest_sent_ns(redis);
-	if (oldest == UINT64_MAX || now_ms * 1000000u < oldest + deadline_ns(redis))
+	if (now_ms * 1000000u < next_due_ns(redis))
 		return;
 	redis_read(redis);
 	if (redis->conn)
@@ -312,16 +336,21 @@ void redis_run(struct redis *redis, uint64_t now_ms)
 
 int redis_wait_ms(const struct redis *redis, uint64_t now_ms, int most_ms)
 {
-	uint64_t oldest = redis->conn ? oldest_sent_ns(redis) : UINT64_MAX;
+	uint64_t due_ns = redis->conn ? next_due_ns(redis) : UINT64_MAX;
 
 	if (redis->conn && redis->unsent != redis->tail)
 		return 0;
-	if (oldest == UINT64_MAX)
+	if (due_ns == UINT64_MAX)
 		return most_ms;
-	uint64_t end_ms = (oldest + deadline_ns(redis)) / 1000000u + 1;
+	uint64_t end_ms = due_ns / 1000000u + 1;
 	if (end_ms <= now_ms)
 		return 0;
 	return end_ms - now_ms < (uint64_t)most_ms ? (int)(end_ms - now_ms) : most_ms;
+}
+
+uint64_t redis_deadline_ms(const struct redis *redis)
+{
+	return redis->options.deadline_ms;
 }
 
 int redis_fd(const struct redis *redis)

@@ -40,6 +40,7 @@ struct redis_op {
 	const struct str *args; /* up to REDIS_ARGS */
 	int args_n;
 	int requests;                      /* that wait for it: so many failures when it fails; 0: one */
+	uint64_t within_ms;                /* how long to wait for the answer; 0: the link's deadline */
 	void (*done)(struct redis_op *op); /* event thread */
 
 	/* Set when done. STATUS_OK; STATUS_NOT_FOUND: the reply is nil; STATUS_UNAVAILABLE: none came in time, or an
@@ -79,6 +80,9 @@ bool redis_submit(struct redis *redis, struct redis_op *op) __attribute__((nonnu
 
 /* Sends a command nobody waits for. False when it can't be sent now. */
 bool redis_send(struct redis *redis, enum redis_use use, const struct str *args, int n) __attribute__((nonnull));
+
+/* For how long a command waits for its answer. */
+uint64_t redis_deadline_ms(const struct redis *redis) __attribute__((nonnull));
 
 /* A descriptor that is readable when redis_read should be called; the same for life. */
 int redis_fd(const struct redis *redis) __attribute__((nonnull));

@@ -10,7 +10,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { REDIS_CONNECT_MS = 1000, REDIS_BACKOFF_MIN_MS = 100, REDIS_REASON_BYTES = 160, REDIS_HASH_BYTES = 41 };
+enum {
+	REDIS_CONNECT_MS = 1000,
+	REDIS_BACKOFF_MIN_MS = 100,
+	REDIS_REASON_BYTES = 160,
+	REDIS_HASH_BYTES = 41,
+	REDIS_REPLY_MAX = 1 << 20, /* what has been read and is no whole reply yet: ours have some 20 KiB */
+};
 
 enum redis_outcome {
 	REDIS_OUTCOME_OK,
@@ -25,7 +31,9 @@ struct place {
 	struct redis_op *op; /* NULL: nobody waits (any more) */
 	enum redis_use use;
 	bool late;        /* it was completed, and counted, when its time was over */
-	uint64_t sent_ns; /* 0: still in the buffer */
+	bool whole;       /* the script was sent with it */
+	uint64_t sent_ns; /* for the first time; 0: it was not yet */
+	uint64_t due_ns;  /* when its time is over */
 };
 
 struct redis {
@@ -38,6 +46,7 @@ struct redis {
 	redisContext *conn;           /* NULL: the breaker is open */
 	struct place *ring;           /* REDIS_QUEUE of them */
 	uint32_t head, tail, unsent;  /* head: the oldest; all grow for ever, modulo REDIS_QUEUE */
+	bool unwritten;               /* the socket has not taken all: it is watched for room */
 	int failures[REDIS_USE__MAX]; /* in a row, of commands that somebody waited for */
 	uint64_t adopted_ms;
 	int epoll; /* watches the socket of the day: the loop sees one descriptor for life */

@@ -149,7 +149,7 @@ static void hear(struct redis *redis)
 	}
 	if (message)
 		tell_change(redis);
-	if (redis->listener->err)
+	if (redis->listener->err || redis->listener->reader->len > REDIS_REPLY_MAX)
 		stop_listening(redis);
 }
 

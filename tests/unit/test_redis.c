@@ -609,7 +609,100 @@ static void test_always_late(void)
 	redis_fake_stop(&fake);
 }
 
+/* It loads the script and never knows it: each call is sent twice at the most, within one deadline. */
+static void test_script_never_known(void)
+{
+	static struct redis_fake fake;
+	struct worker worker;
+	struct limit_result r;
+
+	redis_fake_start(&fake);
+	open_worker(&worker, fake.url, "00000001", limit_redis_script, 400);
+	CU_ASSERT_FATAL(reaches(&worker, REDIS_CLOSED));
+	atomic_store(&fake.no_script, true);
+	atomic_store(&fake.scripts_sent, 0);
+	CU_ASSERT_FALSE(ask(&worker, "192.0.2.1", 5, &r));
+	CU_ASSERT_EQUAL(atomic_load(&fake.scripts_sent), 2);
+	/* Each time too late for both answers: the time to wait is that of the first. */
+	atomic_store(&fake.delay_ms, 300);
+	uint64_t start = clock_mono_ms();
+	CU_ASSERT_FALSE(ask(&worker, "192.0.2.1", 5, &r));
+	CU_ASSERT(clock_mono_ms() - start < 500);
+	close_worker(&worker);
+	redis_fake_stop(&fake);
+}
+
+/* The socket takes a part of what is written: the rest follows when it can, also when nothing else is sent, and
+ * whatever it begins with. */
+static void test_partly_sent(void)
+{
+	enum { SETS = 250, BYTES = 16 * 1024, LARGE = 600 * 1024, PATIENCE = 3000 };
+	static struct redis_fake fake;
+	static const char zeros[LARGE];
+	const struct str args[] = {STR("SET"), STR("k"), {zeros, BYTES}};
+	const struct str large[] = {STR("SET"), STR("k"), {zeros, LARGE}};
+	struct worker worker;
+
+	redis_fake_start(&fake);
+	open_worker(&worker, fake.url, "00000001", limit_redis_script, 2000);
+	CU_ASSERT_FATAL(reaches(&worker, REDIS_CLOSED));
+	atomic_store(&fake.deaf, true);
+	redis_server_nap(20);
+	for (int i = 0; i < SETS; i++)
+		CU_ASSERT_FATAL(redis_send(worker.redis, REDIS_CACHE_SET, args, 3));
+	for (int i = 0; i < 5; i++)
+		pump(&worker, 10);
+	atomic_store(&fake.deaf, false);
+	uint64_t end = clock_mono_ms() + PATIENCE;
+	while (atomic_load(&fake.sets) < SETS && clock_mono_ms() < end)
+		pump(&worker, PATIENCE);
+	CU_ASSERT_EQUAL(atomic_load(&fake.sets), SETS);
+	CU_ASSERT_EQUAL(redis_state(worker.redis), REDIS_CLOSED);
+	/* One larger than the socket's buffer: no answer wakes the loop in the middle of it. */
+	CU_ASSERT_FATAL(redis_send(worker.redis, REDIS_CACHE_SET, large, 3));
+	end = clock_mono_ms() + PATIENCE / 2;
+	while (atomic_load(&fake.sets) < SETS + 1 && clock_mono_ms() < end)
+		pump(&worker, PATIENCE / 2);
+	CU_ASSERT_EQUAL(atomic_load(&fake.sets), SETS + 1);
+	/* All is written: the descriptor is not ready all the time. */
+	for (int i = 0; i < 10; i++)
+		pump(&worker, 10);
+	struct pollfd p = {.fd = redis_fd(worker.redis), .events = POLLIN};
+	CU_ASSERT_EQUAL(poll(&p, 1, 50), 0);
+	close_worker(&worker);
+	redis_fake_stop(&fake);
+}
+
 static bool look(struct worker *worker, struct arena *arena, const char *id, int64_t oldest_us, struct prediction *row);
+
+/* An answer without end, and one that says more than was asked. */
+static void test_lies(void)
+{
+	static struct redis_fake fake;
+	struct worker worker;
+	struct limit_result r;
+	struct prediction row;
+	struct arena arena;
+
+	redis_fake_start(&fake);
+	open_worker(&worker, fake.url, "00000001", limit_redis_script, 5000);
+	CU_ASSERT_FATAL(reaches(&worker, REDIS_CLOSED));
+	arena_init(&arena, 1 << 20);
+	CU_ASSERT(ask(&worker, "192.0.2.1", 5, &r) && r.remaining == 4);
+	atomic_store(&fake.passed, 1000000);
+	CU_ASSERT_FALSE(ask(&worker, "192.0.2.1", 5, &r));
+	atomic_store(&fake.passed, 1);
+	CU_ASSERT(ask(&worker, "192.0.2.1", 5, &r));
+	CU_ASSERT_FALSE(ask(&worker, "192.0.2.1", 3, &r)); /* four of three remain */
+	atomic_store(&fake.floods, true);
+	uint64_t start = clock_mono_ms();
+	CU_ASSERT_FALSE(look(&worker, &arena, "01a1fc63-490e-7339-9d08-e35b1488555e", 0, &row));
+	CU_ASSERT(clock_mono_ms() - start < 4000);
+	CU_ASSERT_NOT_EQUAL(redis_state(worker.redis), REDIS_CLOSED);
+	arena_release(&arena);
+	close_worker(&worker);
+	redis_fake_stop(&fake);
+}
 
 /* It reads, and refuses to write: that is as good as gone for limits, whatever else it answers, and until it writes. */
 static void test_refuses_writes(void)
@@ -993,6 +1086,9 @@ int main(void)
 		{"a crowd opens the breaker at once", test_a_crowd_opens_at_once},
 		{"late answers are nobody's", test_late_answers},
 		{"always late", test_always_late},
+		{"a script that is never known", test_script_never_known},
+		{"partly sent", test_partly_sent},
+		{"lies", test_lies},
 		{"refuses writes", test_refuses_writes},
 		{"not there at first", test_not_there_at_first},
 		{"passwords", test_passwords},
