@@ -113,6 +113,50 @@ static int read_settings(const struct asked *asked, struct settings *settings)
 	return read_numbers(asked, settings);
 }
 
+/* --- where to --- */
+
+/* The versions of a name: the greatest whole number, and whether one is there. */
+struct search {
+	struct str name, version;
+	uint64_t most;
+	bool there;
+};
+
+static bool look_at(void *arg, struct str name, struct str version)
+{
+	struct search *search = arg;
+	uint64_t number;
+
+	if (!str_eq(name, search->name))
+		return true;
+	search->there = search->there || str_eq(version, search->version);
+	if (str_to_u64(version, UINT32_MAX, &number) && number > search->most)
+		search->most = number;
+	return true;
+}
+
+/* The version that was asked for, or the whole number after the greatest there is. Before anything is computed: what
+ * can't be saved need not be trained. */
+static enum status choose_version(const struct asked *asked, const char *dir, struct str name,
+				  char out[static MODEL_NAME_BYTES], struct err *err)
+{
+	struct search search = {.name = name, .version = str_of(asked->version)};
+
+	if (!model_name_is_valid(name) || (asked->version && !model_name_is_valid(search.version)))
+		return err_set(err, STATUS_INVALID,
+			       "--name and --version want 1 to %d of a-z, A-Z, 0-9, '.', '_', '-'.",
+			       MODEL_NAME_BYTES - 1);
+	enum status status = folder_list(dir, look_at, &search, err);
+	if (status == STATUS_OK && search.there)
+		status = err_set(err, STATUS_CONFLICT, "Model %.*s %.*s is there already.", STR_ARG(name),
+				 STR_ARG(search.version));
+	if (asked->version)
+		snprintf(out, MODEL_NAME_BYTES, "%s", asked->version);
+	else
+		snprintf(out, MODEL_NAME_BYTES, "%llu", (unsigned long long)search.most + 1);
+	return status;
+}
+
 /* --- training --- */
 
 struct run {
@@ -225,40 +269,6 @@ static enum status train(struct run *run, struct err *err)
 
 /* --- saving --- */
 
-/* The greatest whole number among the versions of a name. */
-struct search {
-	struct str name;
-	uint64_t most;
-};
-
-static bool take_number(void *arg, struct str name, struct str version)
-{
-	struct search *search = arg;
-	uint64_t number;
-
-	if (str_eq(name, search->name) && str_to_u64(version, UINT32_MAX, &number) && number > search->most)
-		search->most = number;
-	return true;
-}
-
-/* The version that was asked for, or the whole number after the greatest there is. */
-static enum status choose_version(const struct asked *asked, const char *dir, struct str name,
-				  char out[static MODEL_NAME_BYTES], struct err *err)
-{
-	struct search search = {.name = name};
-
-	if (asked->version) {
-		snprintf(out, MODEL_NAME_BYTES, "%s", asked->version);
-		return strlen(asked->version) < MODEL_NAME_BYTES
-			       ? STATUS_OK
-			       : err_set(err, STATUS_INVALID, "--version has at most %d characters.",
-					 MODEL_NAME_BYTES - 1);
-	}
-	enum status status = folder_list(dir, take_number, &search, err);
-	snprintf(out, MODEL_NAME_BYTES, "%llu", (unsigned long long)search.most + 1);
-	return status;
-}
-
 static struct str describe(struct run *run)
 {
 	const struct text_options *options = &run->settings->options;
@@ -334,17 +344,12 @@ static enum status make_candidate(struct run *run, struct folder_candidate *cand
 	return status;
 }
 
-static enum status save(struct run *run, const char *dir, struct err *err)
+static enum status save(struct run *run, const char *dir, const char *name, const char *version, struct err *err)
 {
-	const struct asked *asked = run->settings->asked;
-	const char *name = asked->name ? asked->name : "sentiment";
 	struct folder_candidate candidate = {0};
-	char version[MODEL_NAME_BYTES];
 	struct model *model = NULL;
-	enum status status = choose_version(asked, dir, str_of(name), version, err);
+	enum status status = make_candidate(run, &candidate, err);
 
-	if (status == STATUS_OK)
-		status = make_candidate(run, &candidate, err);
 	if (status == STATUS_OK)
 		status = folder_add(&model, dir, str_of(name), str_of(version), &candidate, err);
 	if (status == STATUS_OK)
@@ -358,6 +363,8 @@ static int run_all(const struct settings *settings, const char *dir)
 {
 	struct run run = {.settings = settings};
 	struct settings own = *settings;
+	const char *name = settings->asked->name ? settings->asked->name : "sentiment";
+	char version[MODEL_NAME_BYTES];
 	struct err err = {0};
 
 	own.options.progress = show;
@@ -365,11 +372,13 @@ static int run_all(const struct settings *settings, const char *dir)
 	run.settings = &own;
 	run.display = (struct display){.start_ms = clock_mono_ms(), .terminal = isatty(STDERR_FILENO)};
 	arena_init(&run.arena, SIZE_MAX / 4);
-	enum status status = read_corpus(&run, &err);
+	enum status status = choose_version(settings->asked, dir, str_of(name), version, &err);
+	if (status == STATUS_OK)
+		status = read_corpus(&run, &err);
 	if (status == STATUS_OK)
 		status = train(&run, &err);
 	if (status == STATUS_OK)
-		status = save(&run, dir, &err);
+		status = save(&run, dir, name, version, &err);
 	text_free(run.classifier);
 	text_corpus_release(&run.corpus);
 	arena_release(&run.arena);
