@@ -85,6 +85,8 @@ void app_take_models(struct app *app, struct model_set *set)
 	model_set_count_in(set, app->shm);
 	model_set_drop(app->models);
 	app->models = set;
+	if (app->drift)
+		drift_watch_take(app->drift, set);
 }
 
 bool app_init(struct app *app)

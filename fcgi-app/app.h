@@ -8,6 +8,7 @@
 #include "base/mailbox.h"
 #include "base/pool.h"
 #include "http/router.h"
+#include "model/drift_watch.h"
 #include "model/set.h"
 #include "model/shadow.h"
 #include "shared/limit_redis.h"
@@ -60,6 +61,7 @@ struct app {
 	struct pool *lists;         /* large lists, streamed; any thread */
 	struct model_set *models;   /* held; replaced as a whole by app_take_models */
 	struct shadow *shadow;      /* NULL: none, in some tests */
+	struct drift_watch *drift;  /* likewise */
 	struct keyring keyring;
 	struct app_series series;
 	bool read_needs_key;

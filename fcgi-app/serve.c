@@ -1,11 +1,12 @@
 /* appcore serve: one worker.
  *
  * Threads: this one is the event thread (all connections, reads, ticks); the commit thread (store.c); a few slow
- * threads (large bodies and answers); one that loads models (swap.c); the shadow (lib/model/shadow.c); the keeper
- * (metrics file, silent peers); the log's writer; with REDIS_URL one that connects to Redis and listens (redis.c). The
- * event thread ends the process: after SIGTERM when nothing is on the way any more, at once after a second SIGTERM, and
- * likewise, with a failure, when a commit had an outcome that nobody can know. A worker that found its database
- * read-only serves what can be read, and executes itself anew on the same listening socket when it could write. */
+ * threads (large bodies and answers); one that loads models (swap.c); the shadow (lib/model/shadow.c); the watch over
+ * drift (lib/model/drift_watch.c); the keeper (metrics file, silent peers); the log's writer; with REDIS_URL one that
+ * connects to Redis and listens (redis.c). The event thread ends the process: after SIGTERM when nothing is on the way
+ * any more, at once after a second SIGTERM, and likewise, with a failure, when a commit had an outcome that nobody can
+ * know. A worker that found its database read-only serves what can be read, and executes itself anew on the same
+ * listening socket when it could write. */
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -208,6 +209,12 @@ static int open_store(struct worker *worker)
 	const struct shadow_options shadow = {.store = worker->app.store, .shm = worker->app.shm};
 	if (!shadow_open(&worker->app.shadow, &shadow))
 		return command_fail(EXIT_SYSTEM, "no thread for the shadow: %s.", strerror(errno));
+	struct drift_watch_options drift = {.store = worker->app.store, .shm = worker->app.shm};
+	if (!clock_parse_duration(str_of(worker->config.model_drift_window), &drift.window_s))
+		return command_fail(EXIT_USAGE, "MODEL_DRIFT_WINDOW is no duration.");
+	if (!drift_watch_start(&worker->app.drift, &drift))
+		return command_fail(EXIT_SYSTEM, "no thread for the drift: %s.", strerror(errno));
+	drift_watch_take(worker->app.drift, worker->app.models);
 	return EXIT_OK;
 }
 
@@ -429,7 +436,10 @@ static void stop(struct worker *worker)
 	keeper_stop(worker->keeper);
 	pool_close(app->lists);
 	pool_close(app->slow);
+	drift_watch_stop(app->drift);
+	app->drift = NULL;
 	shadow_close(app->shadow);
+	app->shadow = NULL;
 	store_close(app->store);
 	redis_close(app->redis); /* what is on the way is forgotten with its connections */
 	app->redis = NULL;

@@ -5,6 +5,7 @@
  * problems are collected, so that an operator mends them in one go. */
 #include "base/config.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/redis_url.h"
 
@@ -16,10 +17,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_URL, KIND_NETWORKS, KIND_ORIGINS, KIND_NAME };
+enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_URL, KIND_NETWORKS, KIND_ORIGINS, KIND_NAME, KIND_DURATION };
 
 /* name: as in the environment. fallback: NULL when the default depends on others (see derive()). at: where in struct
- * config. low..high: for numbers. choices: blank separated. */
+ * config. low..high: for numbers, and durations in seconds. choices: blank separated. */
 struct setting {
 	const char *name;
 	enum kind kind;
@@ -39,6 +40,7 @@ enum { PORT_MAX = 65535, RATE_MAX = 100000000, YEARS_100 = 36500 };
 #define SECRET(n, member) {.name = n, .kind = KIND_SECRET, .at = AT(member)}
 #define URL(n, member, def) {.name = n, .kind = KIND_URL, .fallback = def, .at = AT(member)}
 #define NUMBER(n, member, def, from, to) {.name = n, .kind = KIND_NUMBER, .fallback = def, .at = AT(member), .low = from, .high = to}
+#define DURATION(n, member, def, from, to) {.name = n, .kind = KIND_DURATION, .fallback = def, .at = AT(member), .low = from, .high = to}
 #define CHOICE(n, member, def, list) {.name = n, .kind = KIND_CHOICE, .fallback = def, .at = AT(member), .choices = list}
 
 /* NOLINTEND(bugprone-macro-parentheses) */
@@ -54,6 +56,7 @@ static const struct setting SETTINGS[] = {
 	TEXT(  "RUN_DIR",                   run_dir, "run"),
 	TEXT(  "MODELS_DIR",                models_dir, NULL),
 	LIST(  "MODEL_DEFAULT",             KIND_NAME, model_default, "mean"),
+	DURATION("MODEL_DRIFT_WINDOW",      model_drift_window, "1h", 10, 366 * 86400),
 	URL(   "DATABASE_URL",              database_url, NULL),
 	URL(   "DATABASE_READ_URL",         database_read_url, ""),
 	TEXT(  "POSTGRES_HOST",             postgres_host, ""),
@@ -316,6 +319,7 @@ static void store(struct config *config, const struct setting *setting, const ch
 {
 	char *at = (char *)config + setting->at;
 	uint64_t number = 0;
+	int64_t seconds;
 
 	switch (setting->kind) {
 	case KIND_NUMBER:
@@ -341,6 +345,11 @@ static void store(struct config *config, const struct setting *setting, const ch
 				"%s is \"%s\": it wants 1 to 64 letters, digits, '.', '_' and '-', the first no '.' "
 				"nor '-'.",
 				setting->name, value);
+		break;
+	case KIND_DURATION:
+		if (!clock_parse_duration(str_of(value), &seconds) || seconds < setting->low || seconds > setting->high)
+			problem(problems, "%s is \"%s\": it wants a duration like 90s, 30m, 1h or 7d, of %lld to %lld s.",
+				setting->name, value, (long long)setting->low, (long long)setting->high);
 		break;
 	case KIND_TEXT:
 	case KIND_SECRET:

@@ -15,6 +15,7 @@ struct config {
 	const char *instance_id;
 	const char *data_dir, *run_dir, *models_dir;
 	const char *model_default;                    /* answers where no model is named */
+	const char *model_drift_window;               /* "1h" */
 	const char *database_url, *database_read_url; /* may hold passwords: never printed whole */
 	const char *postgres_host, *postgres_user, *postgres_password, *postgres_db; /* make a database_url */
 	int64_t postgres_port;

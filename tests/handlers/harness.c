@@ -448,6 +448,7 @@ void harness_close(struct harness *h)
 	h->app.draining = true;
 	pool_close(h->app.slow);
 	shadow_close(h->app.shadow);
+	h->app.shadow = NULL;
 	store_close(h->app.store);
 	end_redis(h);
 	mailbox_drain(&h->mailbox);

@@ -110,6 +110,7 @@ static const struct {
 	{"RUN_DIR", "run", "/run/appcore", {0}},
 	{"MODELS_DIR", "data/models", "/srv/models", {0}},
 	{"MODEL_DEFAULT", "mean", "wine.2", {".", "../x", "a b", "a/b"}},
+	{"MODEL_DRIFT_WINDOW", "1h", "30m", {"0s", "9s", "1", "h", "400d"}},
 	{"DATABASE_URL", "sqlite:///data/predictions.db", "sqlite:////tmp/x.db", {"mysql://x", "sqlite://x", "x"}},
 	{"LOG_LEVEL", "INFO", "DEBUG", {"info", "TRACE"}},
 	{"LOG_FILE", "", "/var/log/x.log", {0}},

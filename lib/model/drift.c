@@ -1,0 +1,250 @@
+/* Counting is what the version itself reads of its stored inputs (instance_read), so that a row means here what it
+ * meant when it was answered. */
+#include "model/drift.h"
+
+#include "base/clock.h"
+#include "model/instance.h"
+#include "store/predictions.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { ARENA_BYTES = 64 << 20 };
+
+double drift_psi(const double *actual, const double *expected, int n)
+{
+	double psi = 0.0;
+
+	for (int i = 0; i < n; i++) {
+		double a = fmax(actual[i], DRIFT_FLOOR), e = fmax(expected[i], DRIFT_FLOOR);
+		psi += (a - e) * log(a / e);
+	}
+	return psi;
+}
+
+const char *drift_reading(double psi)
+{
+	return psi < DRIFT_MOVING ? "stable" : psi <= DRIFT_SHIFTED ? "moving" : "shifted";
+}
+
+/* --- making --- */
+
+static bool fill_input(struct drift_input *out, const struct manifest_input *input, int place)
+{
+	int bins = input->bins + 1 + (input->type == MANIFEST_CATEGORY);
+
+	*out = (struct drift_input){.input = input, .place = place, .bins = bins};
+	out->counts = calloc((size_t)bins, sizeof(*out->counts));
+	out->actual = calloc((size_t)bins, sizeof(*out->actual));
+	out->expected = calloc((size_t)bins, sizeof(*out->expected));
+	if (!out->counts || !out->actual || !out->expected)
+		return false;
+	for (int i = 0; i < input->bins; i++)
+		out->expected[i] = input->shares[i] * (1 - input->missing_share);
+	out->expected[input->bins] = input->missing_share;
+	return true;
+}
+
+struct drift *drift_new(const struct model *model)
+{
+	struct drift *drift = calloc(1, sizeof(*drift));
+	const struct manifest *manifest = model->manifest;
+
+	if (!drift)
+		return NULL;
+	drift->model = model;
+	if (!manifest)
+		return drift;
+	drift->inputs = calloc((size_t)manifest->inputs_n + 1, sizeof(*drift->inputs));
+	for (int i = 0; drift->inputs && i < manifest->inputs_n; i++) {
+		if (manifest->inputs[i].bins == 0)
+			continue;
+		if (!fill_input(&drift->inputs[drift->inputs_n++], &manifest->inputs[i], i)) {
+			drift_free(drift);
+			return NULL;
+		}
+	}
+	if (!drift->inputs) {
+		drift_free(drift);
+		return NULL;
+	}
+	return drift;
+}
+
+void drift_free(struct drift *drift)
+{
+	if (!drift)
+		return;
+	for (int i = 0; i < drift->inputs_n; i++) {
+		free(drift->inputs[i].counts);
+		free(drift->inputs[i].actual);
+		free(drift->inputs[i].expected);
+	}
+	free(drift->inputs);
+	free(drift);
+}
+
+/* --- counting --- */
+
+static int bin_of(const struct drift_input *drift, double value)
+{
+	const struct manifest_input *input = drift->input;
+	int low = 0, high = input->bins - 1;
+
+	if (isnan(value))
+		return input->bins;
+	if (input->type == MANIFEST_CATEGORY)
+		return value >= 0 && value < input->bins ? (int)value : input->bins + 1;
+	while (low < high) { /* the number of edges that are at most the value */
+		int middle = low + (high - low) / 2;
+		if (value >= input->edges[middle])
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static double characters(struct str text)
+{
+	double n = 0;
+
+	for (size_t i = 0; i < text.n; i++)
+		n += ((unsigned char)text.p[i] & 0xc0) != 0x80;
+	return n;
+}
+
+enum status drift_add(struct drift *drift, struct str features, struct arena *arena)
+{
+	const struct model *model = drift->model;
+	size_t width = model->manifest ? (size_t)model->manifest->inputs_n : 0;
+	double *row = arena_alloc(arena, (width + 1) * sizeof(double));
+	struct instance_fault fault;
+	struct instance_flags flags;
+	struct json_fault json_fault;
+	struct json_value root;
+	struct str text = {0};
+
+	if (!row)
+		return STATUS_NO_MEMORY;
+	enum status status = STATUS_INVALID;
+	if (model->manifest && json_check(features, JSON_MAX_DEPTH, &root, &json_fault))
+		status = instance_read(model, root, row, &width, &text, &flags, arena, &fault);
+	if (status == STATUS_INVALID) {
+		drift->skipped++;
+		return STATUS_OK;
+	}
+	if (status != STATUS_OK)
+		return status;
+	if (model->accepts & MODEL_TEXT)
+		row[0] = characters(text);
+	for (int i = 0; i < drift->inputs_n; i++)
+		drift->inputs[i].counts[bin_of(&drift->inputs[i], row[drift->inputs[i].place])]++;
+	drift->rows++;
+	return STATUS_OK;
+}
+
+struct sample {
+	struct drift *drift;
+	struct arena arena;
+	int left;
+	enum status status;
+};
+
+static bool take_row(void *arg, const struct prediction *row)
+{
+	struct sample *sample = arg;
+
+	sample->left--;
+	sample->status = drift_add(sample->drift, row->features, &sample->arena);
+	arena_reset(&sample->arena);
+	return sample->status == STATUS_OK;
+}
+
+static enum status read_slice(struct sample *sample, struct db *db, int64_t from_us, int64_t until_us, int limit,
+			      struct err *err)
+{
+	const struct model *model = sample->drift->model;
+	char from[CLOCK_ISO_BYTES], until[CLOCK_ISO_BYTES], created_at[40], id[40];
+	struct predictions_query query = {
+		.model_version = str_of(model->version),
+		.model_name = str_of(model->name),
+		.limit = limit < PREDICTIONS_PAGE_MAX ? limit : PREDICTIONS_PAGE_MAX,
+	};
+	bool more;
+
+	clock_format_iso(from_us, from);
+	clock_format_iso(until_us, until);
+	query.from = str_of(from);
+	query.until = str_of(until);
+	enum status status = predictions_list(db, &query, take_row, sample, &more, created_at, id, err);
+	if (status == STATUS_OK)
+		status = sample->status;
+	if (status == STATUS_NO_MEMORY)
+		err_set(err, status, "no memory for an input");
+	sample->drift->sampled |= more;
+	return status;
+}
+
+enum status drift_sample(struct drift *drift, struct db *db, int64_t now_us, int64_t window_us, int rows,
+			 struct err *err)
+{
+	struct sample sample = {.drift = drift, .left = rows};
+	enum status status = STATUS_OK;
+
+	arena_init(&sample.arena, ARENA_BYTES);
+	/* The newest slice first; what one leaves over is for those that follow. */
+	for (int i = 0; status == STATUS_OK && i < DRIFT_SLICES && sample.left > 0; i++) {
+		int64_t until_us = now_us - window_us / DRIFT_SLICES * i;
+		int64_t from_us = i == DRIFT_SLICES - 1 ? now_us - window_us : until_us - window_us / DRIFT_SLICES;
+		int limit = sample.left / (DRIFT_SLICES - i);
+		status = read_slice(&sample, db, from_us, until_us, limit > 0 ? limit : 1, err);
+	}
+	arena_release(&sample.arena);
+	return status;
+}
+
+/* --- what comes of it --- */
+
+static int by_psi(const void *a, const void *b)
+{
+	const struct drift_input *x = a, *y = b;
+
+	if (x->psi != y->psi)
+		return x->psi < y->psi ? 1 : -1;
+	return (x->place > y->place) - (x->place < y->place);
+}
+
+void drift_finish(struct drift *drift)
+{
+	for (int i = 0; i < drift->inputs_n; i++) {
+		struct drift_input *input = &drift->inputs[i];
+		for (int k = 0; drift->rows > 0 && k < input->bins; k++)
+			input->actual[k] = (double)input->counts[k] / (double)drift->rows;
+		input->psi = drift->rows > 0 ? drift_psi(input->actual, input->expected, input->bins) : 0.0;
+	}
+	if (drift->inputs_n > 1)
+		qsort(drift->inputs, (size_t)drift->inputs_n, sizeof(*drift->inputs), by_psi);
+}
+
+void drift_bin_name(const struct drift_input *drift, int i, char out[static 64])
+{
+	const struct manifest_input *input = drift->input;
+
+	if (i == input->bins)
+		snprintf(out, 64, "missing");
+	else if (i > input->bins)
+		snprintf(out, 64, "not listed");
+	else if (input->type == MANIFEST_CATEGORY)
+		snprintf(out, 64, "%.*s", (int)(input->categories[i].n < 60 ? input->categories[i].n : 60),
+			 input->categories[i].p);
+	else if (input->bins == 1)
+		snprintf(out, 64, "any");
+	else if (i == 0)
+		snprintf(out, 64, "below %g", input->edges[0]);
+	else if (i == input->bins - 1)
+		snprintf(out, 64, "%g and more", input->edges[i - 1]);
+	else
+		snprintf(out, 64, "%g to %g", input->edges[i - 1], input->edges[i]);
+}
