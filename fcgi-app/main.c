@@ -45,7 +45,7 @@ const struct command COMMANDS[] = {
 	 "API).\n"
 	 "rotate makes a new key with the same name, rate, expiry and scopes; the old one works on for DURATION\n"
 	 "(default 24h). Running workers know a change within a second.\n"},
-	{"model", model_main, "add, list, activate, route and remove models",
+	{"model", model_main, "add, list, activate, route, compare and remove models",
 	 "usage: appcore model add DIR-OR-FILE --name NAME --version VERSION [--manifest FILE] [--activate] "
 	 "[--if-absent] [--json]\n"
 	 "       appcore model list [--json]\n"
@@ -56,6 +56,10 @@ const struct command COMMANDS[] = {
 	 "       appcore model rollback NAME [--json]\n"
 	 "       appcore model route NAME [VERSION=SHARE ...] [--sticky key|header:NAME|none] [--json]\n"
 	 "       appcore model shadow NAME VERSION|none [--json]\n"
+	 "       appcore model replay NAME --to VERSION [--from VERSION] [--since WHEN] [--limit N] [--top N] "
+	 "[--tolerance X] [--json | --csv]\n"
+	 "       appcore model compare NAME [VERSION] [--since WHEN] [--top N] [--tolerance X] [--json | --csv]\n"
+	 "       appcore model drift NAME [VERSION] [--since WHEN] [--json]\n"
 	 "       appcore model load NAME [VERSION]\n"
 	 "       appcore model unload NAME [VERSION]\n"
 	 "       appcore model remove NAME VERSION\n"
@@ -66,7 +70,13 @@ const struct command COMMANDS[] = {
 	 "goes back to the shares before, shadow has a version score what the others answer. check loads a model and "
 	 "runs\n"
 	 "its examples. --if-absent: a version that is there with the same content is no mistake, and --activate then\n"
-	 "leaves what is active. Running workers know a change within a second.\n"},
+	 "leaves what is active. Running workers know a change within a second.\n"
+	 "\n"
+	 "replay asks a version what was asked of another (default: the active one), and tells how the answers "
+	 "differ;\n"
+	 "compare tells it of a shadow. drift tells how what is asked differs from the training data. WHEN is a "
+	 "duration\n"
+	 "(default 7d; of drift MODEL_DRIFT_WINDOW) or a time.\n"},
 	{"backup", backup_main, "copy the database while it serves",
 	 "usage: appcore backup FILE\n"
 	 "\n"

@@ -24,6 +24,9 @@ static const struct {
 	{"rollback", model_run_rollback, 1, 1, true, "NAME"},
 	{"route", model_run_route, 1, 1 + MODELS_SHARES_MAX, true, "NAME VERSION=SHARE…"},
 	{"shadow", model_run_shadow, 2, 2, true, "NAME VERSION, or NAME none"},
+	{"replay", model_run_replay, 1, 1, false, "NAME, --to and, unless it is the active version, --from"},
+	{"compare", model_run_compare, 1, 2, false, "NAME, or NAME VERSION"},
+	{"drift", model_run_drift, 1, 2, false, "NAME, or NAME VERSION"},
 	{"load", model_run_load, 1, 2, true, "NAME, or NAME VERSION"},
 	{"unload", model_run_unload, 1, 2, true, "NAME, or NAME VERSION"},
 	{"remove", model_run_remove, 2, 2, true, "NAME VERSION"},
@@ -105,8 +108,8 @@ static int run_verb(int argc, char **argv, struct model_command *c)
 		verb++;
 	if (argc < 2 || verb == VERBS_N)
 		return command_fail(EXIT_USAGE,
-				    "say add, list, show, check, activate, rollback, route, shadow, load, unload or "
-				    "remove; see --help.");
+				    "say add, list, show, check, activate, rollback, route, shadow, replay, compare, "
+				    "drift, load, unload or remove; see --help.");
 	c->words = argv + 2;
 	c->n = argc - 2;
 	if (c->n < VERBS[verb].least || c->n > VERBS[verb].most)
@@ -123,9 +126,13 @@ int model_main(int argc, char **argv)
 {
 	struct model_command c = {0};
 	const struct option_spec specs[] = {
-		{"--name", &c.name, NULL},     {"--version", &c.version, NULL},   {"--manifest", &c.manifest, NULL},
-		{"--sticky", &c.sticky, NULL}, {"--activate", NULL, &c.activate}, {"--if-absent", NULL, &c.if_absent},
-		{"--json", NULL, &c.json},
+		{"--name", &c.name, NULL},         {"--version", &c.version, NULL},
+		{"--manifest", &c.manifest, NULL}, {"--sticky", &c.sticky, NULL},
+		{"--activate", NULL, &c.activate}, {"--if-absent", NULL, &c.if_absent},
+		{"--json", NULL, &c.json},         {"--csv", NULL, &c.csv},
+		{"--from", &c.from, NULL},         {"--to", &c.to, NULL},
+		{"--since", &c.since, NULL},       {"--limit", &c.limit, NULL},
+		{"--top", &c.top, NULL},           {"--tolerance", &c.tolerance, NULL},
 	};
 	bool done;
 

@@ -1,5 +1,5 @@
 /* What the files of `appcore model` share: model.c (the verbs), model_add.c, model_route.c (who answers), model_list.c
- * (what there is). */
+ * (what there is), model_replay.c, model_compare.c and model_drift.c (the evidence). */
 #ifndef APPCORE_MODEL_IMPL_H
 #define APPCORE_MODEL_IMPL_H
 
@@ -17,7 +17,8 @@ struct model_command {
 	char **words;  /* after the verb */
 	int n;
 	const char *name, *version, *manifest, *sticky; /* options; NULL: not given */
-	bool activate, if_absent, json;
+	const char *from, *to, *since, *limit, *top, *tolerance;
+	bool activate, if_absent, json, csv;
 };
 
 /* The built-in version of a name; empty: it has none. */
@@ -42,12 +43,30 @@ enum status model_activate(struct model_command *c, const char *name, const char
 int model_finish(enum status status, const struct err *err);
 void model_print_json(struct json_object *object); /* and frees it */
 
+/* The wall time that --since says: a duration before now ("7d") or a time; `fallback` is one of the first kind. False:
+ * said why. */
+bool model_since(const struct model_command *c, const char *fallback, int64_t *since_us)
+	__attribute__((nonnull, warn_unused_result));
+
+/* The version of a name with the largest share. Says why when there is none. */
+bool model_find_active(struct model_command *c, const char *name, char out[static MODELS_NAME_BYTES])
+	__attribute__((nonnull, warn_unused_result));
+
+/* With what --top and --tolerance say, or 20 and 0. NULL: said why. */
+struct compare;
+struct compare *model_new_compare(const struct model_command *c);
+
+/* Prints what comparing has found. */
+struct report;
+int model_print_report(const struct model_command *c, const struct report *report, struct compare *compare);
+
 /* What a model takes and gives, in words. */
 const char *model_kind_of(const struct model *model);
 
 typedef int model_verb(struct model_command *c);
 model_verb model_run_add, model_run_remove;
 model_verb model_run_activate, model_run_rollback, model_run_route, model_run_shadow, model_run_load, model_run_unload;
+model_verb model_run_replay, model_run_compare, model_run_drift;
 model_verb model_run_list, model_run_show, model_run_check;
 
 #endif

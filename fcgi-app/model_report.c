@@ -1,4 +1,4 @@
-/* The histogram's widths fit eighty columns. */
+/* A comparison as text, JSON and CSV. */
 #include "model_report.h"
 
 #include "base/json.h"
@@ -96,7 +96,7 @@ static void put_top(const struct compare *compare, struct buf *out)
 			buf_fmt(out, "%12s  %12s  %12s", "", "", "");
 		if (compare->labelled)
 			buf_fmt(out, "  %s > %s", row->label_before, row->label_after);
-		buf_fmt(out, "  %s\n", row->features);
+		buf_fmt(out, "%s%s\n", *row->features ? "  " : "", row->features);
 	}
 }
 

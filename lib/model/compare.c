@@ -149,23 +149,58 @@ void compare_refuse(struct compare *compare, struct str id, struct str reason)
 	kept->n++;
 }
 
-double compare_value(int classes_n, double result, struct str probabilities, int label)
+/* --- what is compared --- */
+
+int compare_read_probabilities(struct str text, double *out, int max)
 {
 	struct json_value root, item;
 	struct json_fault fault;
 	struct json_iter iter;
-	double value;
+	int n = 0;
 
-	if (classes_n <= 2)
-		return result;
-	if (label < 0 || probabilities.n == 0 || !json_check(probabilities, 2, &root, &fault) ||
-	    root.type != JSON_ARRAY)
-		return (double)NAN;
+	if (text.n == 0 || !json_check(text, 2, &root, &fault) || root.type != JSON_ARRAY)
+		return 0;
 	json_iter_init(&iter, root);
-	for (int i = 0; json_next(&iter, NULL, &item); i++)
-		if (i == label)
-			return item.type == JSON_NUMBER && json_number(item, &value) ? value : (double)NAN;
+	for (; json_next(&iter, NULL, &item); n++)
+		if (n == max || item.type != JSON_NUMBER || !json_number(item, &out[n]))
+			return 0;
+	return n;
+}
+
+static double value_of_class(const struct manifest *manifest, const struct compare_answer *answer, struct str name)
+{
+	int place = 0;
+
+	while (place < manifest->classes_n && !str_eq(manifest->classes[place], name))
+		place++;
+	if (place == manifest->classes_n)
+		return (double)NAN;
+	if (place < answer->probabilities_n)
+		return answer->probabilities[place];
+	if (manifest->classes_n == 2)
+		return place == 1 ? answer->result : 1 - answer->result;
 	return (double)NAN;
+}
+
+void compare_values(struct compare_row *row, const struct manifest *from, const struct compare_answer *before,
+		    const struct manifest *to, const struct compare_answer *after)
+{
+	int classes = from ? from->classes_n : before->probabilities_n;
+	int answered = before->result >= 0 && before->result < classes ? (int)before->result : -1;
+	struct str wanted = before->label;
+
+	row->label_before = before->label;
+	row->label_after = after->label;
+	row->before = before->result;
+	if (classes > 2)
+		row->before = answered >= 0 && answered < before->probabilities_n ? before->probabilities[answered]
+										  : (double)NAN;
+	row->after = after->result;
+	if (!to || to->classes_n == 0)
+		return;
+	if (classes <= 2) /* of a version that is not there any more the order of the classes is not known */
+		wanted = from && from->classes_n == 2 ? from->classes[1] : to->classes[1];
+	row->after = value_of_class(to, after, wanted);
 }
 
 /* --- the histogram --- */

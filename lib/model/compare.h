@@ -6,7 +6,7 @@
 #ifndef APPCORE_MODEL_COMPARE_H
 #define APPCORE_MODEL_COMPARE_H
 
-#include "base/str.h"
+#include "model/manifest.h"
 #include "model/quantiles.h"
 
 enum {
@@ -69,13 +69,25 @@ void compare_add(struct compare *compare, const struct compare_row *row) __attri
 /* An input that the candidate refuses. */
 void compare_refuse(struct compare *compare, struct str id, struct str reason) __attribute__((nonnull));
 
-/* The number that is compared of a stored answer: of two classes and of what is no classifier the result, else what
- * `probabilities` ("[0.1, 0.9]") has for class `label`; NaN when it has nothing. */
-double compare_value(int classes_n, double result, struct str probabilities, int label);
+/* An answer, as it is stored or as a model gave it. */
+struct compare_answer {
+	double result;
+	struct str label;
+	const double *probabilities;
+	int probabilities_n; /* 0: there are none */
+};
+
+/* Sets the two numbers of a row to what is compared of both answers. Classes are matched by their names. A manifest may
+ * be NULL: the version is built in, or not there any more. */
+void compare_values(struct compare_row *row, const struct manifest *from, const struct compare_answer *before,
+		    const struct manifest *to, const struct compare_answer *after) __attribute__((nonnull(1, 3, 5)));
+
+/* Reads "[0.1, 0.9]"; returns how many there are, 0 when they are no such list or more than `max`. */
+int compare_read_probabilities(struct str text, double *out, int max) __attribute__((nonnull));
 
 /* Edges of a histogram of the differences that are not 0: at most `max` bins of one width, a 1, 2 or 5 of some power of
- * ten, one edge of which is 0, that hold all but the outermost hundredth on each side, which the first and last bin
- * take in. Bin i is from *low + i × *step on. Returns how many; 0: nothing differs. */
+ * ten, edges being multiples of it, that hold all but the outermost hundredth on each side, which the first and last
+ * bin take in. Bin i is from *low + i × *step on. Returns how many; 0: nothing differs. */
 int compare_histogram(struct compare *compare, int max, double *low, double *step) __attribute__((nonnull));
 int64_t compare_bin(const struct compare *compare, int bins, int i, double low, double step) __attribute__((nonnull));
 

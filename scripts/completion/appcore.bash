@@ -63,9 +63,12 @@ _appcore() {
 				;;
 			route) words='--sticky --json --help' ;;
 			shadow) words='none --json --help' ;;
+			replay) words='--to --from --since --limit --top --tolerance --json --csv --help' ;;
+			compare) words='--since --top --tolerance --json --csv --help' ;;
+			drift) words='--since --json --help' ;;
 			list | show | activate | rollback) words='--json --help' ;;
 			load | unload | remove) words='--help' ;;
-			*) words='add list show check activate rollback route shadow load unload remove --help' ;;
+			*) words='add list show check activate rollback route shadow replay compare drift load unload remove --help' ;;
 			esac
 			;;
 		backup | restore)

@@ -212,15 +212,52 @@ static void bounds(void)
 
 static void what_is_compared(void)
 {
-	CU_ASSERT_EQUAL(compare_value(0, 5.5, STR(""), -1), 5.5);
-	CU_ASSERT_EQUAL(compare_value(2, 0.75, STR("[0.25, 0.75]"), 0), 0.75);
-	CU_ASSERT_EQUAL(compare_value(3, 2, STR("[0.125, 0.25, 0.625]"), 2), 0.625);
-	CU_ASSERT(isnan(compare_value(3, 2, STR("[0.125, 0.25]"), 2)));
-	CU_ASSERT(isnan(compare_value(3, 2, STR(""), 2)));
-	CU_ASSERT(isnan(compare_value(3, 2, STR("[[1]]"), 0)));
-	CU_ASSERT(isnan(compare_value(3, 2, STR("{\"a\":1}"), 0)));
-	CU_ASSERT(isnan(compare_value(3, 2, STR("[0.1"), 0)));
-	CU_ASSERT(isnan(compare_value(3, 2, STR("[0.1]"), -1)));
+	static const struct str no_yes[] = {STR_INIT("no"), STR_INIT("yes")},
+				yes_no[] = {STR_INIT("yes"), STR_INIT("no")};
+	static const struct str three[] = {STR_INIT("a"), STR_INIT("b"), STR_INIT("c")};
+	static const struct str turned[] = {STR_INIT("c"), STR_INIT("a"), STR_INIT("d")};
+	const struct manifest plain = {0}, binary = {.classes = no_yes, .classes_n = 2},
+			      reversed = {.classes = yes_no, .classes_n = 2}, many = {.classes = three, .classes_n = 3},
+			      others = {.classes = turned, .classes_n = 3};
+	static const double half[] = {0.75, 0.25}, thirds[] = {0.5, 0.25, 0.25}, after[] = {0.125, 0.625, 0.25};
+	static const struct compare_answer five = {.result = 5}, six = {.result = 6},
+					   yes = {0.25, STR_INIT("no"), half, 2}, a = {0, STR_INIT("a"), thirds, 3},
+					   a_too = {1, STR_INIT("a"), after, 3};
+	const struct {
+		const struct manifest *from, *to;
+		const struct compare_answer *before, *after;
+		double values[2];
+	} cases[] = {
+		{NULL, NULL, &five, &six, {5, 6}},
+		{&plain, &plain, &five, &six, {5, 6}},
+		{&binary, &binary, &yes, &yes, {0.25, 0.25}},
+		{&binary, &reversed, &yes, &yes, {0.25, 0.75}}, /* the same class, by its name */
+		{NULL, &reversed, &yes, &yes, {0.25, 0.25}},
+		{&many, &others, &a, &a_too, {0.5, 0.625}},
+		{NULL, &others, &a, &a_too, {0.5, 0.625}},
+		{&many, &binary, &a, &yes, {0.5, NAN}}, /* it has no such class */
+		{&many, &many, &five, &a, {NAN, NAN}},
+		{&binary, &binary, &five, &six, {5, 6}},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct compare_row row = {0};
+		compare_values(&row, cases[i].from, cases[i].before, cases[i].to, cases[i].after);
+		CU_ASSERT(row.before == cases[i].values[0] || (isnan(row.before) && isnan(cases[i].values[0])));
+		CU_ASSERT(row.after == cases[i].values[1] || (isnan(row.after) && isnan(cases[i].values[1])));
+		CU_ASSERT(str_eq(row.label_after, cases[i].after->label));
+	}
+
+	static const struct {
+		const char *text;
+		int n;
+	} lists[] = {{"[0.125, 0.5]", 2}, {"[]", 0},        {"", 0},  {"[1,2,3,4]", 0},
+		     {"[[1]]", 0},        {"{\"a\":1}", 0}, {"[1", 0}};
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+		double out[3];
+		CU_ASSERT_EQUAL(compare_read_probabilities(str_of(lists[i].text), out, 3), lists[i].n);
+		CU_ASSERT(lists[i].n < 2 || out[1] == 0.5);
+	}
 }
 
 /* --- asking again --- */
