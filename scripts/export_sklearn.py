@@ -598,7 +598,7 @@ def as_rows(data, preprocessing, estimator):
     return np.array([[math.nan if is_missing(value) else float(value) for value in row] for row in data])
 
 
-def answer(estimator, rows, names, kind):
+def answer(estimator, rows, names):
     """Results, labels and probabilities that the estimator gives."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -681,6 +681,17 @@ def typed(data, preprocessing):
 # --- the folder ---
 
 
+def pretty(value, indent=0):
+    """JSON for people: a line for each member, lists of numbers and names on one line."""
+    inner = "\n" + " " * (indent + 1)
+    if isinstance(value, dict) and value:
+        parts = [f"{json.dumps(name, ensure_ascii=False)}: {pretty(member, indent + 1)}" for name, member in value.items()]
+        return "{" + inner + ("," + inner).join(parts) + inner[:-1] + "}"
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "[" + inner + ("," + inner).join(pretty(item, indent + 1) for item in value) + inner[:-1] + "]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
 def write_folder(folder, model, manifest, name):
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, name)
@@ -692,8 +703,7 @@ def write_folder(folder, model, manifest, name):
     with open(path, "rb") as file:
         manifest["hash"] = hashlib.blake2b(file.read(), digest_size=32).hexdigest()
     with open(os.path.join(folder, "manifest.json"), "w", encoding="utf-8") as file:
-        json.dump(manifest, file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
+        file.write(pretty(manifest) + "\n")
 
 
 def begin_manifest(kind, options):
@@ -723,7 +733,7 @@ def export_text_model(estimator, steps, folder, data, target, options):
     texts = [str(text) for text in (file["vocabulary"][:EXAMPLES] if data is None else data)]
     if data is not None:
         entry["distribution"] = distribution_of_numbers(np.array([float(len(text)) for text in texts]))
-    results = answer(estimator, texts, names, "text")
+    results = answer(estimator, texts, names)
     manifest["inputs"] = [entry]
     manifest["output"] = describe_output(output, names, options)
     if data is not None and target is not None:
@@ -764,7 +774,11 @@ def export_tabular(estimator, steps, folder, data, target, options):
     if preprocessing.steps:
         manifest["preprocessing"] = preprocessing.manifest_steps()
     manifest["output"] = describe_output(output, names, options)
-    results = answer(estimator, as_rows(rows, preprocessing, estimator), names, kind)
+    table = as_rows(rows, preprocessing, estimator)
+    if kind == "xgboost" and len(steps) > 1 and hasattr(estimator[:-1].transform(table), "toarray"):
+        raise Refused("XGBoost takes the zeros of a sparse matrix for missing values: "
+                      "OneHotEncoder needs sparse_output=False (ColumnTransformer: sparse_threshold=0)")
+    results = answer(estimator, table, names)
     if data is not None and target is not None and output != "ranking":
         manifest["quality"] = quality_of(*results, target, names)
     manifest["examples"] = examples_of([instance_of(row, preprocessing) for row in rows], *results, names,
@@ -805,7 +819,7 @@ def read_csv(path, delimiter):
     with open(path, newline="", encoding="utf-8") as file:
         if delimiter is None:
             head = file.readline()
-            delimiter = max(";\t,", key=head.count)
+            delimiter = max(",;\t", key=head.count)
             file.seek(0)
         rows = list(csv.reader(file, delimiter=delimiter))
     if len(rows) < 2:
