@@ -7,6 +7,7 @@
 #include "middleware.h"
 #include "store/idempotency.h"
 #include "store/predictions.h"
+#include "store/retention.h"
 #include "store/shadows.h"
 #include "swap.h"
 
@@ -39,6 +40,7 @@ static const int STATUSES[APP_STATUSES] = {200, 201, 202, 204, 206, 301, 304, 30
 
 enum { PATH_SHOWN = 1024, METHOD_SHOWN = 32 };
 enum { RETENTION_PIECE = 200, RETENTION_EVERY_MS = 10 * 60 * 1000, KEYS_EVERY_MS = 500 };
+enum { HELD_MS = 24 * 60 * 60 * 1000 };
 
 struct keys_op {
 	struct store_op op; /* first: the store hands it back */
@@ -50,11 +52,12 @@ struct keys_op {
 struct retention_op {
 	struct store_op op; /* first: the store hands it back */
 	struct app *app;
-	char before[CLOCK_ISO_BYTES];
-	int64_t now_us;
+	struct retention_time time;         /* of this round */
+	uint64_t held_ms;                   /* since when nothing is deleted because all is old; 0: it is not so */
 	int64_t predictions, shadows, keys; /* rows the last piece deleted */
 	int64_t weeks;                      /* tables it dropped */
 	bool first;                         /* piece of this round */
+	bool held;                          /* this round deletes nothing */
 	bool busy;
 };
 
@@ -279,27 +282,62 @@ static void keys_done(struct store_op *op)
 	keys->failing = op->status != STATUS_OK;
 }
 
+/* All that is stored is old: a clock that was wrong is mended within a day, and somebody reads the log. */
+static bool is_held(struct retention_op *retention)
+{
+	uint64_t now_ms = clock_mono_ms();
+
+	if (!retention->time.all_old)
+		retention->held_ms = 0;
+	else if (retention->held_ms == 0)
+		retention->held_ms = now_ms;
+	return retention->time.all_old && now_ms - retention->held_ms < HELD_MS;
+}
+
 static enum status delete_piece(struct db *db, struct store_op *op, struct err *err)
 {
 	struct retention_op *retention = (struct retention_op *)(void *)op;
+	const struct retention_time *time = &retention->time;
+	int64_t days = retention->app->config->retention_days;
+	char before[CLOCK_ISO_BYTES];
 	enum status status = STATUS_OK;
 
-	int64_t days = retention->app->config->retention_days;
-
 	retention->predictions = retention->shadows = retention->keys = retention->weeks = 0;
-	if (retention->first)
-		status = predictions_keep_weeks(db, retention->now_us / 1000,
-						days > 0 ? retention->now_us / 1000 - days * INT64_C(86400000) : 0,
+	if (retention->first) {
+		status = retention_ask(db, clock_wall_us(), days, &retention->time, err);
+		retention->held = status == STATUS_OK && (time->apart || is_held(retention));
+	}
+	int64_t before_us = time->now_us - days * INT64_C(86400000000);
+	bool deletes = days > 0 && !retention->held;
+	if (status == STATUS_OK && retention->first)
+		status = predictions_keep_weeks(db, time->server_us / 1000, deletes ? before_us / 1000 : 0,
 						&retention->weeks, err);
-	if (status == STATUS_OK && days > 0)
-		status = predictions_delete_before(db, str_of(retention->before), RETENTION_PIECE,
-						   &retention->predictions, err);
-	if (status == STATUS_OK && days > 0)
-		status = shadows_delete_before(db, retention->now_us / 1000 - days * INT64_C(86400000), RETENTION_PIECE,
-					       &retention->shadows, err);
-	if (status == STATUS_OK)
-		status = idempotency_delete_expired(db, retention->now_us, RETENTION_PIECE, &retention->keys, err);
+	clock_format_iso(before_us, before);
+	if (status == STATUS_OK && deletes)
+		status = predictions_delete_before(db, str_of(before), RETENTION_PIECE, &retention->predictions, err);
+	if (status == STATUS_OK && deletes)
+		status = shadows_delete_before(db, before_us / 1000, RETENTION_PIECE, &retention->shadows, err);
+	if (status == STATUS_OK && !retention->held)
+		status = idempotency_delete_expired(db, time->now_us, RETENTION_PIECE, &retention->keys, err);
 	return status;
+}
+
+static void tell_held(const struct retention_op *retention)
+{
+	const struct retention_time *time = &retention->time;
+	char server[CLOCK_ISO_BYTES];
+
+	clock_format_iso(time->server_us, server);
+	if (time->apart)
+		log_event(LOG_LEVEL_ERROR,
+			  "retention: nothing is deleted, for the clocks of this machine and of the database's server "
+			  "(%s) are more than an hour apart: one of them is wrong",
+			  server);
+	else
+		log_event(LOG_LEVEL_WARNING,
+			  "retention: even the newest prediction is older than RETENTION_DAYS. If the clock (%s) is "
+			  "right they are deleted a day after this worker's first look",
+			  server);
 }
 
 static void piece_done(struct store_op *op)
@@ -318,6 +356,8 @@ static void piece_done(struct store_op *op)
 	if (retention->weeks > 0)
 		log_event(LOG_LEVEL_INFO, "retention: %lld weeks of predictions were dropped",
 			  (long long)retention->weeks);
+	if (retention->held && retention->first)
+		tell_held(retention);
 	retention->first = false;
 	if (more && !retention->app->draining)
 		retention->busy = store_write(retention->app->store, op) == STATUS_OK;
@@ -325,12 +365,10 @@ static void piece_done(struct store_op *op)
 
 static void start_retention(struct app *app, struct retention_op *retention)
 {
-	int64_t days_us = app->config->retention_days * INT64_C(86400000000);
-
-	*retention = (struct retention_op){
-		.op = {.run = delete_piece, .done = piece_done, .alone = true}, .app = app, .first = true};
-	retention->now_us = clock_wall_us();
-	clock_format_iso(retention->now_us - days_us, retention->before);
+	*retention = (struct retention_op){.op = {.run = delete_piece, .done = piece_done, .alone = true},
+					   .app = app,
+					   .held_ms = retention->held_ms,
+					   .first = true};
 	retention->busy = store_write(app->store, &retention->op) == STATUS_OK;
 }
 

@@ -60,6 +60,30 @@ all 'a certificate for another name' '(100|111)' 'certificate' "${plain/127.0.0.
 run_with "$plain?sslmode=verify-full&sslrootcert=$ca" "$binary" migrate up
 like 'the right certificate' "$code $output" '^0 .*predictions stored: 0'
 
+# --- a worker whose clock is months ahead ---
+
+own createdb clock
+clock=${plain/%good/clock}
+run_with "$clock" "$binary" migrate up
+own psql clock -c "INSERT INTO predictions (id, features, result, model_version, created_at) SELECT
+	lpad(to_hex(ms >> 16), 8, '0') || '-' || lpad(to_hex(ms & 65535), 4, '0') || '-7000-8000-' || lpad(to_hex(ms), 12, '0'), '[1]', 1, 'v1.0',
+	to_char(to_timestamp(ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS') || '.000000+00:00'
+	FROM (SELECT (extract(epoch FROM now()) * 1000)::bigint - day * 86400000 AS ms FROM generate_series(1, 20) day) t" >/dev/null
+serve_for() { # SECONDS [NAME=VALUE...]: a worker on that database, ended after that time
+	rm -f "$dir/clock.sock"
+	run_with "$clock" env RETENTION_DAYS=90 "${@:2}" spawn-fcgi -n -s "$dir/clock.sock" -- /usr/bin/timeout "$1" "$binary" serve
+}
+mkdir -p "$dir/run"
+serve_for 1 # makes the weeks
+library=$(find /usr/lib -name libfaketimeMT.so.1 2>/dev/null | head -n 1)
+if [ -n "$library" ]; then
+	serve_for 3 LD_PRELOAD="$library" FAKETIME=+120d FAKETIME_DONT_FAKE_MONOTONIC=1
+	like 'a clock that is 120 days ahead is told of' "$output" 'nothing is deleted.*clocks'
+	is 'and deletes nothing' "$(own psql clock -Atc 'SELECT count(*) FROM predictions')" 20
+else
+	skip 'a clock that is ahead: libfaketime is missing (make deps-postgres)'
+fi
+
 # --- rights and schema ---
 
 own psql good -c "CREATE ROLE reader LOGIN PASSWORD '$password'"

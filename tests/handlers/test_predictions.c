@@ -526,6 +526,27 @@ static void old_rows_go(void)
 	harness_close(&h);
 }
 
+/* A clock that is months ahead looks like this. */
+static void what_is_all_old_waits(void)
+{
+	struct harness h;
+
+	harness_init(&h);
+	h.config.retention_days = 30;
+	harness_start(&h);
+	harness_sql(&h, "INSERT INTO predictions (id, features, result, model_version, created_at) VALUES"
+			" ('old', '[]', 1, 'v1.0', '2020-01-01T00:00:00.000000+00:00')");
+	harness_sql(&h, database_is_postgres()
+				? "INSERT INTO idempotency_keys VALUES ('\\x01', '\\x01', 1, 201, '\\x7b7d')"
+				: "INSERT INTO idempotency_keys VALUES (x'01', x'01', 1, 201, x'7b7d')");
+	harness_tick(&h);
+	for (int i = 0; i < 30; i++)
+		harness_pump(&h, 10);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM predictions"), 1);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM idempotency_keys"), 1);
+	harness_close(&h);
+}
+
 static void nothing_goes_without_retention(void)
 {
 	struct harness h;
@@ -560,6 +581,7 @@ static const struct unit_case CASES[] = {
 	{"a full slow lane refuses", a_full_slow_lane_refuses},
 	{"a slow thread without a database", a_slow_thread_without_a_database},
 	{"old rows go", old_rows_go},
+	{"what is all old waits", what_is_all_old_waits},
 	{"nothing goes without retention", nothing_goes_without_retention},
 };
 
