@@ -292,6 +292,12 @@ void db_copy_cancel(struct db_copy *copy)
 		copy->engine->copy_cancel(copy);
 }
 
+void db_be_patient(struct db *db)
+{
+	if (db->engine->be_patient)
+		db->engine->be_patient(db);
+}
+
 enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)
 {
 	return db->engine->has_table(db, name, has, err);

@@ -157,6 +157,10 @@ bool db_turn_is_wanted(struct db *db) __attribute__((nonnull));
 
 /* --- housekeeping --- */
 
+/* From here on a statement of this connection may take as long as it needs (to count a large table): for commands,
+ * where nobody but the caller waits. */
+void db_be_patient(struct db *db) __attribute__((nonnull));
+
 /* Whether there is a table of that name (a database that was never migrated has none). */
 enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));

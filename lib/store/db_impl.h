@@ -58,6 +58,7 @@ struct db_engine {
 	enum status (*copy_end)(struct db_copy *copy, struct err *err);
 	void (*copy_cancel)(struct db_copy *copy);
 
+	void (*be_patient)(struct db *db); /* NULL: it always is */
 	enum status (*has_table)(struct db *db, const char *name, bool *has, struct err *err);
 	enum status (*checkpoint)(struct db *db, int pages, bool *checkpointed, struct err *err);
 	void (*info)(struct db *db, struct db_info *out);

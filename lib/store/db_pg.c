@@ -27,6 +27,7 @@ static enum status open_db(struct db **out, struct str url, enum db_mode mode, s
 	db->base.engine = &DB_PG;
 	db->url = copy;
 	db->mode = mode;
+	db->statement_ms = PG_STATEMENT_MS;
 	status = pg_connect(db, err);
 	if (status != STATUS_OK) {
 		free(copy);
@@ -160,6 +161,11 @@ static enum status lock(struct db *base, int64_t key, struct err *err)
 
 /* --- housekeeping --- */
 
+static void be_patient(struct db *base)
+{
+	db_of(base)->statement_ms = -1;
+}
+
 static enum status has_table(struct db *base, const char *name, bool *has, struct err *err)
 {
 	static const char sql[] = "SELECT to_regclass($1) IS NOT NULL";
@@ -278,6 +284,7 @@ const struct db_engine DB_PG = {
 	.changes = changes,
 	.begin_read = begin_read,
 	.end_read = end_read,
+	.be_patient = be_patient,
 	.has_table = has_table,
 	.checkpoint = checkpoint,
 	.info = info,

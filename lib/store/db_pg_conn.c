@@ -14,11 +14,14 @@
 #include "base/clock.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 800 };
+enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 800, CANCEL_S = 1 };
 
 static const char OPTIONS[] = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=4s"
 			      " -c statement_timeout=0";
@@ -304,7 +307,7 @@ enum status pg_connect(struct pg_db *db, struct err *err)
 	pg_disconnect(db);
 	if (db->retry_ms > clock_mono_ms())
 		return err_set(err, STATUS_UNAVAILABLE, "PostgreSQL can't be reached; the next try comes soon");
-	db->lost = false;
+	db->lost = db->silent = false;
 	enum status status = try_connect(db, err);
 	if (status == STATUS_OK) {
 		db->failures = 0;
@@ -323,6 +326,39 @@ enum status pg_connect(struct pg_db *db, struct err *err)
 
 /* --- waiting --- */
 
+static atomic_flag is_cancelling = ATOMIC_FLAG_INIT;
+
+static void *send_cancel(void *arg)
+{
+	char ignored[256];
+
+	PQcancel(arg, ignored, sizeof(ignored));
+	PQfreeCancel(arg);
+	atomic_flag_clear(&is_cancelling);
+	return NULL;
+}
+
+/* The end of a connection does not end what the server computes for it. A server that is frozen answers this as little
+ * as anything else, so a thread asks; one at a time. PgBouncer passes it on only while the client is there. */
+static void cancel(struct pg_db *db)
+{
+	struct timespec end;
+	pthread_t thread;
+
+	if (atomic_flag_test_and_set(&is_cancelling))
+		return;
+	PGcancel *handle = PQgetCancel(db->conn);
+	if (!handle || pthread_create(&thread, NULL, send_cancel, handle) != 0) {
+		PQfreeCancel(handle);
+		atomic_flag_clear(&is_cancelling);
+		return;
+	}
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += CANCEL_S;
+	if (pthread_timedjoin_np(thread, NULL, &end) != 0)
+		pthread_detach(thread);
+}
+
 bool pg_wait(struct pg_db *db, int timeout_ms, struct err *err)
 {
 	uint64_t end = clock_mono_ms() + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms);
@@ -337,7 +373,8 @@ bool pg_wait(struct pg_db *db, int timeout_ms, struct err *err)
 		struct pollfd p = {.fd = PQsocket(db->conn), .events = (short)(POLLIN | (unsent ? POLLOUT : 0))};
 		if (timeout_ms >= 0 && now >= end) {
 			err_set(err, STATUS_UNAVAILABLE, "PostgreSQL did not answer in time");
-			db->lost = true;
+			cancel(db);
+			db->lost = db->silent = true;
 			pg_disconnect(db);
 			return false;
 		}

@@ -112,12 +112,12 @@ static enum status ask(struct pg_db *db, const char *sql, struct err *err)
 {
 	if (!PQsendQuery(db->conn, sql))
 		return lost(db, NULL, err);
-	if (!pg_wait(db, PG_STATEMENT_MS, err))
+	if (!pg_wait(db, db->statement_ms, err))
 		return STATUS_UNAVAILABLE;
 	PGresult *result = PQgetResult(db->conn);
 	enum status status = PQresultStatus(result) == PGRES_COPY_IN ? STATUS_OK : pg_fail(db, result, err);
 	PQclear(result);
-	while (status != STATUS_OK && pg_wait(db, PG_STATEMENT_MS, NULL) && (result = PQgetResult(db->conn)))
+	while (status != STATUS_OK && pg_wait(db, db->statement_ms, NULL) && (result = PQgetResult(db->conn)))
 		PQclear(result);
 	return status;
 }

@@ -77,6 +77,7 @@ struct pg_db {
 	char *url;
 	char place[200]; /* host and database, for people */
 	enum db_mode mode;
+	int statement_ms;        /* PG_STATEMENT_MS, or -1: a statement may take as long as it needs */
 	uint64_t number;         /* of the connection, from 1: what was prepared on an earlier one is gone */
 	uint64_t retry_ms;       /* no new connection before; 0: any time */
 	int failures;            /* to connect, in a row */
@@ -86,6 +87,7 @@ struct pg_db {
 	bool pipelined;          /* libpq is in pipeline mode */
 	bool aborted;            /* a statement of the transaction failed: all that is left is to roll back */
 	bool lost;               /* the connection went during the transaction */
+	bool silent;             /* it was given up because no answer came in time */
 	bool row_by_row;         /* the last statement outside of a pipeline was read so */
 	size_t unsent;           /* bytes of parameters since libpq's buffer was empty, at the most */
 	bool unflushed;          /* statements that the server was not yet asked to answer */

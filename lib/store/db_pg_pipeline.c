@@ -112,7 +112,7 @@ static bool receive(struct pg_db *db, struct pg_sent *sent)
 	/* Between two statements libpq answers NULL. */
 	for (int i = 0; i < 4 && !result; i++) {
 		size_t n = db->sent_n;
-		if (!pg_wait(db, PG_STATEMENT_MS, &err)) {
+		if (!pg_wait(db, db->statement_ms, &err)) {
 			db->sent_n = n; /* closing the connection forgets them, they must be told */
 			lose(db, &err);
 			return false;

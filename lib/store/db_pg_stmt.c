@@ -3,7 +3,7 @@
  *
  * Outside of a write transaction one statement at a time is read, row by row (libpq's single-row mode): a list of large
  * rows costs the memory of one. A connection that turns out to be dead before its first row is made anew and asked once
- * more, so a restarted server costs a reader nothing but time. */
+ * more, so a restarted server costs a reader nothing but time; one that was silent for too long is not. */
 #include "store/db_pg_impl.h"
 
 #include "base/id.h"
@@ -103,7 +103,7 @@ static void stop_reading(struct pg_stmt *stmt)
 	stmt->running = false;
 	db->reading = NULL;
 	for (size_t bytes = 0; bytes < DRAIN_BYTES;) {
-		if (!pg_wait(db, PG_STATEMENT_MS, NULL))
+		if (!pg_wait(db, db->statement_ms, NULL))
 			return;
 		result = PQgetResult(db->conn);
 		if (!result)
@@ -241,10 +241,10 @@ static enum status send_read(struct pg_stmt *stmt, struct err *err)
 
 	pg_values(stmt, &v);
 	if (!db->anonymous && text->prepared_in != db->number) {
-		if (!PQsendPrepare(db->conn, text->name, text->sql, 0, NULL) || !pg_wait(db, PG_STATEMENT_MS, err))
+		if (!PQsendPrepare(db->conn, text->name, text->sql, 0, NULL) || !pg_wait(db, db->statement_ms, err))
 			return STATUS_UNAVAILABLE;
 		enum status status = STATUS_OK;
-		for (PGresult *result; pg_wait(db, PG_STATEMENT_MS, err) && (result = PQgetResult(db->conn));
+		for (PGresult *result; pg_wait(db, db->statement_ms, err) && (result = PQgetResult(db->conn));
 		     PQclear(result))
 			if (PQresultStatus(result) != PGRES_COMMAND_OK)
 				status = pg_fail(db, result, err);
@@ -270,7 +270,7 @@ static enum status next_row(struct pg_stmt *stmt, bool *row, struct err *err)
 
 	*row = false;
 	clear_result(stmt);
-	if (!pg_wait(db, PG_STATEMENT_MS, err)) {
+	if (!pg_wait(db, db->statement_ms, err)) {
 		stmt->running = false;
 		return STATUS_UNAVAILABLE;
 	}
@@ -317,7 +317,7 @@ static enum status start_read(struct pg_stmt *stmt, bool *row, struct err *err)
 			status = next_row(stmt, row, err);
 		if (status == STATUS_OK)
 			return status;
-		if (!db->lost && db->conn && anonymous == db->anonymous)
+		if (db->silent || (!db->lost && db->conn && anonymous == db->anonymous))
 			return status;
 		stmt->running = false;
 	}

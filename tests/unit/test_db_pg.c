@@ -7,6 +7,7 @@
 #include "store_helpers.h"
 
 #include <poll.h>
+#include <pthread.h>
 
 enum { TASKS = 100, STEPS = 3, OPS = 40 };
 
@@ -175,6 +176,50 @@ static void a_lost_connection_is_tried_again(void)
 	one_in_trouble("lost.db", "SELECT pg_terminate_backend(pg_backend_pid())", false, true);
 }
 
+/* --- statements that take long --- */
+
+static void *wait_patiently(void *arg)
+{
+	static const char sql[] = "SELECT 5 FROM pg_sleep(11)";
+	struct db *db = test_open("slow.db", DB_READ);
+
+	db_be_patient(db);
+	*(int64_t *)arg = test_number(db, sql);
+	db_close(db);
+	return NULL;
+}
+
+/* One that takes too long is asked once, and the server is told to leave it; who is patient gets the answer. */
+static void slow_statements_end(void)
+{
+	static const char slow[] = "SELECT 7 FROM pg_sleep(60)",
+			  running[] = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%'"
+				      " AND state = 'active' AND pid <> pg_backend_pid()";
+	struct err err = {0};
+	struct stmt *stmt;
+	pthread_t thread;
+	int64_t answer = 0;
+	bool row;
+
+	if (!database_is_postgres())
+		return;
+	struct db *db = test_database("slow.db"), *other = test_open("slow.db", DB_READ);
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, wait_patiently, &answer), 0);
+	uint64_t start_ms = clock_mono_ms();
+	OK(db_prepare(db, slow, &stmt, NULL));
+	IS(db_step(stmt, &row, &err), STATUS_UNAVAILABLE);
+	CU_ASSERT_TRUE(clock_mono_ms() - start_ms < 15000);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "did not answer in time"));
+	db_reset(stmt);
+	usleep(200 * 1000);
+	CU_ASSERT_EQUAL(test_number(other, running), 0);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT 3"), 3); /* on a new connection */
+	pthread_join(thread, NULL);
+	CU_ASSERT_EQUAL(answer, 5);
+	db_close(other);
+	db_close(db);
+}
+
 /* What others wrote before its week was there moves into the week. */
 static void weeks_take_what_was_there(void)
 {
@@ -214,6 +259,7 @@ static const struct unit_case CASES[] = {
 	{"tasks share a transaction", tasks_share_a_transaction},
 	{"a failing script harms nobody", a_failing_script_harms_nobody},
 	{"a lost connection is tried again", a_lost_connection_is_tried_again},
+	{"slow statements end", slow_statements_end},
 	{"weeks take what was there", weeks_take_what_was_there},
 };
 
