@@ -31,6 +31,7 @@
 
 #include "base/clock.h"
 #include "base/id.h"
+#include "store/predictions.h"
 
 #include <sodium.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@
 enum { PATIENCE_MS = 60 * 1000 };
 
 /* From here on this run is the one that writes to the target. */
-static enum status take_over(struct mover *m, const char *id, struct err *err)
+static enum status take_over(struct mover *m, bool first, const char *id, struct err *err)
 {
 	uint8_t random[16];
 
@@ -55,6 +56,8 @@ static enum status take_over(struct mover *m, const char *id, struct err *err)
 			status = moves_set(m->target, "source", id, err);
 		if (status == STATUS_OK)
 			status = moves_set(m->target, "complete", "", err);
+		if (status == STATUS_OK && first)
+			status = predictions_load_drop(m->target, err);
 		status = move_end(m, status, err); /* gives the turn */
 		return status;
 	}
@@ -99,7 +102,7 @@ static bool may_pass(enum status status)
 static enum status move_patiently(struct mover *m, struct err *err)
 {
 	struct timespec nap = {.tv_nsec = 500 * 1000000L};
-	uint64_t since_ms = clock_mono_ms();
+	uint64_t since_ms = 0; /* it fails, and gets nothing done that lasts */
 	struct err why = {0};
 
 	for (;;) {
@@ -107,7 +110,7 @@ static enum status move_patiently(struct mover *m, struct err *err)
 		enum status status = move_all(m, &why);
 		if (status == STATUS_OK)
 			return status;
-		if (m->steps != steps)
+		if (since_ms == 0 || m->steps != steps)
 			since_ms = clock_mono_ms();
 		if (move_is_stopped(m) || !may_pass(status) || clock_mono_ms() - since_ms > PATIENCE_MS)
 			return err_set(err, status, "%s", why.text);
@@ -125,7 +128,7 @@ static enum status run(struct mover *m, struct err *err)
 
 	enum status status = move_open(m, &first, id, err);
 	if (status == STATUS_OK)
-		status = take_over(m, id, err);
+		status = take_over(m, first, id, err);
 	m->result->resumed = !first;
 	return status == STATUS_OK ? move_patiently(m, err) : status;
 }

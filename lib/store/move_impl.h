@@ -23,7 +23,7 @@ struct mover {
 	struct move_texts *texts; /* one per table */
 	int growing;              /* the table that grows which is being carried */
 	struct move_progress progress;
-	int64_t steps; /* grows with everything that was got done */
+	int64_t steps; /* grows with everything that was got done and lasts: what was only read has to be read again */
 	bool deep;     /* read everything again */
 	int page_rows;
 };

@@ -30,7 +30,6 @@ void move_note_phase(struct mover *m, enum move_phase phase, const char *table, 
 
 enum status move_note_row(struct mover *m, struct err *err)
 {
-	m->steps++;
 	if (++m->progress.rows % NOTE_ROWS != 0)
 		return STATUS_OK;
 	move_show(m);

@@ -91,6 +91,9 @@ enum status predictions_keep_weeks(struct db *db, int64_t now_ms, int64_t before
 enum status predictions_load_begin(struct db *db, struct str id, char table[static 40], char until[static 40],
 				   struct err *err) __attribute__((nonnull(1, 3, 4), warn_unused_result));
 
+/* Drops what was loaded and never ended, of a move into what this database was before. Wants a write transaction. */
+enum status predictions_load_drop(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
 /* The statements that make the indexes which weeks that were loaded still lack, the longest first; each runs by itself,
  * with db_script, also side by side on several connections. Up to `max`; *n of them. */
 enum { PREDICTIONS_INDEX_BYTES = 320 };

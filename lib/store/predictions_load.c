@@ -78,6 +78,16 @@ enum status predictions_load_begin(struct db *db, struct str id, char table[stat
 	return db_script(db, sql, err);
 }
 
+enum status predictions_load_drop(struct db *db, struct err *err)
+{
+	static const char sql[] =
+		"DO $$ DECLARE t text; BEGIN FOR t IN SELECT oid::regclass FROM pg_class WHERE relkind = 'r'"
+		" AND relname ~ '^predictions_load_w[0-9]+$' AND pg_table_is_visible(oid)"
+		" LOOP EXECUTE 'DROP TABLE ' || t; END LOOP; END $$";
+
+	return db_dialect(db) == DB_DIALECT_POSTGRESQL ? db_script(db, sql, err) : STATUS_OK;
+}
+
 /* The week of a table that was loaded; 0: none. */
 static enum status find_loaded(struct db *db, long long *week, struct err *err)
 {

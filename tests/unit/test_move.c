@@ -410,6 +410,77 @@ static void there_and_back(void)
 	db_close(source);
 }
 
+/* The target serves, and what it stores does not come after what was carried: a clock of the old service was ahead. */
+static void what_the_target_has_stored_stays(void)
+{
+	static const char own_rows[] =
+		"INSERT INTO predictions (id, features, result, model_version, created_at)"
+		" SELECT lpad(to_hex(ms >> 16), 8, '0') || '-' || lpad(to_hex(ms & 65535), 4, '0')"
+		" || '-7000-8000-00000000000' || i, '[1]', 1, 'own', '2026-01-01T00:00:00.000000+00:00'"
+		" FROM (SELECT i, (extract(epoch FROM now()) * 1000)::bigint AS ms FROM generate_series(1, 3) i) t";
+	if (!database_is_postgres())
+		return;
+	char to_text[600];
+	struct str from = sqlite_url("stays.db"), to;
+	snprintf(to_text, sizeof(to_text), "%.*s", STR_ARG(database_url("stays_to.db")));
+	to = str_of(to_text);
+	struct db *source = open_url(from);
+
+	fill(source, 0, 300); /* the last keys are of a far future */
+	equal_with(from, to, 302, 300);
+	struct db *target = open_url(to);
+	script(target, own_rows);
+	refused(from, to, "in service");
+	CU_ASSERT_EQUAL(test_number(target, "SELECT count(*) FROM predictions"), 303);
+	/* Its retention has deleted more than that. */
+	script(target, "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions ORDER BY id LIMIT 10)");
+	refused(from, to, "in service");
+	CU_ASSERT_EQUAL(test_number(target, "SELECT count(*) FROM predictions WHERE model_version = 'own'"), 3);
+	db_close(target);
+	db_close(source);
+}
+
+static volatile sig_atomic_t stop_now;
+
+static void stop_at_indexes(void *arg, const struct move_progress *progress)
+{
+	(void)arg;
+	stop_now = stop_now || progress->phase == MOVE_INDEXING;
+}
+
+/* Stopped with rows in tables that are no part of predictions yet, which the source then deletes. */
+static void what_was_left_unattached_is_mended(void)
+{
+	if (!database_is_postgres())
+		return;
+	char to_text[600];
+	struct str from = sqlite_url("left.db"), to;
+	snprintf(to_text, sizeof(to_text), "%.*s", STR_ARG(database_url("left_to.db")));
+	to = str_of(to_text);
+	struct db *source = open_url(from);
+	struct move_options options = {.from = from, .to = to, .note = stop_at_indexes, .stop = &stop_now};
+	struct move_result result;
+	struct err err = {0};
+
+	fill(source, 0, 300);
+	stop_now = 0;
+	IS(move_run(&options, &result, &err), STATUS_BUSY);
+	struct db *target = open_url(to);
+	CU_ASSERT_TRUE(test_number(target, "SELECT count(*) FROM pg_class WHERE relname ~ '^predictions_load_w'"
+					   " AND relkind = 'r'") >= 3);
+	script(source, "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions ORDER BY id LIMIT 10)");
+	equal_with(from, to, -1, 290);
+	CU_ASSERT_EQUAL(test_number(target, "SELECT count(*) FROM predictions"), 290);
+
+	/* Another run into the same database, emptied with tables of the one before still there. */
+	OK(migrate_down(target, 0, false, NULL, NULL, NULL, &err));
+	script(target, "CREATE TABLE predictions_load_w2960 (id text)");
+	OK(migrate_up(target, 0, false, NULL, NULL, NULL, &err));
+	equal_with(from, to, -1, 290);
+	db_close(target);
+	db_close(source);
+}
+
 static const struct move_table *table_of(const struct move_result *result, const char *name)
 {
 	for (int i = 0; i < result->n; i++)
@@ -514,6 +585,8 @@ static const struct unit_case CASES[] = {
 	{"ranges are kept", ranges_are_kept},
 	{"wrong URLs are refused", wrong_urls_are_refused},
 	{"there and back", there_and_back},
+	{"what the target has stored stays", what_the_target_has_stored_stays},
+	{"what was left unattached is mended", what_was_left_unattached_is_mended},
 	{"models and shadows are carried", models_and_shadows_are_carried},
 	{"strangers are refused", strangers_are_refused},
 };
