@@ -11,6 +11,7 @@
 struct findings {
 	int migration, newest;
 	int64_t predictions;
+	bool about; /* that many */
 	struct db_info info;
 	bool integrity;      /* was asked for, and is good */
 	struct model *model; /* the active version of the default model, loaded */
@@ -50,7 +51,7 @@ static enum status look(struct db *db, const struct config *config, bool integri
 			       "The schema is at migration %d, this program wants %d. Run: appcore migrate up",
 			       findings->migration, findings->newest);
 	if (status == STATUS_OK)
-		status = predictions_count(db, &findings->predictions, err);
+		status = predictions_count(db, &findings->predictions, &findings->about, err);
 	if (status == STATUS_OK)
 		status = load_model(db, config, &findings->model, err);
 	if (status == STATUS_OK && integrity)
@@ -65,11 +66,12 @@ static void tell(const struct findings *findings, bool json)
 		printf("settings     ok\n"
 		       "database     ok: %s at %s, %lld bytes, log %lld bytes\n"
 		       "schema       ok: migration %d of %d\n"
-		       "predictions  %lld stored\n"
+		       "predictions  %s%lld stored\n"
 		       "model        ok: %s %s\n",
 		       findings->info.engine, findings->info.location, (long long)findings->info.database_bytes,
 		       (long long)findings->info.log_bytes, findings->migration, findings->newest,
-		       (long long)findings->predictions, findings->model->name, findings->model->version);
+		       findings->about ? "about " : "", (long long)findings->predictions, findings->model->name,
+		       findings->model->version);
 		if (findings->integrity)
 			printf("integrity    ok\n");
 		return;
@@ -82,6 +84,7 @@ static void tell(const struct findings *findings, bool json)
 	json_object_object_add(object, "migration", json_object_new_int(findings->migration));
 	json_object_object_add(object, "newest_migration", json_object_new_int(findings->newest));
 	json_object_object_add(object, "predictions", json_object_new_int64(findings->predictions));
+	json_object_object_add(object, "predictions_estimated", json_object_new_boolean(findings->about));
 	json_object_object_add(object, "model_version", json_object_new_string(findings->model->version));
 	json_object_object_add(object, "integrity_checked", json_object_new_boolean(findings->integrity));
 	printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));

@@ -33,6 +33,7 @@ static int run_up(struct db *db, struct asked *asked, int target)
 	struct err err;
 	int ran = 0;
 	int64_t count = 0;
+	bool about;
 	enum status status = migrate_up(db, target, asked->dry_run, note, asked, &ran, &err);
 
 	if (status != STATUS_OK)
@@ -41,8 +42,8 @@ static int run_up(struct db *db, struct asked *asked, int target)
 		return EXIT_OK;
 	if (ran == 0)
 		printf("nothing to do\n");
-	if (predictions_count(db, &count, NULL) == STATUS_OK)
-		printf("predictions stored: %lld\n", (long long)count);
+	if (predictions_count(db, &count, &about, NULL) == STATUS_OK)
+		printf("predictions stored: %s%lld\n", about ? "about " : "", (long long)count);
 	return EXIT_OK;
 }
 

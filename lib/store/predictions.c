@@ -228,21 +228,44 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 	return status;
 }
 
-enum status predictions_count(struct db *db, int64_t *count, struct err *err)
+/* Of one row. `bytes` may be NULL. */
+static enum status read_size(struct db *db, const char *sql, int64_t *rows, int64_t *bytes, struct err *err)
 {
-	static const char sql[] = "SELECT count(*) FROM predictions";
 	struct stmt *stmt;
 	bool there;
 
-	*count = 0;
+	*rows = 0;
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	status = db_step(stmt, &there, err);
-	if (status == STATUS_OK && there)
-		*count = db_column_i64(stmt, 0);
+	if (status == STATUS_OK && there) {
+		*rows = db_column_i64(stmt, 0);
+		if (bytes)
+			*bytes = db_column_i64(stmt, 1);
+	}
 	db_reset(stmt);
 	return status;
+}
+
+/* Counting reads the whole table. PostgreSQL's own statistics are as old as its last ANALYZE: minutes, while rows come.
+ */
+enum status predictions_count(struct db *db, int64_t *count, bool *about, struct err *err)
+{
+	static const char exact[] = "SELECT count(*) FROM predictions";
+	static const char estimate[] =
+		"SELECT sum(greatest(reltuples, 0))::bigint, sum(pg_relation_size(oid))::bigint FROM pg_class"
+		" WHERE oid IN (SELECT relid FROM pg_partition_tree('predictions') WHERE isleaf)";
+	int64_t bytes = 0;
+
+	*about = false;
+	if (db_dialect(db) == DB_DIALECT_POSTGRESQL) {
+		enum status status = read_size(db, estimate, count, &bytes, err);
+		*about = bytes > PREDICTIONS_COUNT_BYTES;
+		if (status != STATUS_OK || *about)
+			return status;
+	}
+	return read_size(db, exact, count, NULL, err);
 }
 
 /* --- retention --- */

@@ -67,9 +67,11 @@ enum status predictions_list(struct db *db, const struct predictions_query *quer
 			     bool *more, char last_created_at[static 40], char last_id[static 40], struct err *err)
 	__attribute__((nonnull(1, 2, 3, 5, 6, 7), warn_unused_result));
 
-/* How many rows there are (scans the smallest index; not for request paths). */
-enum status predictions_count(struct db *db, int64_t *count, struct err *err)
-	__attribute__((nonnull(1, 2), warn_unused_result));
+/* How many rows there are (not for request paths). SQLite counts them in its smallest index. PostgreSQL does where they
+ * have no more than PREDICTIONS_COUNT_BYTES, or its statistics answer: *about. */
+enum { PREDICTIONS_COUNT_BYTES = 64 << 20 };
+enum status predictions_count(struct db *db, int64_t *count, bool *about, struct err *err)
+	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 
 /* Deletes rows older than `before` (ISO as stored), oldest first: up to `max`, fewer (on PostgreSQL only rows that lie
  * in no week: see predictions_keep_weeks) when they are so large that it
