@@ -21,7 +21,7 @@ const struct command COMMANDS[] = {
 	 "\n"
 	 "Exit codes: 0 after SIGTERM, 100 settings are wrong, 111 the system refuses something.\n"},
 	{"migrate", migrate_main, "bring the database's schema up or down",
-	 "usage: appcore migrate up [--to NUMBER] [--dry-run]\n"
+	 "usage: appcore migrate up [--to NUMBER] [--dry-run] [--wait]\n"
 	 "       appcore migrate down --to NUMBER [--dry-run]\n"
 	 "       appcore migrate current [--json]\n"
 	 "       appcore migrate history [--json]\n"
@@ -30,7 +30,8 @@ const struct command COMMANDS[] = {
 	 "up applies what is pending, down takes back what is above NUMBER (0: everything, with all data), current "
 	 "tells\n"
 	 "the newest applied number, history lists all migrations, new writes two empty files into\n"
-	 "lib/store/migrations for a developer to fill. --dry-run prints the SQL and changes nothing.\n"},
+	 "lib/store/migrations for a developer to fill. --dry-run prints the SQL and changes nothing.\n"
+	 "--wait waits for a server that can't be reached yet.\n"},
 	{"key", key_main, "create, list, revoke and rotate API keys",
 	 "usage: appcore key create --name NAME [--rate N] [--expires WHEN] [--scope SCOPES] [--json]\n"
 	 "       appcore key list [--json]\n"

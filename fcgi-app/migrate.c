@@ -9,12 +9,14 @@
 #include <fcntl.h>
 #include <json-c/json.h>
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { RECORDS_MAX = 512 };
 
 struct asked {
-	bool dry_run, json;
+	bool dry_run, json, wait;
 	const char *to;
 };
 
@@ -28,23 +30,20 @@ static void note(void *arg, const struct migration *migration, bool up, const ch
 		printf("%s\n", sql);
 }
 
-static int run_up(struct db *db, struct asked *asked, int target)
+static enum status run_up(struct db *db, struct asked *asked, int target, struct err *err)
 {
-	struct err err;
 	int ran = 0;
 	int64_t count = 0;
 	bool about;
-	enum status status = migrate_up(db, target, asked->dry_run, note, asked, &ran, &err);
+	enum status status = migrate_up(db, target, asked->dry_run, note, asked, &ran, err);
 
-	if (status != STATUS_OK)
-		return command_fail(command_exit_code(status), "%s", err.text);
-	if (asked->dry_run)
-		return EXIT_OK;
+	if (status != STATUS_OK || asked->dry_run)
+		return status;
 	if (ran == 0)
 		printf("nothing to do\n");
 	if (predictions_count(db, &count, &about, NULL) == STATUS_OK)
 		printf("predictions stored: %s%lld\n", about ? "about " : "", (long long)count);
-	return EXIT_OK;
+	return STATUS_OK;
 }
 
 static int run_down(struct db *db, struct asked *asked, int target)
@@ -174,28 +173,60 @@ static bool is_up(const struct config *config, int target)
 	return status == STATUS_OK && missing == 0;
 }
 
+static enum status open_and_run_up(const struct config *config, struct asked *asked, int target, struct err *err)
+{
+	struct db *db;
+	enum status status = db_open(&db, str_of(config->database_url), DB_WRITE, err);
+
+	if (status == STATUS_UNAVAILABLE && is_up(config, target)) {
+		printf("nothing to do\n");
+		return STATUS_OK;
+	}
+	if (status != STATUS_OK)
+		return status;
+	status = run_up(db, asked, target, err);
+	db_close(db);
+	return status;
+}
+
+/* With --wait, a server that is not there yet is waited for: after a reboot it, or the network, may come later. */
+static int up(const struct config *config, struct asked *asked, int target)
+{
+	struct timespec nap = {.tv_sec = 1};
+	struct err err, told = {0};
+	bool waits = asked->wait && !str_starts(str_of(config->database_url), STR("sqlite:"));
+	enum status status;
+
+	while ((status = open_and_run_up(config, asked, target, &err)) == STATUS_UNAVAILABLE && waits) {
+		if (strcmp(err.text, told.text) != 0)
+			fprintf(stderr, "appcore migrate: waiting: %s\n", err.text);
+		told = err;
+		nanosleep(&nap, NULL);
+	}
+	return status == STATUS_OK ? EXIT_OK : command_fail(command_exit_code(status), "%s", err.text);
+}
+
 static int run_verb(const char *verb, struct asked *asked, int target)
 {
 	struct config config;
 	struct db *db;
 	struct err err;
 	int code;
-	bool up = strcmp(verb, "up") == 0;
+	bool is_down = strcmp(verb, "down") == 0;
 
 	if (!command_load_config(&config))
 		return EXIT_USAGE;
-	enum status status = db_open(&db, str_of(config.database_url),
-				     up || strcmp(verb, "down") == 0 ? DB_WRITE : DB_READ, &err);
-	if (status != STATUS_OK) {
-		code = status == STATUS_UNAVAILABLE && up && is_up(&config, target)
-			       ? command_print(STR("nothing to do\n"))
-			       : command_fail(command_exit_code(status), "%s", err.text);
+	if (strcmp(verb, "up") == 0) {
+		code = up(&config, asked, target);
 		config_release(&config);
 		return code;
 	}
-	if (up)
-		code = run_up(db, asked, target);
-	else if (strcmp(verb, "down") == 0)
+	enum status status = db_open(&db, str_of(config.database_url), is_down ? DB_WRITE : DB_READ, &err);
+	if (status != STATUS_OK) {
+		config_release(&config);
+		return command_fail(command_exit_code(status), "%s", err.text);
+	}
+	if (is_down)
 		code = run_down(db, asked, target);
 	else if (strcmp(verb, "current") == 0)
 		code = run_current(db, asked);
@@ -215,11 +246,12 @@ int migrate_main(int argc, char **argv)
 		{"--to", &asked.to, NULL},
 		{"--dry-run", NULL, &asked.dry_run},
 		{"--json", NULL, &asked.json},
+		{"--wait", NULL, &asked.wait},
 	};
 	uint64_t target = 0;
 	bool done;
 
-	if (!command_options(command_find("migrate"), &argc, argv, specs, 3, &done))
+	if (!command_options(command_find("migrate"), &argc, argv, specs, 4, &done))
 		return EXIT_USAGE;
 	if (done)
 		return EXIT_OK;

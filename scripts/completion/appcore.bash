@@ -28,7 +28,8 @@ _appcore() {
 		case ${COMP_WORDS[1]} in
 		migrate)
 			case ${COMP_WORDS[2]} in
-			up | down) words='--to --dry-run --help' ;;
+			up) words='--to --dry-run --wait --help' ;;
+			down) words='--to --dry-run --help' ;;
 			current | history) words='--json --help' ;;
 			new) words='--help' ;;
 			*) words='up down current history new --help' ;;

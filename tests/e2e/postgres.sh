@@ -60,6 +60,17 @@ all 'a certificate for another name' '(100|111)' 'certificate' "${plain/127.0.0.
 run_with "$plain?sslmode=verify-full&sslrootcert=$ca" "$binary" migrate up
 like 'the right certificate' "$code $output" '^0 .*predictions stored: 0'
 
+# --- a server that is not there yet, as at boot ---
+
+own stop
+(run_with "$plain" "$binary" migrate up --wait && printf '%s %s' "$code" "$output" >"$dir/waited") &
+waiting=$!
+sleep 2
+is 'migrate up --wait waits' "$(cat "$dir/waited" 2>/dev/null || echo waits)" waits
+own start
+wait "$waiting"
+like 'and goes on when the server is there' "$(cat "$dir/waited")" '^0 .*waiting: PostgreSQL.*nothing to do'
+
 # --- a worker whose clock is months ahead ---
 
 own createdb clock
