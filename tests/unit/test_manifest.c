@@ -138,6 +138,24 @@ static void refused(const char *text, const char *sentence)
 	CU_ASSERT_EQUAL(manifest_parse(&manifest, str_of(text), NULL), STATUS_INVALID);
 }
 
+static void names_are_unique_in_long_lists(void)
+{
+	struct buf text;
+
+	for (int twice = 0; twice < 40; twice += 13) {
+		char sentence[100];
+		buf_init_heap(&text);
+		buf_str(&text,
+			STR(FRONT "," OUT ",\"inputs\":[{\"name\":\"c\",\"type\":\"category\",\"categories\":["));
+		for (int i = 0; i < 40; i++)
+			buf_fmt(&text, "\"c%d\",", i);
+		buf_fmt(&text, "\"c%d\"]}]}%c", twice, 0);
+		snprintf(sentence, sizeof(sentence), "inputs[0].categories[40]: \"c%d\" is there twice", twice);
+		refused(text.p, sentence);
+		buf_release(&text);
+	}
+}
+
 static const struct {
 	const char *text, *sentence;
 } BAD[] = {
@@ -393,6 +411,7 @@ static const struct unit_case CASES[] = {
 	{"reads everything", reads_everything},
 	{"defaults", defaults},
 	{"finds inputs", finds_inputs},
+	{"names are unique in long lists", names_are_unique_in_long_lists},
 	{"refuses", refuses},
 	{"files stay in their folder", files_stay_in_their_folder},
 	{"counts are bounded", counts_are_bounded},
