@@ -10,8 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { DEPTH_MAX = 8 };
-
 static const char LOCK[] = ".lock", NEW[] = ".new", OLD[] = ".old";
 
 /* The directory, with those above it that are missing. */
@@ -59,15 +57,12 @@ static void close_folder(int root, int lock)
 		close(root);
 }
 
-/* Everything below and `name` itself; links are removed, not followed. */
-static void remove_tree(int at, const char *name, int depth)
+static void remove_entries(int at, const char *name, void (*remove_entry)(int at, const char *name))
 {
 	const struct dirent *entry;
-
-	if (unlinkat(at, name, 0) == 0 || depth == DEPTH_MAX)
-		return;
 	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+
 	if (!dir) {
 		if (fd >= 0)
 			close(fd);
@@ -75,9 +70,32 @@ static void remove_tree(int at, const char *name, int depth)
 	}
 	while ((entry = readdir(dir)))
 		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			remove_tree(dirfd(dir), entry->d_name, depth + 1);
+			remove_entry(dirfd(dir), entry->d_name);
 	closedir(dir);
-	unlinkat(at, name, AT_REMOVEDIR);
+}
+
+static void remove_file(int at, const char *name)
+{
+	if (unlinkat(at, name, 0) != 0)
+		(void)!unlinkat(at, name, AT_REMOVEDIR);
+}
+
+static void remove_file_or_directory(int at, const char *name)
+{
+	if (unlinkat(at, name, 0) == 0)
+		return;
+	remove_entries(at, name, remove_file);
+	(void)!unlinkat(at, name, AT_REMOVEDIR);
+}
+
+/* A version's directory with its files, and with directories of files that somebody has put there; links are removed,
+ * not followed. */
+static void remove_version(int at, const char *name)
+{
+	if (unlinkat(at, name, 0) == 0)
+		return;
+	remove_entries(at, name, remove_file_or_directory);
+	(void)!unlinkat(at, name, AT_REMOVEDIR);
 }
 
 static enum status write_file(int at, const char *name, const char *text, size_t n, struct err *err)
@@ -163,8 +181,8 @@ static enum status check_absent(int root, struct str name, struct str version, s
 static enum status add(struct model **out, int root, struct str name, struct str version,
 		       const struct folder_candidate *candidate, struct err *err)
 {
-	remove_tree(root, NEW, 0);
-	remove_tree(root, OLD, 0);
+	remove_version(root, NEW);
+	remove_version(root, OLD);
 	enum status status = check_absent(root, name, version, err);
 	if (status != STATUS_OK)
 		return status;
@@ -198,7 +216,7 @@ enum status folder_add(struct model **out, const char *dir, struct str name, str
 	if (status == STATUS_OK) {
 		status = add(out, root, name, version, candidate, err);
 		if (status != STATUS_OK)
-			remove_tree(root, NEW, 0);
+			remove_version(root, NEW);
 	}
 	if (status != STATUS_OK) {
 		model_drop(*out);
@@ -220,10 +238,10 @@ static enum status take_out(int root, struct str name, struct str version, struc
 	close(fd);
 	snprintf(parent, sizeof(parent), "%.*s", STR_ARG(name));
 	snprintf(path, sizeof(path), "%.*s/%.*s", STR_ARG(name), STR_ARG(version));
-	remove_tree(root, OLD, 0);
+	remove_version(root, OLD);
 	if (renameat(root, path, root, OLD) != 0)
 		return folder_fail(err, "removed", path);
-	remove_tree(root, OLD, 0);
+	remove_version(root, OLD);
 	(void)!unlinkat(root, parent, AT_REMOVEDIR); /* when it was the last version */
 	(void)!fsync(root);
 	return STATUS_OK;

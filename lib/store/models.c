@@ -270,7 +270,7 @@ enum status models_remove(struct db *db, struct str name, struct str version, st
 {
 	static const char sql[] = "DELETE FROM models WHERE id = $1";
 	struct models_version found;
-	struct whole_route whole;
+	struct whole_route whole = {0};
 	char id[ID_BYTES];
 	struct stmt *stmt;
 
@@ -351,7 +351,7 @@ enum status models_set_loaded(struct db *db, struct str name, struct str version
 static enum status want_version(struct db *db, struct str name, const char *version, struct str builtin,
 				struct err *err)
 {
-	struct models_version found;
+	struct models_version found = {0};
 	char id[ID_BYTES];
 
 	if (builtin.n > 0 && str_eq(str_of(version), builtin))
@@ -398,7 +398,7 @@ static bool shares_equal(const struct models_shares *a, const struct models_shar
 
 enum status models_set_route(struct db *db, const struct models_change *change, struct err *err)
 {
-	struct whole_route whole;
+	struct whole_route whole = {0};
 
 	if (change->sticky && !models_sticky_is_valid(str_of(change->sticky)))
 		return err_set(err, STATUS_INVALID,
@@ -440,7 +440,7 @@ enum status models_set_route(struct db *db, const struct models_change *change, 
 enum status models_rollback(struct db *db, struct str name, struct str builtin, int64_t now_us, struct err *err)
 {
 	struct models_shares shares;
-	struct whole_route whole;
+	struct whole_route whole = {0};
 	struct str rest, line;
 
 	enum status status = find_whole(db, name, &whole, err);
