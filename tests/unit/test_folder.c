@@ -235,6 +235,14 @@ static void loads_nothing_from_elsewhere(void)
 	CU_ASSERT_EQUAL(unlink(path), 0);
 	CU_ASSERT_EQUAL(rename(other, path), 0);
 	CU_ASSERT_EQUAL(result_of(dir, "m", "1"), 2);
+	char manifest[600];
+	snprintf(manifest, sizeof(manifest), "%s/m/1/manifest.json", dir);
+	CU_ASSERT_EQUAL(rename(manifest, other), 0);
+	CU_ASSERT_EQUAL(symlink("other", manifest), 0);
+	says(folder_load(&model, dir, STR("m"), STR("1"), (struct str){0}, &err), STATUS_INVALID, &err,
+	     "manifest.json is a symbolic link, which is not followed.");
+	CU_ASSERT_EQUAL(unlink(manifest), 0);
+	CU_ASSERT_EQUAL(rename(other, manifest), 0);
 	CU_ASSERT_EQUAL(truncate(path, 10), 0);
 	says(folder_load(&model, dir, STR("m"), STR("1"), (struct str){0}, &err), STATUS_INVALID, &err, "hash:");
 	CU_ASSERT_PTR_NULL(model);
