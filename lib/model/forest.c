@@ -403,9 +403,11 @@ static enum status read_file(struct loader *l, struct str file)
 		status = read_sums(l, values);
 	if (status == STATUS_OK && values[COMPARE].text.p)
 		status = strict_choice(s, PLACE_MEMBER(NULL, "compare"), values[COMPARE], compares, 2, &choice);
+	if (status != STATUS_OK)
+		return status;
 	l->vectors = values[VECTORS].type == JSON_TRUE;
 	l->width = l->vectors ? (size_t)l->forest->outputs : 1;
-	return status == STATUS_OK ? read_trees(l, values[TREES], choice == 1) : status;
+	return read_trees(l, values[TREES], choice == 1);
 }
 
 static bool can_miss(const struct manifest *manifest)

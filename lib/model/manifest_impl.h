@@ -8,7 +8,8 @@
 struct manifest_reader {
 	struct strict strict;
 	struct manifest *manifest;
-	uint8_t key[NAMES_KEY_BYTES]; /* for indexes of names */
+	struct manifest_input *inputs; /* the manifest's, while they are read */
+	uint8_t key[NAMES_KEY_BYTES];  /* for indexes of names */
 };
 
 /* The array of inputs; fills the manifest's inputs and finds missing rules that the file does not state to be

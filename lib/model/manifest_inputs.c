@@ -224,7 +224,7 @@ enum status manifest_read_inputs(struct manifest_reader *r, struct json_value ar
 	struct manifest_input *inputs = arena_zalloc(r->strict.arena, (size_t)n * sizeof(*inputs));
 	if (!inputs)
 		return strict_no_memory(&r->strict);
-	r->manifest->inputs = inputs;
+	r->manifest->inputs = r->inputs = inputs;
 	r->manifest->inputs_n = n;
 	json_iter_init(&iter, array);
 	for (int i = 0; json_next(&iter, NULL, &value); i++) {

@@ -107,7 +107,6 @@ static enum status read_impute(struct progress *p, const struct place *at, struc
 			       struct manifest_step *step)
 {
 	const struct strict *s = &p->r->strict;
-	struct manifest_input *inputs = (struct manifest_input *)(uintptr_t)p->r->manifest->inputs;
 	struct json_iter iter;
 	struct json_value value;
 	int n = strict_count(array);
@@ -119,7 +118,7 @@ static enum status read_impute(struct progress *p, const struct place *at, struc
 		return strict_fault(s, at, "has %d values for %d inputs", n, step->n);
 	json_iter_init(&iter, array);
 	for (int i = 0; json_next(&iter, NULL, &value); i++) {
-		struct manifest_input *input = &inputs[step->inputs[i]];
+		struct manifest_input *input = &p->r->inputs[step->inputs[i]];
 		enum status status = read_value(s, PLACE_INDEX(at, i), value, input, &values[i]);
 		if (status != STATUS_OK)
 			return status;

@@ -6,7 +6,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { NAMED_BYTES = 60 }; /* of a text of the file that is shown in a sentence */
+enum {
+	NAMED_BYTES = 60,     /* of a text of the file that is shown in a sentence */
+	PLACE_DEPTH_MAX = 16, /* deeper than any format is */
+};
 
 static const struct {
 	unsigned kinds;
@@ -28,13 +31,17 @@ struct str strict_cut(struct str s, size_t max)
 
 static void put_place(struct buf *out, const struct place *at)
 {
-	if (!at)
-		return;
-	put_place(out, at->in);
-	if (at->member)
-		buf_fmt(out, "%s%s", out->n > 0 ? "." : "", at->member);
-	if (at->index >= 0)
-		buf_fmt(out, "[%" PRId64 "]", at->index);
+	const struct place *chain[PLACE_DEPTH_MAX];
+	int n = 0;
+
+	for (; at && n < PLACE_DEPTH_MAX; at = at->in)
+		chain[n++] = at;
+	while (n-- > 0) {
+		if (chain[n]->member)
+			buf_fmt(out, "%s%s", out->n > 0 ? "." : "", chain[n]->member);
+		if (chain[n]->index >= 0)
+			buf_fmt(out, "[%" PRId64 "]", chain[n]->index);
+	}
 }
 
 enum status strict_fault(const struct strict *s, const struct place *at, const char *format, ...)
@@ -60,7 +67,8 @@ enum status strict_fault(const struct strict *s, const struct place *at, const c
 
 enum status strict_no_memory(const struct strict *s)
 {
-	return err_set(s->err, STATUS_NO_MEMORY, "Out of memory for this model");
+	err_set(s->err, STATUS_NO_MEMORY, "Out of memory for this model");
+	return STATUS_NO_MEMORY;
 }
 
 enum status strict_check(const struct strict *s, struct str text, const char *what, struct json_value *root)
@@ -130,7 +138,7 @@ enum status strict_number(const struct strict *s, const struct place *at, struct
 enum status strict_integer(const struct strict *s, const struct place *at, struct json_value value, int64_t minimum,
 			   int64_t maximum, int64_t *out)
 {
-	double number;
+	double number = 0;
 	enum status status = strict_number(s, at, value, &number);
 
 	if (status != STATUS_OK)
@@ -201,7 +209,7 @@ enum status strict_integers(const struct strict *s, const struct place *at, stru
 		return wrong_type(s, at, STRICT_ARRAY);
 	json_iter_init(&iter, value);
 	for (; i < n && json_next(&iter, NULL, &item); i++) {
-		int64_t number;
+		int64_t number = 0;
 		enum status status = strict_integer(s, PLACE_INDEX(at, i), item, minimum, maximum, &number);
 		if (status != STATUS_OK)
 			return status;
@@ -228,7 +236,7 @@ static enum status make_room(const struct strict *s, const struct place *at, str
 enum status strict_any_numbers(const struct strict *s, const struct place *at, struct json_value value, int max,
 			       double **out, int *n)
 {
-	void *room;
+	void *room = NULL;
 	enum status status = make_room(s, at, value, max, sizeof(double), &room, n);
 
 	if (status != STATUS_OK)
@@ -242,7 +250,7 @@ enum status strict_strings(const struct strict *s, const struct place *at, struc
 {
 	struct json_iter iter;
 	struct json_value item;
-	void *room;
+	void *room = NULL;
 	enum status status = make_room(s, at, value, max, sizeof(struct str), &room, n);
 
 	if (status != STATUS_OK)
@@ -262,7 +270,7 @@ enum status strict_choice(const struct strict *s, const struct place *at, struct
 {
 	char list[160] = "";
 	size_t used = 0;
-	struct str text;
+	struct str text = {0};
 	enum status status = strict_string(s, at, value, &text);
 
 	if (status != STATUS_OK)
