@@ -220,29 +220,34 @@ enum status strict_integers(const struct strict *s, const struct place *at, stru
 	return STATUS_OK;
 }
 
-/* Elements and room for them. */
-static enum status make_room(const struct strict *s, const struct place *at, struct json_value value, int max,
-			     size_t size, void **out, int *n)
+/* Room for the elements of an array and how many there are; NULL: *status says why there is none. */
+static void *make_room(const struct strict *s, const struct place *at, struct json_value value, int max, size_t size,
+		       int *n, enum status *status)
 {
-	if (value.type != JSON_ARRAY)
-		return wrong_type(s, at, STRICT_ARRAY);
+	void *room;
+
+	if (value.type != JSON_ARRAY) {
+		*status = wrong_type(s, at, STRICT_ARRAY);
+		return NULL;
+	}
 	*n = strict_count(value);
-	if (*n > max)
-		return strict_fault(s, at, "has %d elements, %d are allowed", *n, max);
-	*out = arena_zalloc(s->arena, (size_t)*n * size + 1);
-	return *out ? STATUS_OK : strict_no_memory(s);
+	if (*n > max) {
+		*status = strict_fault(s, at, "has %d elements, %d are allowed", *n, max);
+		return NULL;
+	}
+	room = arena_zalloc(s->arena, (size_t)*n * size + 1);
+	if (!room)
+		*status = strict_no_memory(s);
+	return room;
 }
 
 enum status strict_any_numbers(const struct strict *s, const struct place *at, struct json_value value, int max,
 			       double **out, int *n)
 {
-	void *room = NULL;
-	enum status status = make_room(s, at, value, max, sizeof(double), &room, n);
+	enum status status = STATUS_OK;
 
-	if (status != STATUS_OK)
-		return status;
-	*out = room;
-	return strict_numbers(s, at, value, *n, *out);
+	*out = make_room(s, at, value, max, sizeof(double), n, &status);
+	return *out ? strict_numbers(s, at, value, *n, *out) : status;
 }
 
 enum status strict_strings(const struct strict *s, const struct place *at, struct json_value value, int max,
@@ -250,19 +255,16 @@ enum status strict_strings(const struct strict *s, const struct place *at, struc
 {
 	struct json_iter iter;
 	struct json_value item;
-	void *room = NULL;
-	enum status status = make_room(s, at, value, max, sizeof(struct str), &room, n);
+	enum status status = STATUS_OK;
+	struct str *room = make_room(s, at, value, max, sizeof(*room), n, &status);
 
-	if (status != STATUS_OK)
+	if (!room)
 		return status;
 	*out = room;
 	json_iter_init(&iter, value);
-	for (int i = 0; json_next(&iter, NULL, &item); i++) {
-		status = strict_string(s, PLACE_INDEX(at, i), item, &(*out)[i]);
-		if (status != STATUS_OK)
-			return status;
-	}
-	return STATUS_OK;
+	for (int i = 0; status == STATUS_OK && json_next(&iter, NULL, &item); i++)
+		status = strict_string(s, PLACE_INDEX(at, i), item, &room[i]);
+	return status;
 }
 
 enum status strict_choice(const struct strict *s, const struct place *at, struct json_value value,
