@@ -147,6 +147,28 @@ static void test_fresh(void)
 	shm_close(shm);
 }
 
+/* What is told of a series is what all slots have added to it. */
+static void test_counts(void)
+{
+	const char *dir = fresh_dir();
+	struct shm *one = open_claimed(dir, 0, "a"), *two = open_claimed(dir, 0, "b");
+	double sum = 1;
+
+	metrics_add(one, find_request(one, "GET", "/health", "200"), 3);
+	metrics_add(two, find_request(two, "GET", "/health", "200"), 4);
+	CU_ASSERT_EQUAL(metrics_count(one, find_request(one, "GET", "/health", "200"), &sum), 7);
+	CU_ASSERT_EQUAL(sum, 0);
+	metrics_observe(one, find_duration(one, "GET", "/health"), 0.25);
+	metrics_observe(two, find_duration(two, "GET", "/health"), 100);
+	CU_ASSERT_EQUAL(metrics_count(two, find_duration(two, "GET", "/health"), &sum), 2);
+	CU_ASSERT_EQUAL(sum, 100.25);
+	CU_ASSERT_EQUAL(metrics_count(two, METRICS_NONE, &sum), 0);
+	CU_ASSERT_EQUAL(sum, 0);
+	shm_close(two);
+	CU_ASSERT_EQUAL(metrics_count(one, find_duration(one, "GET", "/health"), &sum), 2); /* it has ended */
+	shm_close(one);
+}
+
 static void test_golden(void)
 {
 	struct shm *shm = open_claimed(fresh_dir(), 0, "a");
@@ -731,6 +753,7 @@ int main(void)
 {
 	static const struct unit_case CASES[] = {
 		{"a fresh text", test_fresh},
+		{"counts of all slots", test_counts},
 		{"the text to the letter", test_golden},
 		{"values of gauges", test_gauge_values},
 		{"values of labels", test_label_values},

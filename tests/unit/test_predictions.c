@@ -1,6 +1,8 @@
 /* Table predictions. */
 #include "store_helpers.h"
 
+#include <math.h>
+
 struct seen {
 	int n;
 	char ids[1200][40];
@@ -68,6 +70,60 @@ static void saves_and_gets(void)
 	OK(predictions_get(db, FULL_ROW.id, see, fresh(), &err));
 	CU_ASSERT_STRING_EQUAL(seen.text, FULL_TEXT);
 	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions"), 1);
+	db_close(db);
+}
+
+/* Rows as see() shows them, with what classifiers add. */
+static bool see_more(void *arg, const struct prediction *row)
+{
+	struct seen *all = arg;
+	size_t used = strlen(all->text);
+
+	snprintf(all->text + used, sizeof(all->text) - used, "%.*s %.17g %.*s %.*s %.*s %.*s\n", STR_ARG(row->features),
+		 row->result, STR_ARG(row->label), STR_ARG(row->probabilities), STR_ARG(row->flags),
+		 STR_ARG(row->request_id));
+	return true;
+}
+
+static void the_rows_of_a_request_are_saved_together(void)
+{
+	struct db *db = test_database("together.db");
+	struct prediction rows[3] = {FULL_ROW, FULL_ROW, FULL_ROW};
+	struct err err;
+	bool repeated = true;
+
+	rows[1].id = STR("0190a0a0-0000-7000-8000-000000000002");
+	rows[1].features = STR("\"a \\\"text\\\" \\u0000 \xc3\xa4\"");
+	rows[1].result = 0.1;
+	rows[1].label = STR("it's");
+	rows[1].probabilities = STR("[0.1, 0.9]");
+	rows[1].flags = STR("[\"a\\\\b\"]");
+	rows[2].id = STR("0190a0a0-0000-7000-8000-000000000003");
+	rows[2].result = -1.7976931348623157e308;
+	test_begin(db);
+	OK(predictions_save_all(db, rows, 3, &repeated, &err));
+	CU_ASSERT_FALSE(repeated);
+	test_commit(db);
+	fresh();
+	for (int i = 0; i < 3; i++)
+		OK(predictions_get(db, rows[i].id, see_more, &seen, &err));
+	CU_ASSERT_STRING_EQUAL(
+		seen.text, "[1.0, 2.0] 1.5    r1\n"
+			   "\"a \\\"text\\\" \\u0000 \xc3\xa4\" 0.10000000000000001 it's [0.1, 0.9] [\"a\\\\b\"] r1\n"
+			   "[1.0, 2.0] -1.7976931348623157e+308    r1\n");
+	/* Of all of them, and of some: what is there stays. */
+	rows[0].result = rows[1].result = 7;
+	test_begin(db);
+	OK(predictions_save_all(db, rows, 3, &repeated, &err));
+	CU_ASSERT_TRUE(repeated);
+	rows[2].id = STR("0190a0a0-0000-7000-8000-000000000004");
+	OK(predictions_save_all(db, rows, 3, &repeated, &err));
+	CU_ASSERT_TRUE(repeated);
+	rows[2].result = (double)NAN;
+	CU_ASSERT_EQUAL(predictions_save_all(db, rows + 2, 1, &repeated, &err), STATUS_CONFLICT);
+	test_commit(db);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions"), 4);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM predictions WHERE result = 7"), 0);
 	db_close(db);
 }
 
@@ -397,6 +453,7 @@ static void deletes_the_oldest(void)
 
 static const struct unit_case CASES[] = {
 	{"saves, gets, and tells a repeated id", saves_and_gets},
+	{"saves the rows of a request together", the_rows_of_a_request_are_saved_together},
 	{"has the contract's columns and index", columns_are_the_contracts},
 	{"takes hostile ids as text", hostile_ids_are_only_text},
 	{"refuses a result that is no number", not_a_number_is_refused},
