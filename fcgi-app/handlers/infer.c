@@ -426,8 +426,8 @@ static enum status split_body(struct request *req, struct json_value *root, stru
 
 static enum status read_request(struct infer *infer, struct err *err)
 {
-	struct json_value root;
-	struct str binary;
+	struct json_value root = {0};
+	struct str binary = {0};
 
 	enum status status = split_body(infer->req, &root, &binary, err);
 	if (status != STATUS_OK)

@@ -79,13 +79,13 @@ static void put_outputs(struct buf *out, const struct model *model)
 	put_tensor(out, false, STR("probabilities"), "FP64", shape);
 }
 
-static void put_versions(struct buf *out, const struct model_set *set, const char *name)
+static void put_versions(struct buf *out, const struct model_set *set, struct str name)
 {
 	const struct model_version *version;
 	bool first = true;
 
 	for (int i = 0; (version = model_set_version_at(set, i)); i++) {
-		if (strcmp(version->model->name, name) != 0)
+		if (!str_eq(str_of(version->model->name), name))
 			continue;
 		if (!first)
 			buf_char(out, ',');
@@ -107,7 +107,7 @@ void inference_get_model(struct request *req)
 	buf_str(body, STR("{\"name\":"));
 	json_put_string(body, str_of(model->name));
 	buf_str(body, STR(",\"versions\":["));
-	put_versions(body, req->models, model->name);
+	put_versions(body, req->models, str_of(model->name));
 	buf_str(body, STR("],\"platform\":\"appcore_"));
 	buf_str(body, model->manifest ? model->manifest->kind : STR("builtin"));
 	buf_str(body, STR("\",\"inputs\":["));

@@ -42,20 +42,20 @@ bool instances_read_root(struct request *req, struct json_value *root)
 {
 	struct json_fault fault;
 
-	if (req->body.n == 0) {
-		answer_missing_body(req);
-	} else if (!request_is_json(req)) {
+	*root = (struct json_value){.type = JSON_NULL};
+	if (req->body.n > 0 && !request_is_json(req)) {
 		answer_no_object(req, invalid_input_text(req, req->body));
-	} else if (!json_check(req->body, JSON_MAX_DEPTH, root, &fault)) {
-		answer_json_fault(req, &fault);
-	} else if (root->type == JSON_NULL) {
-		answer_missing_body(req);
-	} else if (root->type != JSON_OBJECT) {
-		answer_no_object(req, invalid_input_value(req, *root));
-	} else {
-		return true;
+		return false;
 	}
-	return false;
+	if (req->body.n > 0 && !json_check(req->body, JSON_MAX_DEPTH, root, &fault)) {
+		answer_json_fault(req, &fault);
+		return false;
+	}
+	if (root->type == JSON_NULL)
+		answer_missing_body(req);
+	else if (root->type != JSON_OBJECT)
+		answer_no_object(req, invalid_input_value(req, *root));
+	return root->type == JSON_OBJECT;
 }
 
 size_t instances_count(struct json_value list)

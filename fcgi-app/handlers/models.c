@@ -211,14 +211,14 @@ static void put_model(struct buf *out, struct request *req, int *i)
 {
 	const struct model_set *set = req->models;
 	const struct model_version *version = model_set_version_at(set, *i);
-	const char *name = version->model->name;
-	const struct model_route *route = model_set_find_route(set, str_of(name));
+	struct str name = str_of(version->model->name);
+	const struct model_route *route = model_set_find_route(set, name);
 
 	buf_char(out, '{');
-	put_route(out, str_of(name), route, route && route == model_set_default_route(set));
+	put_route(out, name, route, route && route == model_set_default_route(set));
 	put_name(out, "versions");
 	buf_char(out, '[');
-	for (int first = *i; version && strcmp(version->model->name, name) == 0;
+	for (int first = *i; version && str_eq(str_of(version->model->name), name);
 	     version = model_set_version_at(set, ++*i)) {
 		if (*i > first)
 			buf_char(out, ',');
@@ -301,7 +301,7 @@ void models_get_one(struct request *req)
 
 static void tell_version(struct request *req, struct db *db)
 {
-	const struct model_version *version = req->state;
+	const struct model_version *version = model_set_find(req->models, req->params[0], req->params[1]);
 	struct buf *body = &req->response.body;
 
 	(void)db;
@@ -320,8 +320,6 @@ void models_get_version(struct request *req)
 		answer_unknown(req);
 		return;
 	}
-	/* The set, which the request holds, has it; only its address is kept. */
-	req->state = (void *)(uintptr_t)version;
 	if (version->model->manifest && version->model->manifest->text.n > LARGE_MANIFEST)
 		request_go_slow(req, req->app->slow, tell_version);
 	else
