@@ -378,6 +378,7 @@ void app_end_round(struct app *app, uint64_t now_ms)
 		return;
 	limit_redis_flush(app->limits);
 	redis_run(app->redis, now_ms);
+	limit_redis_expire(app->limits, clock_mono_ms());
 }
 
 int app_sleep_ms(const struct app *app, uint64_t now_ms, int most_ms)
@@ -385,7 +386,7 @@ int app_sleep_ms(const struct app *app, uint64_t now_ms, int most_ms)
 	if (!app->redis)
 		return most_ms;
 	/* What came late went on with requests, which may have asked for more. */
-	return limit_redis_waits(app->limits) ? 0 : redis_wait_ms(app->redis, now_ms, most_ms);
+	return limit_redis_wait_ms(app->limits, now_ms, redis_wait_ms(app->redis, now_ms, most_ms));
 }
 
 void app_keys_changed(struct app *app)

@@ -207,6 +207,7 @@ static void limits_known(struct limit_redis_take *take)
 {
 	struct request_limits *limits = (struct request_limits *)(void *)take;
 
+	limits->req->redis_ms = take->waited_ms;
 	app_go_on(limits->req);
 }
 

@@ -506,16 +506,21 @@ static void cache_answered(struct prediction_cache_get *cached)
 	ask_store(reading);
 }
 
+/* In the time that waiting for its limits has left of what Redis may cost a request. */
 static bool ask_cache(struct reading *reading)
 {
 	struct app *app = reading->req->app;
 	int64_t days = app->config->retention_days;
+	uint64_t waited_ms = reading->req->redis_ms, most_ms = redis_deadline_ms(app->redis);
 
+	if (waited_ms >= most_ms)
+		return false;
 	reading->cached = (struct prediction_cache_get){
 		.redis = app->redis,
 		.id = reading->id,
 		.arena = &reading->req->arena,
 		.oldest_us = days > 0 ? clock_wall_us() - days * INT64_C(86400000000) : 0,
+		.within_ms = waited_ms > 0 ? most_ms - waited_ms : 0,
 		.done = cache_answered,
 	};
 	return prediction_cache_get(&reading->cached);

@@ -82,6 +82,7 @@ struct request {
 	struct caller caller;
 	int checks_passed;             /* how far in the array of checks */
 	struct request_limits *limits; /* asked of Redis; NULL: not asked */
+	uint64_t redis_ms;             /* waited for Redis so far */
 	char trace_id[33];             /* W3C trace id, or empty */
 	uint64_t start_ns;             /* monotonic */
 	bool slow;                     /* runs on a slow thread now */

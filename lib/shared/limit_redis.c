@@ -8,6 +8,8 @@
  * A batch is a call of the script with up to GROUPS of them; a full one does not wait for the last one's answer. */
 #include "shared/limit_redis.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -102,8 +104,11 @@ const struct str limit_redis_probe[LIMIT_REDIS_PROBE_ARGS] = {
 };
 
 struct group {
-	struct limit_redis_take *first, **last; /* `first` says whose and how much */
-	uint32_t n;
+	struct limit_redis_take *first, **last; /* who waits; those that could no longer are not here any more */
+	struct limit_wanted wanted[LIMIT_REDIS_IDS];
+	int wanted_n;
+	uint32_t n;    /* how many ask */
+	uint32_t gone; /* of them, the first: completed as unknown while the call was under way */
 	char keys[LIMIT_REDIS_IDS][KEY_BYTES];
 	uint8_t numbers[GROUP_BYTES];
 };
@@ -116,6 +121,7 @@ struct batch {
 	struct str args[ARGS];
 	char keys_n[12];
 	int n;
+	uint64_t asked_ms; /* since when the first waits; UINT64_MAX: nobody does */
 	struct group groups[GROUPS];
 };
 
@@ -138,6 +144,7 @@ static struct batch *new_batch(struct limit_redis *limits)
 	limits->spare = NULL;
 	batch->limits = limits;
 	batch->n = 0;
+	batch->asked_ms = UINT64_MAX;
 	batch->link = &limits->batches;
 	batch->next = limits->batches;
 	if (batch->next)
@@ -189,29 +196,37 @@ static void set_results(struct limit_redis_take *take, uint32_t i, uint32_t pass
 	take->known = true;
 }
 
+static void finish(struct limit_redis_take *take)
+{
+	uint64_t now_ms = clock_mono_ms();
+
+	take->waited_ms = now_ms > take->asked_ms ? now_ms - take->asked_ms : 0;
+	take->done(take);
+}
+
 /* What the script can't have said is no answer: more passed than asked, more remains than the limit. */
 static bool is_sane(const struct group *group, const char *answer)
 {
 	bool sane = read_u32(answer) <= group->n;
 
-	for (int k = 0; k < group->first->n; k++)
-		sane = sane && read_u32(answer + 4 + (size_t)k * 8) <= group->first->wanted[k].limit;
+	for (int k = 0; k < group->wanted_n; k++)
+		sane = sane && read_u32(answer + 4 + (size_t)k * 8) <= group->wanted[k].limit;
 	return sane;
 }
 
 /* Gives a group its answer; `text` goes on to the next. Without one, nothing is known. */
 static void answer_group(struct group *group, uint32_t window, struct str *text)
 {
-	size_t bytes = 4 + 8 * (size_t)group->first->n;
+	size_t bytes = 4 + 8 * (size_t)group->wanted_n;
 	bool known = text->p && text->n >= bytes && is_sane(group, text->p);
 	struct limit_redis_take *next;
-	uint32_t i = 0;
+	uint32_t i = group->gone;
 
 	for (struct limit_redis_take *take = group->first; take; take = next, i++) {
 		next = take->next; /* it goes with its request */
 		if (known)
 			set_results(take, i, read_u32(text->p), text->p + 4, window);
-		take->done(take);
+		finish(take);
 	}
 	*text = known ? (struct str){text->p + bytes, text->n - bytes} : (struct str){0};
 }
@@ -265,9 +280,8 @@ static void write_args(struct batch *batch)
 
 	for (int i = 0; i < batch->n; i++) {
 		struct group *group = &batch->groups[i];
-		const struct limit_redis_take *take = group->first;
-		for (int k = 0; k < take->n; k++) {
-			write_key(limits->redis, &take->wanted[k].id, group->keys[k]);
+		for (int k = 0; k < group->wanted_n; k++) {
+			write_key(limits->redis, &group->wanted[k].id, group->keys[k]);
 			batch->args[at++] = str_of(group->keys[k]);
 		}
 	}
@@ -277,8 +291,8 @@ static void write_args(struct batch *batch)
 	for (int i = 0; i < batch->n; i++) {
 		struct group *group = &batch->groups[i];
 		write_u32(group->numbers, group->n);
-		write_u32(group->numbers + 4, group->first->wanted[0].limit);
-		write_u32(group->numbers + 8, group->first->n > 1 ? group->first->wanted[1].limit : 0);
+		write_u32(group->numbers + 4, group->wanted[0].limit);
+		write_u32(group->numbers + 8, group->wanted_n > 1 ? group->wanted[1].limit : 0);
 		batch->args[at++] = (struct str){(const char *)group->numbers, GROUP_BYTES};
 	}
 	batch->op = (struct redis_op){.script = true, .use = REDIS_LIMIT, .done = answered};
@@ -303,11 +317,11 @@ static void submit(struct limit_redis *limits)
 
 /* --- gathering --- */
 
-static bool is_same(const struct limit_redis_take *a, const struct limit_redis_take *b)
+static bool is_same(const struct group *a, const struct limit_redis_take *b)
 {
-	if (a->n != b->n)
+	if (a->wanted_n != b->n)
 		return false;
-	for (int i = 0; i < a->n; i++)
+	for (int i = 0; i < b->n; i++)
 		if (a->wanted[i].limit != b->wanted[i].limit ||
 		    memcmp(&a->wanted[i].id, &b->wanted[i].id, sizeof(a->wanted[i].id)) != 0)
 			return false;
@@ -319,17 +333,18 @@ static struct group *find_group(struct limit_redis *limits, const struct limit_r
 	struct batch *batch = limits->gathering;
 
 	for (int i = 0; batch && i < batch->n; i++)
-		if (is_same(batch->groups[i].first, take))
+		if (is_same(&batch->groups[i], take))
 			return &batch->groups[i];
-	if (batch && batch->n == GROUPS)
+	/* What can't be submitted is answered at once, and who hears so may ask anew. */
+	while (limits->gathering && limits->gathering->n == GROUPS)
 		submit(limits);
 	if (!limits->gathering)
 		limits->gathering = new_batch(limits);
 	if (!limits->gathering)
 		return NULL;
 	struct group *group = &limits->gathering->groups[limits->gathering->n++];
-	group->n = 0;
-	group->last = &group->first;
+	*group = (struct group){.last = &group->first, .wanted_n = take->n};
+	memcpy(group->wanted, take->wanted, sizeof(group->wanted));
 	return group;
 }
 
@@ -341,21 +356,108 @@ bool limit_redis_ask(struct limit_redis *limits, struct limit_redis_take *take)
 		return false;
 	take->known = false;
 	take->next = NULL;
+	take->asked_ms = clock_mono_ms();
+	if (limits->gathering->asked_ms > take->asked_ms)
+		limits->gathering->asked_ms = take->asked_ms;
 	*group->last = take;
 	group->last = &take->next;
 	group->n++;
 	return true;
 }
 
+static bool has_to_flush(const struct limit_redis *limits)
+{
+	return limits->gathering && limits->gathering->n > 0 && limits->under_way == 0;
+}
+
 void limit_redis_flush(struct limit_redis *limits)
 {
-	if (limit_redis_waits(limits))
+	if (has_to_flush(limits))
 		submit(limits);
 }
 
-bool limit_redis_waits(const struct limit_redis *limits)
+/* --- what is late --- */
+
+/* A moment after the deadline: a call that was sent when it was asked for is late first, and the breaker hears of it.
+ */
+static uint64_t patience_ms(const struct limit_redis *limits)
 {
-	return limits->gathering && limits->under_way == 0;
+	enum { MOMENT_MS = 2 };
+
+	return redis_deadline_ms(limits->redis) + MOMENT_MS;
+}
+
+static bool is_late(const struct limit_redis *limits, uint64_t asked_ms, uint64_t now_ms)
+{
+	return asked_ms < now_ms && now_ms - asked_ms >= patience_ms(limits);
+}
+
+/* Takes those who can't wait any longer out of a batch. */
+static void take_late(struct batch *batch, uint64_t now_ms, struct limit_redis_take ***last)
+{
+	batch->asked_ms = UINT64_MAX;
+	for (int i = 0; i < batch->n; i++) {
+		struct group *group = &batch->groups[i];
+		struct limit_redis_take *take;
+		while ((take = group->first) && is_late(batch->limits, take->asked_ms, now_ms)) {
+			group->first = take->next;
+			take->next = NULL;
+			**last = take;
+			*last = &take->next;
+			if (batch == batch->limits->gathering)
+				group->n--; /* Redis need not hear of it */
+			else
+				group->gone++;
+		}
+		if (!group->first)
+			group->last = &group->first;
+		else if (group->first->asked_ms < batch->asked_ms)
+			batch->asked_ms = group->first->asked_ms;
+	}
+}
+
+static bool has_late(const struct limit_redis *limits, uint64_t now_ms)
+{
+	bool late = false;
+
+	for (const struct batch *batch = limits->batches; batch; batch = batch->next)
+		late = late || is_late(limits, batch->asked_ms, now_ms);
+	return late;
+}
+
+void limit_redis_expire(struct limit_redis *limits, uint64_t now_ms)
+{
+	struct limit_redis_take *first = NULL, **last = &first, *next;
+
+	if (!has_late(limits, now_ms))
+		return;
+	redis_read(limits->redis); /* before anything is called late: the event thread itself may have been */
+	/* All are taken out before the first hears of it: it may ask anew. */
+	for (struct batch *batch = limits->batches; batch; batch = batch->next)
+		if (is_late(limits, batch->asked_ms, now_ms))
+			take_late(batch, now_ms, &last);
+	if (limits->gathering && limits->gathering->asked_ms == UINT64_MAX)
+		limits->gathering->n = 0; /* nobody is left to ask for */
+	for (struct limit_redis_take *take = first; take; take = next) {
+		next = take->next;
+		finish(take);
+	}
+}
+
+int limit_redis_wait_ms(const struct limit_redis *limits, uint64_t now_ms, int most_ms)
+{
+	uint64_t wait_ms = (uint64_t)most_ms;
+
+	if (has_to_flush(limits))
+		return 0;
+	for (const struct batch *batch = limits->batches; batch; batch = batch->next) {
+		if (batch->asked_ms == UINT64_MAX)
+			continue;
+		uint64_t due_ms = batch->asked_ms + patience_ms(limits);
+		uint64_t left_ms = due_ms > now_ms ? due_ms - now_ms : 0;
+		wait_ms = left_ms < wait_ms ? left_ms : wait_ms;
+	}
+	return (int)wait_ms;
 }
 
 /* --- life --- */

@@ -4,7 +4,10 @@
  * A request's limits (its address's, its key's) are taken together: it is counted in both when both let it through,
  * else in none. What one round of the event loop has gathered goes to Redis as one call of a script, which runs by
  * itself there and reads the server's clock: machines need not agree on the time. While one call is under way the next
- * gathers, as writes do for a commit: the more there is to do, the less each costs. */
+ * gathers, as writes do for a commit: the more there is to do, the less each costs.
+ *
+ * A request waits for the link's deadline at the most, from the moment it asks: also when it gathers behind a call that
+ * takes long. */
 #ifndef APPCORE_SHARED_LIMIT_REDIS_H
 #define APPCORE_SHARED_LIMIT_REDIS_H
 
@@ -31,6 +34,7 @@ struct limit_redis_take {
 	bool known; /* false: Redis did not answer in time; nothing is known */
 	struct limit_result results[LIMIT_REDIS_IDS];
 
+	uint64_t asked_ms, waited_ms;  /* when, and for how long until it was done */
 	struct limit_redis_take *next; /* of the same client, in the order they came */
 };
 
@@ -55,7 +59,10 @@ bool limit_redis_ask(struct limit_redis *limits, struct limit_redis_take *take)
 /* At the end of a round of the loop, before redis_run: submits what was asked, unless a call is under way. */
 void limit_redis_flush(struct limit_redis *limits) __attribute__((nonnull));
 
-/* There is something to flush now. */
-bool limit_redis_waits(const struct limit_redis *limits) __attribute__((nonnull));
+/* After redis_run: completes those whose time is over as unknown. */
+void limit_redis_expire(struct limit_redis *limits, uint64_t now_ms) __attribute__((nonnull));
+
+/* For how long the loop may sleep, at most `most_ms`: not at all when there is something to flush now. */
+int limit_redis_wait_ms(const struct limit_redis *limits, uint64_t now_ms, int most_ms) __attribute__((nonnull));
 
 #endif

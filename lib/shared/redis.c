@@ -310,7 +310,8 @@ static void expire(struct redis *redis, uint64_t now_ns)
 		struct place *place = place_at(redis, i);
 		if (!place->op || now_ns < place->due_ns)
 			continue;
-		int weight = weight_of(place->op);
+		/* Who had less time than others says nothing about Redis. */
+		int weight = place->op->within_ms > 0 ? 0 : weight_of(place->op);
 		enum redis_use use = place->use;
 		complete(redis, place, STATUS_UNAVAILABLE, REDIS_OUTCOME_TIMEOUT, (struct str){0});
 		place->late = true;

@@ -40,7 +40,7 @@ struct redis_op {
 	const struct str *args; /* up to REDIS_ARGS */
 	int args_n;
 	int requests;                      /* that wait for it: so many failures when it fails; 0: one */
-	uint64_t within_ms;                /* how long to wait for the answer; 0: the link's deadline */
+	uint64_t within_ms; /* how long to wait for the answer: less than the link's deadline; 0: just that */
 	void (*done)(struct redis_op *op); /* event thread */
 
 	/* Set when done. STATUS_OK; STATUS_NOT_FOUND: the reply is nil; STATUS_UNAVAILABLE: none came in time, or an

@@ -111,6 +111,7 @@ bool prediction_cache_get(struct prediction_cache_get *get)
 	get->args[0] = STR("GET");
 	get->args[1] = str_of(get->key);
 	*op = (struct redis_op){.use = REDIS_CACHE_GET, .done = answered, .args = get->args, .args_n = 2};
+	op->within_ms = get->within_ms;
 	return redis_submit(get->redis, op);
 }
 

@@ -23,6 +23,7 @@ struct prediction_cache_get {
 	struct str id;
 	struct arena *arena;
 	int64_t oldest_us;                              /* rows made up to then are retention's; 0: none are */
+	uint64_t within_ms;                             /* as redis_op's */
 	void (*done)(struct prediction_cache_get *get); /* event thread */
 
 	/* Set when done. */

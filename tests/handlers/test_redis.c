@@ -1,6 +1,7 @@
 /* A worker with Redis, as a client sees it: the same answers as without, whatever becomes of Redis. */
 #include "harness.h"
 
+#include "../unit/redis_fake.h"
 #include "../unit/redis_server.h"
 
 #include "store/prediction_cache.h"
@@ -448,6 +449,34 @@ static void reads_survive_redis(void)
 	harness_close(&h);
 }
 
+/* What Redis may cost a request is one deadline, not one for its limits and another for the cache. */
+static void one_deadline_for_all(void)
+{
+	enum { DEADLINE_MS = 300 };
+	static const int DELAYS_MS[] = {2 * DEADLINE_MS, DEADLINE_MS - 30}; /* too late for both, or for the second */
+	static struct redis_fake fake;
+	struct harness h;
+
+	redis_fake_start(&fake);
+	harness_init(&h);
+	h.redis_url = fake.url;
+	h.redis_deadline_ms = DEADLINE_MS;
+	h.config.rate_limit_per_minute = 5;
+	harness_start(&h);
+	store_row(&h, ID, 1000000);
+	ANSWERS(get_row(&h, false, ID), 200, NULL);
+	for (size_t i = 0; i < sizeof(DELAYS_MS) / sizeof(DELAYS_MS[0]); i++) {
+		atomic_store(&fake.delay_ms, DELAYS_MS[i]);
+		uint64_t start = clock_mono_ms();
+		ANSWERS(get_row(&h, false, ID), 200, NULL);
+		uint64_t took = clock_mono_ms() - start;
+		CU_ASSERT(took >= DEADLINE_MS - 1 && took < DEADLINE_MS * 3 / 2);
+		harness_pump(&h, 2 * DEADLINE_MS);
+	}
+	harness_close(&h);
+	redis_fake_stop(&fake);
+}
+
 /* --- keys --- */
 
 /* What it reads of PostgreSQL comes through the mailbox. */
@@ -496,6 +525,7 @@ static const struct unit_case CASES[] = {
 	{"a hit is the store's answer", a_hit_is_the_stores_answer},
 	{"never foreign or stale", never_foreign_or_stale},
 	{"the key comes first", the_key_comes_first},
+	{"one deadline for all", one_deadline_for_all},
 	{"reads survive Redis", reads_survive_redis},
 	{"a message makes keys known", a_message_makes_keys_known},
 };

@@ -66,11 +66,13 @@ static void pump(struct worker *worker, int ms)
 
 	limit_redis_flush(worker->limits);
 	redis_run(worker->redis, clock_mono_ms());
-	poll(p, 2, redis_wait_ms(worker->redis, clock_mono_ms(), ms));
+	poll(p, 2,
+	     limit_redis_wait_ms(worker->limits, clock_mono_ms(), redis_wait_ms(worker->redis, clock_mono_ms(), ms)));
 	mailbox_drain(&worker->mailbox);
 	if (p[1].revents)
 		redis_read(worker->redis);
 	redis_run(worker->redis, clock_mono_ms());
+	limit_redis_expire(worker->limits, clock_mono_ms());
 }
 
 static bool reaches(struct worker *worker, enum redis_state state)
@@ -609,6 +611,94 @@ static void test_always_late(void)
 	redis_fake_stop(&fake);
 }
 
+/* Who gathers behind a call that takes long waits no longer than anybody else, and a place in the crowd keeps its
+ * answer when those before it have gone. */
+static void test_gathering_has_a_clock(void)
+{
+	enum { DEADLINE_MS = 300, DELAY_MS = 200 };
+	static struct redis_fake fake;
+	static struct asked first, behind[3];
+	struct worker worker;
+
+	redis_fake_start(&fake);
+	open_worker(&worker, fake.url, "00000001", limit_redis_script, DEADLINE_MS);
+	CU_ASSERT_FATAL(reaches(&worker, REDIS_CLOSED));
+	atomic_store(&fake.delay_ms, DELAY_MS);
+	CU_ASSERT_FATAL(send_ask(&worker, &first, "192.0.2.1", 5, NULL, 0));
+	pump(&worker, 1);
+	uint64_t start = clock_mono_ms();
+	CU_ASSERT_FATAL(send_ask(&worker, &behind[0], "192.0.2.2", 5, NULL, 0));
+	while (clock_mono_ms() - start < DELAY_MS - 40)
+		pump(&worker, 1);
+	CU_ASSERT_FATAL(send_ask(&worker, &behind[1], "192.0.2.2", 5, NULL, 0));
+	wait_for(&worker, &behind[0]);
+	uint64_t took = clock_mono_ms() - start;
+	CU_ASSERT_FALSE(behind[0].take.known);
+	CU_ASSERT(took >= DEADLINE_MS - 1 && took < DEADLINE_MS + DELAY_MS / 4);
+	CU_ASSERT(behind[0].take.waited_ms >= DEADLINE_MS - 1 && behind[0].take.waited_ms <= took);
+	CU_ASSERT(first.done && first.take.known);
+	/* One passed of the two: it was the first. */
+	wait_for(&worker, &behind[1]);
+	CU_ASSERT(behind[1].take.known && behind[1].take.results[0].remaining == 4);
+	CU_ASSERT_EQUAL(behind[1].take.results[0].retry_ms, 60000);
+	CU_ASSERT_EQUAL(redis_state(worker.redis), REDIS_CLOSED);
+	close_worker(&worker);
+	redis_fake_stop(&fake);
+}
+
+/* A batch that can't be submitted is answered at once, and each of its requests brings a new one. */
+struct chained {
+	struct asked asked; /* first */
+	struct worker *worker;
+	struct asked *next;
+	char address[24];
+};
+
+static void ask_next(struct limit_redis_take *take)
+{
+	struct chained *chained = (struct chained *)(void *)take;
+
+	chained->asked.done = true;
+	CU_ASSERT(send_ask(chained->worker, chained->next, chained->address, 5, NULL, 0));
+}
+
+static void never(struct redis_op *op)
+{
+	(void)op;
+}
+
+static void test_full_again_at_once(void)
+{
+	enum { N = 40 };
+	static struct redis_fake fake;
+	static struct redis_op ops[REDIS_QUEUE];
+	static struct chained chained[N];
+	static struct asked more[N];
+	const struct str args[] = {STR("GET"), STR("k")};
+	struct worker worker;
+	char address[24];
+
+	redis_fake_start(&fake);
+	open_worker(&worker, fake.url, "00000001", limit_redis_script, 60000);
+	CU_ASSERT_FATAL(reaches(&worker, REDIS_CLOSED));
+	for (int i = 0; i < REDIS_QUEUE; i++) {
+		ops[i] = (struct redis_op){.use = REDIS_CACHE_GET, .args = args, .args_n = 2, .done = never};
+		CU_ASSERT_FATAL(redis_submit(worker.redis, &ops[i]));
+	}
+	for (int i = 0; i < N; i++) {
+		snprintf(address, sizeof(address), "192.0.2.%d", i);
+		snprintf(chained[i].address, sizeof(chained[i].address), "198.51.100.%d", i);
+		chained[i].worker = &worker;
+		chained[i].next = &more[i];
+		CU_ASSERT_FATAL(send_ask(&worker, &chained[i].asked, address, 5, NULL, 0));
+		chained[i].asked.take.done = ask_next;
+	}
+	CU_ASSERT(chained[0].asked.done && !chained[0].asked.take.known);
+	CU_ASSERT(more[0].done && !more[0].take.known);
+	close_worker(&worker);
+	redis_fake_stop(&fake);
+}
+
 /* It loads the script and never knows it: each call is sent twice at the most, within one deadline. */
 static void test_script_never_known(void)
 {
@@ -1086,6 +1176,8 @@ int main(void)
 		{"a crowd opens the breaker at once", test_a_crowd_opens_at_once},
 		{"late answers are nobody's", test_late_answers},
 		{"always late", test_always_late},
+		{"gathering has a clock", test_gathering_has_a_clock},
+		{"full again at once", test_full_again_at_once},
 		{"a script that is never known", test_script_never_known},
 		{"partly sent", test_partly_sent},
 		{"lies", test_lies},
