@@ -136,12 +136,25 @@ struct spread {
 	int output;
 };
 
+/* Elements of an array of numbers; of another one, too many or too few, which is found out when it is read. */
+static int count_numbers(struct str array)
+{
+	int n = 0;
+	bool empty = true;
+
+	for (size_t i = 1; i + 1 < array.n; i++) {
+		n += array.p[i] == ',';
+		empty &= array.p[i] <= ' ';
+	}
+	return empty ? 0 : n + 1;
+}
+
 static enum status read_features(struct loader *l, const struct place *at, struct json_value array, struct spread *tree)
 {
 	const struct strict *s = &l->strict;
 	const struct place *here = PLACE_MEMBER(at, "features");
 
-	tree->nodes_n = strict_count(array);
+	tree->nodes_n = count_numbers(array.text);
 	if (tree->nodes_n == 0)
 		return strict_fault(s, here, "is empty");
 	tree->feature = arena_alloc(s->arena, (size_t)tree->nodes_n * sizeof(int32_t));
@@ -320,10 +333,12 @@ static enum status read_trees(struct loader *l, struct json_value array, bool as
 {
 	struct forest *forest = l->forest;
 	struct err *err = l->strict.err;
-	int n = strict_count(array);
+	struct json_iter iter;
+	struct json_value first;
 	enum status status = STATUS_OK;
 
-	if (n == 0)
+	json_iter_init(&iter, array);
+	if (!json_next(&iter, NULL, &first))
 		return strict_fault(&l->strict, PLACE_MEMBER(NULL, "trees"), "is empty");
 	if (as_doubles) {
 		forest->ranks = ranks_new(forest->columns);
