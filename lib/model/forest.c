@@ -425,10 +425,10 @@ static enum status read_file(struct loader *l, struct str file)
 	return read_trees(l, values[TREES], choice == 1);
 }
 
-static bool can_miss(const struct manifest *manifest)
+static bool can_miss(const struct preprocess *preprocess, int inputs_n)
 {
-	for (int i = 0; i < manifest->inputs_n; i++)
-		if (preprocess_may_miss(manifest, i))
+	for (int i = 0; i < inputs_n; i++)
+		if (preprocess_may_miss(preprocess, i))
 			return true;
 	return false;
 }
@@ -444,9 +444,9 @@ enum status forest_load(struct model *model, struct str file, struct err *err)
 	model->state = forest;
 	arena_init(&arena, ARENA_BYTES_MAX);
 	struct loader loader = {.strict = {&arena, err}, .manifest = model->manifest, .forest = forest};
-	loader.must_tell_missing = can_miss(model->manifest);
 	status = preprocess_new(&forest->preprocess, model->manifest, err);
 	if (status == STATUS_OK) {
+		loader.must_tell_missing = can_miss(forest->preprocess, model->manifest->inputs_n);
 		forest->columns = preprocess_columns(forest->preprocess);
 		status = read_file(&loader, file);
 	}

@@ -163,10 +163,10 @@ static enum status read_file(const struct strict *s, struct str file, const stru
 }
 
 /* A missing value would make every sum no number. */
-static enum status check_missing(const struct manifest *manifest, struct err *err)
+static enum status check_missing(const struct preprocess *preprocess, int inputs_n, struct err *err)
 {
-	for (int i = 0; i < manifest->inputs_n; i++)
-		if (preprocess_may_miss(manifest, i))
+	for (int i = 0; i < inputs_n; i++)
+		if (preprocess_may_miss(preprocess, i))
 			return err_set(
 				err, STATUS_INVALID,
 				"inputs[%d].missing: should be \"refuse\", or a step should impute the input: linear "
@@ -186,9 +186,9 @@ static enum status load(struct model *model, struct str file, struct err *err)
 	model->state = linear;
 	model->ops = &LINEAR_OPS; /* releases what there is also when this fails */
 	arena_init(&arena, ARENA_BYTES_MAX);
-	status = check_missing(model->manifest, err);
+	status = preprocess_new(&linear->preprocess, model->manifest, err);
 	if (status == STATUS_OK)
-		status = preprocess_new(&linear->preprocess, model->manifest, err);
+		status = check_missing(linear->preprocess, model->inputs_n, err);
 	if (status != STATUS_OK)
 		goto out;
 	linear->columns = preprocess_columns(linear->preprocess);

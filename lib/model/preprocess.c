@@ -14,6 +14,7 @@ struct operation {
 struct input_columns {
 	int first;  /* column */
 	int onehot; /* columns of an input that is one-hot encoded; 0: the input is the column */
+	bool may_miss;
 };
 
 struct preprocess {
@@ -44,6 +45,7 @@ static void lay_out(struct preprocess *p, const struct manifest *manifest)
 				manifest->inputs[manifest->steps[i].inputs[0]].categories_n;
 	for (int i = 0; i < p->inputs_n; i++) {
 		p->inputs[i].first = column;
+		p->inputs[i].may_miss = manifest->inputs[i].missing != MANIFEST_REFUSE;
 		column += p->inputs[i].onehot > 0 ? p->inputs[i].onehot : 1;
 	}
 	p->columns_n = column;
@@ -52,6 +54,8 @@ static void lay_out(struct preprocess *p, const struct manifest *manifest)
 /* An input's number stands in its first column until it is encoded, which is what steps end with. */
 static void add_operations(struct preprocess *p, const struct manifest_step *step)
 {
+	for (int i = 0; step->kind != MANIFEST_STANDARDISE && i < step->n; i++)
+		p->inputs[step->inputs[i]].may_miss = false;
 	for (int i = 0; step->kind != MANIFEST_ONE_HOT && i < step->n; i++)
 		p->operations[p->operations_n++] = (struct operation){
 			.impute = step->kind == MANIFEST_IMPUTE,
@@ -129,12 +133,7 @@ void preprocess_row(const struct preprocess *p, const double *row, double *colum
 	}
 }
 
-bool preprocess_may_miss(const struct manifest *manifest, int input)
+bool preprocess_may_miss(const struct preprocess *p, int input)
 {
-	bool may = manifest->inputs[input].missing != MANIFEST_REFUSE;
-
-	for (int i = 0; i < manifest->steps_n; i++)
-		for (int k = 0; may && k < manifest->steps[i].n; k++)
-			may = manifest->steps[i].inputs[k] != input || manifest->steps[i].kind == MANIFEST_STANDARDISE;
-	return may;
+	return p->inputs[input].may_miss;
 }

@@ -25,6 +25,6 @@ bool preprocess_is_none(const struct preprocess *preprocess) __attribute__((nonn
 void preprocess_row(const struct preprocess *preprocess, const double *row, double *columns) __attribute__((nonnull));
 
 /* Whether an input reaches the model as NaN: it may be missing and is neither imputed nor one-hot encoded. */
-bool preprocess_may_miss(const struct manifest *manifest, int input) __attribute__((nonnull));
+bool preprocess_may_miss(const struct preprocess *preprocess, int input) __attribute__((nonnull));
 
 #endif

@@ -64,22 +64,24 @@ static void steps_make_columns(void)
 	      (double[COLUMNS_MAX]){1, 2, 3, 0});
 }
 
+static void may_miss(const char *steps, bool a, bool b, bool d)
+{
+	struct manifest *manifest = parse(steps);
+	struct preprocess *preprocess;
+
+	CU_ASSERT_EQUAL_FATAL(preprocess_new(&preprocess, manifest, NULL), STATUS_OK);
+	CU_ASSERT_EQUAL(preprocess_may_miss(preprocess, 0), a);
+	CU_ASSERT_EQUAL(preprocess_may_miss(preprocess, 2), b);
+	CU_ASSERT_EQUAL(preprocess_may_miss(preprocess, 3), d);
+	preprocess_free(preprocess);
+	manifest_free(manifest);
+}
+
 static void knows_what_may_be_missing(void)
 {
-	struct manifest *manifest = parse("");
-
-	CU_ASSERT_FALSE(preprocess_may_miss(manifest, 0));
-	CU_ASSERT_TRUE(preprocess_may_miss(manifest, 2));
-	CU_ASSERT_TRUE(preprocess_may_miss(manifest, 3));
-	manifest_free(manifest);
-	manifest = parse("[" STANDARD "," IMPUTE "]");
-	CU_ASSERT_FALSE(preprocess_may_miss(manifest, 2));
-	CU_ASSERT_FALSE(preprocess_may_miss(manifest, 3));
-	manifest_free(manifest);
-	manifest = parse("[" STANDARD ",{\"step\":\"one_hot\",\"input\":\"d\"}]");
-	CU_ASSERT_TRUE(preprocess_may_miss(manifest, 2));
-	CU_ASSERT_FALSE(preprocess_may_miss(manifest, 3));
-	manifest_free(manifest);
+	may_miss("", false, true, true);
+	may_miss("[" STANDARD "," IMPUTE "]", false, false, false);
+	may_miss("[" STANDARD ",{\"step\":\"one_hot\",\"input\":\"d\"}]", false, true, false);
 }
 
 static const struct unit_case CASES[] = {
