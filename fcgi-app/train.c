@@ -337,9 +337,10 @@ static enum status make_candidate(struct run *run, struct folder_candidate *cand
 	text_write(&run->spec, &file);
 	about.bytes = buf_view(&file);
 	about.examples_n = choose_examples(run, examples);
-	enum status status = file.failed ? err_set(err, STATUS_NO_MEMORY, "There is not enough memory to save.")
-					 : text_manifest_put(&about, run->classifier, run->corpus.classes,
-							     run->corpus.classes_n, &run->arena, &manifest, err);
+	enum status status = file.failed || !run->classifier
+				     ? err_set(err, STATUS_NO_MEMORY, "There is not enough memory to save.")
+				     : text_manifest_put(&about, run->classifier, run->corpus.classes,
+							 run->corpus.classes_n, &run->arena, &manifest, err);
 	*candidate = (struct folder_candidate){manifest.p, manifest.n, file.p, file.n};
 	return status;
 }

@@ -328,7 +328,7 @@ static const struct model_ops TEXT_OPS = {.predict = predict, .release = release
 enum status text_load(struct model *model, struct str file, struct err *err)
 {
 	const struct manifest *manifest = model->manifest;
-	struct text_classifier *classifier;
+	struct text_classifier *classifier = NULL;
 	struct text_spec spec;
 	struct arena arena;
 
@@ -341,7 +341,7 @@ enum status text_load(struct model *model, struct str file, struct err *err)
 	if (status == STATUS_OK)
 		status = text_new(&classifier, &spec, err);
 	arena_release(&arena);
-	if (status != STATUS_OK)
+	if (status != STATUS_OK || !classifier)
 		return status;
 	model->state = classifier;
 	model->bytes = text_bytes(classifier);

@@ -102,7 +102,7 @@ static struct run part_all(const double *v, struct run run, struct run *stack, i
 
 void text_argsort(const double *keys, uint32_t *order, size_t n)
 {
-	struct run stack[STACK];
+	struct run stack[STACK] = {{0}};
 	int waiting = 0;
 
 	if (n < 2)

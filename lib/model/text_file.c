@@ -1,5 +1,15 @@
 /* The file of a text classifier, format "appcore text 1": an object of which every member is wanted and no other is
- * known. Everything is checked here; whoever gets a spec can rely on it. */
+ * known. Everything is checked here; whoever gets a spec can rely on it.
+ *
+ *   "classifier"     "naive_bayes" or "logistic_regression"
+ *   "ngram_range"    [least, most] words of an n-gram
+ *   "sublinear_tf"   true: a count n weighs 1 + ln n
+ *   "norm"           "l2", or null
+ *   "vocabulary"     n-grams in lower case, words joined with one blank, in the order of their numbers
+ *   "idf"            a number for each n-gram
+ *   "feature_log_prob", "class_log_prior"   naive Bayes: a row for each class of a number for each n-gram; a number for
+ *                                           each class
+ *   "coefficients", "intercepts"            logistic regression: the same; of two classes one row, the second's */
 #include "model/text.h"
 
 #include "base/json.h"
@@ -185,7 +195,7 @@ static enum status read_weights(struct reader *r)
 		return err_set(r->err, STATUS_INVALID, "\"%s\" is not an array of %zu rows, which %d classes need.",
 			       r->names[WEIGHTS], rows, spec->classes_n);
 	double *idf = arena_alloc(r->arena, spec->terms_n * sizeof(double));
-	double *weights = spec->terms_n > SIZE_MAX / 16 / rows
+	double *weights = spec->terms_n > SIZE_MAX / 16 / MODEL_CLASSES_MAX
 				  ? NULL
 				  : arena_alloc(r->arena, rows * spec->terms_n * sizeof(double));
 	double *intercepts = arena_alloc(r->arena, rows * sizeof(double));
@@ -208,13 +218,14 @@ static enum status read_weights(struct reader *r)
 
 enum status text_read(struct text_spec *spec, struct str file, int classes_n, struct arena *arena, struct err *err)
 {
-	struct reader r = {.spec = spec, .arena = arena, .err = err};
+	struct reader r = {.spec = spec, .names = NAMES[0], .arena = arena, .err = err};
 	struct json_value root;
 	struct json_fault fault;
 
 	*spec = (struct text_spec){.classes_n = classes_n};
-	if (classes_n < 2)
-		return err_set(err, STATUS_INVALID, "A model of kind text has at least 2 classes, not %d.", classes_n);
+	if (classes_n < 2 || classes_n > MODEL_CLASSES_MAX)
+		return err_set(err, STATUS_INVALID, "A model of kind text has 2 to %d classes, not %d.",
+			       MODEL_CLASSES_MAX, classes_n);
 	if (!json_check(file, JSON_MAX_DEPTH, &root, &fault))
 		return err_set(err, STATUS_INVALID, "The file is no JSON: %s at character %zu.", fault.reason,
 			       fault.offset);

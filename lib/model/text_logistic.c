@@ -184,11 +184,12 @@ static void find_direction(const struct problem *p, const double *g, double *d, 
 /* Goes along d as far as the objective falls enough (Armijo). False: it does not any more. */
 static bool move(const struct problem *p, double *x, const double *d, double slope, double loss)
 {
-	double t = 1.0, rounding = 1e-13 * fabs(loss);
+	double t, rounding = 1e-13 * fabs(loss);
 	size_t margins_n = p->matrix->rows_n * (size_t)p->rows_n;
 
 	multiply(p, d, p->moves);
-	for (int i = 0; i < HALVINGS_MAX; i++, t *= 0.5) {
+	for (int i = 0; i < HALVINGS_MAX; i++) {
+		t = ldexp(1.0, -i);
 		if (!(objective_along(p, x, d, t) <= loss + 1e-4 * t * slope + rounding))
 			continue;
 		for (size_t k = 0; k < p->n; k++)
