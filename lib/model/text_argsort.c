@@ -1,9 +1,9 @@
 /* numpy's argsort as it was before processors' wide sorts (numpy 1.24, quicksort.cpp): quicksort by the median of
- * three, insertion below 16, heapsort when it goes too deep. Not stable, and that is the point: where several n-grams
+ * three, insertion up to 16, heapsort when it goes too deep. Not stable, and that is the point: where several n-grams
  * are equally frequent at the limit of max_features, scikit-learn keeps those that this order has first. */
 #include "model/text_train_impl.h"
 
-enum { SMALL = 16, STACK = 128 };
+enum { SMALL = 15, STACK = 128 };
 
 /* Places left .. right, and how often it may still be parted before the heap takes over. */
 struct run {

@@ -1,11 +1,13 @@
 /* What appcore makes of texts, for comparison with scikit-learn (text.py).
  *   text_driver tokens                        the tokens of each text, joined with blanks
+ *   text_driver argsort                       the argsort of each text's numbers (integers with blanks between them)
  *   text_driver classify MODEL_FILE CLASSES   the probabilities of each text, all in one batch
  *   text_driver bench MODEL_FILE CLASSES      nanoseconds a text: one at a time, and all in one batch; best of many
  * Texts come on standard input, each ended by a NUL byte; answers go to standard output, a line each. */
 #include "base/clock.h"
 #include "model/text.h"
 #include "model/text_tokens.h"
+#include "model/text_train_impl.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,6 +60,27 @@ static void print_tokens(const struct texts *texts)
 		fwrite(out, 1, text_tokens_write(texts->all[i], out), stdout);
 		putchar('\n');
 		free(out);
+	}
+}
+
+static void print_argsort(const struct texts *texts)
+{
+	for (size_t i = 0; i < texts->n; i++) {
+		struct str rest = texts->all[i];
+		double *keys = malloc((rest.n + 1) * sizeof(*keys));
+		uint32_t *order = malloc((rest.n + 1) * sizeof(*order));
+		size_t n = 0;
+		if (!keys || !order)
+			die("out of memory");
+		for (; rest.n > 0; n++) {
+			keys[n] = strtod(str_cut(&rest, ' ').p, NULL);
+			order[n] = (uint32_t)n;
+		}
+		text_argsort(keys, order, n);
+		for (size_t k = 0; k < n; k++)
+			printf("%u%c", order[k], k + 1 < n ? ' ' : '\n');
+		free(keys);
+		free(order);
 	}
 }
 
@@ -131,6 +154,10 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "tokens") == 0) {
 		print_tokens(&texts);
+		return 0;
+	}
+	if (argc == 2 && strcmp(argv[1], "argsort") == 0) {
+		print_argsort(&texts);
 		return 0;
 	}
 	if (argc != 4)

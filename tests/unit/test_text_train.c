@@ -217,6 +217,24 @@ static void the_report_is_scikit_learns(void)
 	stop();
 }
 
+enum { MANY = 2000 };
+
+/* The argsort of keys that rise and fall again, or that rise 40 times: each place times what is there, summed up. */
+static uint32_t sum_of_order(uint32_t n, bool pipes)
+{
+	double keys[MANY];
+	uint32_t order[MANY], sum = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		keys[i] = pipes ? (i < n - i ? i : n - i) : i % 50;
+		order[i] = i;
+	}
+	text_argsort(keys, order, n);
+	for (uint32_t i = 0; i < n; i++)
+		sum += (i + 1) * order[i];
+	return sum;
+}
+
 /* numpy.argsort of the same keys: 60 values of which many are equal, more than an insertion sort takes. */
 static void ties_are_numpys(void)
 {
@@ -234,17 +252,9 @@ static void ties_are_numpys(void)
 	text_argsort(keys, order, 60);
 	for (uint32_t i = 0; i < 60; i++)
 		CU_ASSERT_EQUAL(order[i], expected[i]);
-	/* Keys that drive the quicksort deep: the heap takes over; sorted is sorted. */
-	enum { MANY = 20000 };
-	static double deep[MANY];
-	static uint32_t places[MANY];
-	for (uint32_t i = 0; i < MANY; i++) {
-		deep[i] = i % 2 ? MANY - i : i;
-		places[i] = i;
-	}
-	text_argsort(deep, places, MANY);
-	for (uint32_t i = 1; i < MANY; i++)
-		CU_ASSERT_FATAL(deep[places[i - 1]] <= deep[places[i]]);
+	/* The first drive the quicksort so deep that the heap takes over. */
+	CU_ASSERT_EQUAL(sum_of_order(2000, true), 2001030914U);
+	CU_ASSERT_EQUAL(sum_of_order(2000, false), 2016476700U);
 	text_argsort(keys, order, 0);
 	text_argsort(keys, order, 1);
 }
@@ -280,6 +290,33 @@ static void logistic_regression(void)
 	CU_ASSERT_DOUBLE_EQUAL(positive("", &label), 0.5556966149, 1e-9);
 	CU_ASSERT_DOUBLE_EQUAL(positive("This is terrible, very disappointed.", &label), 0.5031213525, 1e-9);
 	stop();
+}
+
+/* Newton's whole step goes too far here. At the minimum the gradient is 0. */
+static void steps_are_halved(void)
+{
+	size_t starts[] = {0, 1, 2, 3, 4, 5};
+	uint32_t terms[5] = {0};
+	double values[] = {100.0, 3.0, -0.5, 2.0, -30.0}, w, b, c = 1e4;
+	const int labels[] = {1, 1, 1, 0, 0};
+	const struct text_matrix matrix = {.rows_n = 5,
+					   .terms_n = 1,
+					   .starts = starts,
+					   .terms = terms,
+					   .values = values,
+					   .labels = labels,
+					   .classes_n = 2};
+	struct err err = {0};
+
+	CU_ASSERT_EQUAL(text_fit_logistic(&matrix, c, &OPTIONS, &w, &b, &err), STATUS_OK);
+	double of_w = w / c, of_b = 0.0;
+	for (int i = 0; i < 5; i++) {
+		double residual = 1.0 / (1.0 + exp(-(w * values[i] + b))) - labels[i];
+		of_w += residual * values[i];
+		of_b += residual;
+	}
+	CU_ASSERT_DOUBLE_EQUAL(of_w, 0.0, 1e-8);
+	CU_ASSERT_DOUBLE_EQUAL(of_b, 0.0, 1e-8);
 }
 
 static void what_can_not_be_trained(void)
@@ -437,6 +474,7 @@ static const struct unit_case CASES[] = {
 	{"ties are numpy's", ties_are_numpys},
 	{"the most frequent are kept", the_most_frequent_are_kept},
 	{"logistic regression", logistic_regression},
+	{"steps are halved", steps_are_halved},
 	{"what can't be trained", what_can_not_be_trained},
 	{"files are read", files_are_read},
 	{"classes have an order", classes_have_an_order},
