@@ -65,6 +65,7 @@ struct app_chores {
 	struct keys_op keys;
 	struct retention_op retention;
 	struct swap *swap;
+	struct app_waiting *waiting;
 	uint64_t keys_ms, retention_ms; /* when last done; 0: never */
 };
 
@@ -389,6 +390,27 @@ int app_sleep_ms(const struct app *app, uint64_t now_ms, int most_ms)
 	return limit_redis_wait_ms(app->limits, now_ms, redis_wait_ms(app->redis, now_ms, most_ms));
 }
 
+void app_wait(struct app *app, struct app_waiting *waiting)
+{
+	waiting->next = app->chores->waiting;
+	app->chores->waiting = waiting;
+}
+
+/* One that is finished is gone with its request, and its connection may have brought the next one already. */
+static void look_at_waiting(struct app_chores *chores, uint64_t now_ms)
+{
+	struct app_waiting **link = &chores->waiting;
+
+	while (*link) {
+		struct app_waiting *waiting = *link;
+		*link = waiting->next;
+		if (waiting->look(waiting, now_ms))
+			continue;
+		*link = waiting;
+		link = &waiting->next;
+	}
+}
+
 void app_keys_changed(struct app *app)
 {
 	app->chores->keys_ms = 0;
@@ -407,6 +429,7 @@ void app_tick(struct app *app, uint64_t now_ms)
 		store_read(app->store, &chores->keys.op);
 	}
 	swap_tick(chores->swap, now_ms);
+	look_at_waiting(chores, now_ms);
 	if (!chores->retention.busy && !app->draining &&
 	    (chores->retention_ms == 0 || now_ms - chores->retention_ms >= RETENTION_EVERY_MS)) {
 		chores->retention_ms = now_ms;

@@ -99,6 +99,14 @@ void app_count_idempotency(struct app *app, enum app_idempotency outcome) __attr
 void app_end_round(struct app *app, uint64_t now_ms) __attribute__((nonnull));
 int app_sleep_ms(const struct app *app, uint64_t now_ms, int most_ms) __attribute__((nonnull));
 
+/* A request that waits for something that nobody tells it of. `look` is called about ten times a second; it returns
+ * true when it has finished the request. Lives in the request's arena. */
+struct app_waiting {
+	struct app_waiting *next;
+	bool (*look)(struct app_waiting *waiting, uint64_t now_ms);
+};
+void app_wait(struct app *app, struct app_waiting *waiting) __attribute__((nonnull));
+
 /* The API keys have changed, or may have: they are read with the next tick. */
 void app_keys_changed(struct app *app) __attribute__((nonnull));
 

@@ -3,14 +3,15 @@
  *
  * Load and unload change what the database says of all versions of the name; every worker of every machine follows
  * within a second. A load first loads each version on a slow thread, so that a broken one is refused with its reason
- * before anything has changed. */
+ * before anything has changed. Clients go on as soon as they have their answer, so it waits until this worker has
+ * followed, and for that second, in which the others do. */
 #include "app.h"
 #include "base/json.h"
 #include "handlers/handlers.h"
 #include "model/folder.h"
 #include "store/models.h"
 
-enum { VERSIONS_MAX = MODEL_SET_VERSIONS_MAX };
+enum { VERSIONS_MAX = MODEL_SET_VERSIONS_MAX, SETTLE_MS = 1000, PATIENCE_MS = 10 * 1000 };
 
 struct repository {
 	struct store_op op; /* first: the store hands it back */
@@ -20,6 +21,8 @@ struct repository {
 	bool only_ready;                 /* index */
 	struct models_version *versions; /* VERSIONS_MAX of them: those of the name, or (index) all */
 	int n;
+	struct app_waiting waiting;
+	uint64_t changed_ms; /* 0: not known yet */
 };
 
 static struct repository *begin(struct request *req)
@@ -165,20 +168,54 @@ static enum status set_loaded(struct db *db, struct store_op *op, struct err *er
 	return models_set_loaded(db, repository->name, (struct str){0}, repository->load, err);
 }
 
+/* This worker serves what it should. */
+static bool has_followed(const struct repository *repository)
+{
+	const struct app *app = repository->req->app;
+
+	for (int i = 0; i < repository->n; i++) {
+		struct str version = str_of(repository->versions[i].version);
+		if ((model_set_find(app->models, repository->name, version) != NULL) != repository->load)
+			return false;
+	}
+	return true;
+}
+
+static bool look(struct app_waiting *waiting, uint64_t now_ms)
+{
+	struct repository *repository = (struct repository *)(void *)((char *)waiting -
+								      offsetof(struct repository, waiting));
+	struct request *req = repository->req;
+
+	if (repository->changed_ms == 0)
+		repository->changed_ms = now_ms;
+	uint64_t ms = now_ms - repository->changed_ms;
+	bool followed = has_followed(repository);
+	if (!req->app->draining && (ms < SETTLE_MS || (!followed && ms < PATIENCE_MS)))
+		return false;
+	if (followed || req->app->draining) {
+		req->response.status = 200;
+		req->response.content_type = "application/json";
+		buf_str(&req->response.body, STR("{}"));
+	} else {
+		request_refuse(req,
+			       STR("This is written down, but the worker has not followed in time. Its log says why."));
+	}
+	request_finish(req);
+	return true;
+}
+
 static void loaded_set(struct store_op *op)
 {
 	struct repository *repository = (struct repository *)(void *)op;
-	struct request *req = repository->req;
 
-	req->slow = false;
+	repository->req->slow = false;
 	if (op->status != STATUS_OK) {
 		fail(repository);
 		return;
 	}
-	req->response.status = 200;
-	req->response.content_type = "application/json";
-	buf_str(&req->response.body, STR("{}"));
-	request_finish(req);
+	repository->waiting.look = look;
+	app_wait(repository->req->app, &repository->waiting);
 }
 
 static void change(struct repository *repository)

@@ -566,9 +566,16 @@ static void the_repository(void)
 	    400, "config is not supported");
 	harness_sql(&h, "UPDATE models SET loaded = 1");
 	int64_t before = harness_number(&h, "SELECT coalesce(max(value), 0) FROM generations WHERE topic = 'models'");
-	ANSWERS(ASK(&h, .path = "/v2/repository/models/beer/unload", .key = text, .late_body = true,
-		    .body = "{\"parameters\":{\"unload_dependents\":false}}"),
-		200, "{}");
+	const struct ask unload = {.path = "/v2/repository/models/beer/unload",
+				   .key = text,
+				   .late_body = true,
+				   .body = "{\"parameters\":{\"unload_dependents\":false}}"};
+	struct exchange *x = harness_send(&h, &unload);
+	harness_pump(&h, 100);
+	CU_ASSERT_FALSE(x->done); /* not before the workers had their time */
+	for (int i = 0; i < 20 && !x->done; i++)
+		harness_tick(&h);
+	ANSWERS(harness_wait(x), 200, "{}");
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM models WHERE loaded = 0"), 1);
 	CU_ASSERT_TRUE(harness_number(&h, "SELECT max(value) FROM generations WHERE topic = 'models'") > before);
 	harness_close(&h);
