@@ -3,8 +3,18 @@
 #include "model/trees_impl.h"
 
 #include <stdlib.h>
+
+#ifdef __has_feature
+#define SANITIZED __has_feature(address_sanitizer)
+#elif defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#else
+#define SANITIZED 0
+#endif
 #ifdef __x86_64__
-#include <x86intrin.h>
+#define CARRY !SANITIZED
+#else
+#define CARRY 0
 #endif
 
 enum {
@@ -12,9 +22,10 @@ enum {
 	TILE_BYTES = 24 * 1024 /* of their keys, which stay in the first cache */
 };
 
-/* Walks n rows through a block; words gets TREES_LANES leaves' words for each. */
-typedef void walk(const struct trees *trees, const struct trees_node *nodes, unsigned depth, const uint32_t *keys,
-		  size_t n, uint32_t *words);
+/* Walks n rows through a block. words gets TREES_LANES leaves' words for each; or, where there is one sum of floats,
+ * they are added to sums. */
+typedef void walk(const struct trees *trees, const struct trees_block *block, const uint32_t *keys, size_t n,
+		  uint32_t *words, float *sums);
 
 static size_t slots_of(const struct trees *trees)
 {
@@ -50,74 +61,101 @@ static uint32_t *put_keys(const struct trees *trees, const double *row, uint32_t
 	return keys;
 }
 
-/* 2 * i + (key < the node's). The compiler makes it seven instructions; with the carry of a subtraction it is five, which
- * is what a walk is bound by. */
-static inline size_t step_complete(const struct trees_node *nodes, const uint32_t *keys, size_t i)
+static float float_of(uint32_t word)
 {
-#ifdef __x86_64__
-	unsigned difference;
-	unsigned long long next;
-	unsigned char less = _subborrow_u32(0, keys[nodes[i].way], nodes[i].key, &difference);
-	_addcarry_u64(less, i, i, &next);
-	return next;
+	float value;
+
+	memcpy(&value, &word, sizeof(value));
+	return value;
+}
+
+/* 2 * i + (key < the node's). Compilers make it seven instructions; with the carry of the comparison it is four, and
+ * their number is what a walk is bound by. Sanitizers see through C only. */
+static inline size_t step_complete(const uint32_t *nodes, const uint16_t *ways, const uint32_t *keys, size_t i)
+{
+#if CARRY
+	__asm__("cmpl %[node], %[key]\n\tadcq %[i], %[i]"
+		: [i] "+r"(i)
+		: [key] "r"(keys[ways[i]]), [node] "m"(nodes[i])
+		: "cc");
+	return i;
 #else
-	return 2 * i + (keys[nodes[i].way] < nodes[i].key);
+	return 2 * i + (keys[ways[i]] < nodes[i]);
 #endif
 }
 
 /* Eight variables instead of an array: they live in registers. */
 static inline __attribute__((always_inline)) void walk_complete(const struct trees *trees,
-								const struct trees_node *nodes, unsigned depth,
-								const uint32_t *keys, size_t n, uint32_t *words)
+								const struct trees_block *block, unsigned depth,
+								const uint32_t *keys, size_t n, uint32_t *words,
+								float *sums, bool floats)
 {
 	const size_t width = (size_t)1 << depth, stride = slots_of(trees);
-	const uint32_t *leaves = (const uint32_t *)(nodes + TREES_LANES * width) - width;
+	const uint32_t *nodes = (const uint32_t *)(trees->nodes + block->at);
+	const uint32_t *leaves = nodes + TREES_LANES * width - width;
+	const uint16_t *ways = (const uint16_t *)(nodes + 2 * TREES_LANES * width);
 
-	for (; n > 0; n--, keys += stride, words += TREES_LANES) {
+	for (size_t row = 0; row < n; row++, keys += stride, words += TREES_LANES) {
 		size_t a = 1, b = 1, c = 1, d = 1, e = 1, f = 1, g = 1, h = 1;
 		for (unsigned level = 0; level < depth; level++) {
-			a = step_complete(nodes, keys, a);
-			b = step_complete(nodes + width, keys, b);
-			c = step_complete(nodes + 2 * width, keys, c);
-			d = step_complete(nodes + 3 * width, keys, d);
-			e = step_complete(nodes + 4 * width, keys, e);
-			f = step_complete(nodes + 5 * width, keys, f);
-			g = step_complete(nodes + 6 * width, keys, g);
-			h = step_complete(nodes + 7 * width, keys, h);
+			a = step_complete(nodes, ways, keys, a);
+			b = step_complete(nodes + width, ways + width, keys, b);
+			c = step_complete(nodes + 2 * width, ways + 2 * width, keys, c);
+			d = step_complete(nodes + 3 * width, ways + 3 * width, keys, d);
+			e = step_complete(nodes + 4 * width, ways + 4 * width, keys, e);
+			f = step_complete(nodes + 5 * width, ways + 5 * width, keys, f);
+			g = step_complete(nodes + 6 * width, ways + 6 * width, keys, g);
+			h = step_complete(nodes + 7 * width, ways + 7 * width, keys, h);
 		}
-		words[0] = leaves[a];
-		words[1] = leaves[width + b];
-		words[2] = leaves[2 * width + c];
-		words[3] = leaves[3 * width + d];
-		words[4] = leaves[4 * width + e];
-		words[5] = leaves[5 * width + f];
-		words[6] = leaves[6 * width + g];
-		words[7] = leaves[7 * width + h];
+		const uint32_t found[TREES_LANES] = {
+			leaves[a],
+			leaves[width + b],
+			leaves[2 * width + c],
+			leaves[3 * width + d],
+			leaves[4 * width + e],
+			leaves[5 * width + f],
+			leaves[6 * width + g],
+			leaves[7 * width + h],
+		};
+		if (floats)
+			sums[row] = sums[row] + float_of(found[0]) + float_of(found[1]) + float_of(found[2]) +
+				    float_of(found[3]) + float_of(found[4]) + float_of(found[5]) + float_of(found[6]) +
+				    float_of(found[7]);
+		else
+			memcpy(words, found, sizeof(found));
 	}
 }
 
 /* With the depth known to the compiler, places in the block are constants of the instructions. */
-#define WALK_OF_DEPTH(known)                                                                                           \
-	static void walk_##known(const struct trees *trees, const struct trees_node *nodes, unsigned depth,            \
-				 const uint32_t *keys, size_t n, uint32_t *words)                                      \
+#define WALKS_OF_DEPTH(known)                                                                                          \
+	static void words_##known(const struct trees *trees, const struct trees_block *block, const uint32_t *keys,    \
+				  size_t n, uint32_t *words, float *sums)                                              \
 	{                                                                                                              \
-		(void)depth;                                                                                           \
-		walk_complete(trees, nodes, known, keys, n, words);                                                    \
+		walk_complete(trees, block, known, keys, n, words, sums, false);                                       \
+	}                                                                                                              \
+	static void floats_##known(const struct trees *trees, const struct trees_block *block, const uint32_t *keys,   \
+				   size_t n, uint32_t *words, float *sums)                                             \
+	{                                                                                                              \
+		walk_complete(trees, block, known, keys, n, words, sums, true);                                        \
 	}
-WALK_OF_DEPTH(0)
-WALK_OF_DEPTH(1)
-WALK_OF_DEPTH(2)
-WALK_OF_DEPTH(3)
-WALK_OF_DEPTH(4)
-WALK_OF_DEPTH(5)
-WALK_OF_DEPTH(6)
-WALK_OF_DEPTH(7)
-WALK_OF_DEPTH(8)
-WALK_OF_DEPTH(9)
-WALK_OF_DEPTH(10)
+WALKS_OF_DEPTH(0)
+WALKS_OF_DEPTH(1)
+WALKS_OF_DEPTH(2)
+WALKS_OF_DEPTH(3)
+WALKS_OF_DEPTH(4)
+WALKS_OF_DEPTH(5)
+WALKS_OF_DEPTH(6)
+WALKS_OF_DEPTH(7)
+WALKS_OF_DEPTH(8)
+WALKS_OF_DEPTH(9)
+WALKS_OF_DEPTH(10)
 
-static walk *const WALKS[] = {walk_0, walk_1, walk_2, walk_3, walk_4, walk_5, walk_6, walk_7, walk_8, walk_9, walk_10};
-_Static_assert(sizeof(WALKS) / sizeof(WALKS[0]) == TREES_COMPLETE_DEPTH_MAX + 1, "a walk for every depth");
+static walk *const WORDS[] = {words_0, words_1, words_2, words_3, words_4, words_5,
+			      words_6, words_7, words_8, words_9, words_10};
+static walk *const FLOATS[] = {floats_0, floats_1, floats_2, floats_3, floats_4, floats_5,
+			       floats_6, floats_7, floats_8, floats_9, floats_10};
+_Static_assert(sizeof(WORDS) / sizeof(WORDS[0]) == TREES_COMPLETE_DEPTH_MAX + 1, "a walk for every depth");
+_Static_assert(sizeof(FLOATS) / sizeof(FLOATS[0]) == TREES_COMPLETE_DEPTH_MAX + 1, "a walk for every depth");
 
 static inline size_t step_linked(const struct trees_node *nodes, const uint32_t *keys, unsigned bits, size_t i)
 {
@@ -129,15 +167,16 @@ static inline size_t step_linked(const struct trees_node *nodes, const uint32_t 
 /* Deep trees are seldom as deep as their deepest leaf: after some levels it pays to ask whether all have arrived. */
 enum { LINKED_LEVELS = 4 };
 
-static void walk_linked(const struct trees *trees, const struct trees_node *nodes, unsigned depth, const uint32_t *keys,
-			size_t n, uint32_t *words)
+static void walk_linked(const struct trees *trees, const struct trees_block *block, const uint32_t *keys, size_t n,
+			uint32_t *words)
 {
+	const struct trees_node *nodes = trees->nodes + block->at;
 	const unsigned bits = trees->slot_bits;
 	const size_t stride = slots_of(trees);
 
 	for (; n > 0; n--, keys += stride, words += TREES_LANES) {
 		size_t at[TREES_LANES] = {0, 1, 2, 3, 4, 5, 6, 7};
-		for (unsigned level = 0; level < depth; level += LINKED_LEVELS) {
+		for (unsigned level = 0; level < block->depth; level += LINKED_LEVELS) {
 			size_t moved = 0;
 			for (int k = 0; k < TREES_LANES; k++) {
 				size_t i = at[k];
@@ -153,14 +192,6 @@ static void walk_linked(const struct trees *trees, const struct trees_node *node
 		for (int k = 0; k < TREES_LANES; k++)
 			words[k] = nodes[at[k]].key - 1;
 	}
-}
-
-static float float_of(uint32_t word)
-{
-	float value;
-
-	memcpy(&value, &word, sizeof(value));
-	return value;
 }
 
 static void add_floats(const struct trees *trees, const struct trees_block *block, const uint32_t *words, size_t n,
@@ -198,6 +229,24 @@ static void add_doubles(const struct trees *trees, const struct trees_block *blo
 		}
 }
 
+/* The keys of `n` rows through one block. */
+static void sum_block(const struct trees *trees, const struct trees_block *block, const uint32_t *keys, size_t n,
+		      uint32_t *words, float *floats, double *doubles)
+{
+	if (block->complete && floats && trees->shape.outputs_n == 1) {
+		FLOATS[block->depth](trees, block, keys, n, words, floats);
+		return;
+	}
+	if (block->complete)
+		WORDS[block->depth](trees, block, keys, n, words, floats);
+	else
+		walk_linked(trees, block, keys, n, words);
+	if (floats)
+		add_floats(trees, block, words, n, floats);
+	else
+		add_doubles(trees, block, words, n, doubles);
+}
+
 static void sum(const struct trees *trees, const double *rows, size_t n, float *floats, double *doubles, void *scratch)
 {
 	const size_t tile = tile_rows(trees, n), outputs = (size_t)trees->shape.outputs_n;
@@ -208,15 +257,9 @@ static void sum(const struct trees *trees, const double *rows, size_t n, float *
 		uint32_t *next = keys;
 		for (size_t i = 0; i < now; i++)
 			next = put_keys(trees, rows + (done + i) * (size_t)trees->shape.features_n, next);
-		for (int i = 0; i < trees->blocks_n; i++) {
-			const struct trees_block *block = &trees->blocks[i];
-			walk *run = block->complete ? WALKS[block->depth] : walk_linked;
-			run(trees, trees->nodes + block->at, block->depth, keys, now, words);
-			if (floats)
-				add_floats(trees, block, words, now, floats + done * outputs);
-			else
-				add_doubles(trees, block, words, now, doubles + done * outputs);
-		}
+		for (int i = 0; i < trees->blocks_n; i++)
+			sum_block(trees, &trees->blocks[i], keys, now, words, floats ? floats + done * outputs : NULL,
+				  doubles ? doubles + done * outputs : NULL);
 	}
 }
 

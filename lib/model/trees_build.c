@@ -224,8 +224,8 @@ static enum status plan_block(const struct trees_builder *builder, size_t first,
 		return err_set(err, STATUS_INVALID, "Tree %zu has too many nodes for so many features", first);
 	*nodes_n = linked;
 	block->complete = false;
-	if (block->depth <= TREES_COMPLETE_DEPTH_MAX) {
-		size_t complete = (size_t)(TREES_LANES + TREES_LANES / 2) << block->depth;
+	if (block->depth <= TREES_COMPLETE_DEPTH_MAX && UINT64_C(1) << slot_bits <= TREES_COMPLETE_SLOTS_MAX) {
+		size_t complete = trees_complete_size(block->depth);
 		block->complete = complete <= COMPLETE_COST_MAX * linked;
 		if (block->complete)
 			*nodes_n = complete;
@@ -234,9 +234,8 @@ static enum status plan_block(const struct trees_builder *builder, size_t first,
 	return STATUS_OK;
 }
 
-/* Missing trees of the last block have only zeros: all ways lead right, to zeros. */
-static void fill_complete(const struct plain_node *plain, const uint32_t *slots, unsigned depth,
-			  struct trees_node *nodes, uint32_t *leaves)
+static void fill_complete(const struct plain_node *plain, const uint32_t *slots, unsigned depth, uint32_t *keys,
+			  uint32_t *leaves, uint16_t *ways)
 {
 	uint32_t from[2 << TREES_COMPLETE_DEPTH_MAX]; /* the plain node that stands at a place */
 	const size_t width = (size_t)1 << depth;
@@ -247,7 +246,8 @@ static void fill_complete(const struct plain_node *plain, const uint32_t *slots,
 		bool leaf = node->ask == LEAF;
 		from[2 * i + 1] = leaf ? from[i] : node->left;
 		from[2 * i] = leaf ? from[i] : node->left + 1;
-		nodes[i] = leaf ? (struct trees_node){0} : (struct trees_node){node->key, slots[node->ask]};
+		keys[i] = leaf ? 0 : node->key;
+		ways[i] = leaf ? TREES_SLOT_LEFT : (uint16_t)slots[node->ask];
 	}
 	for (size_t i = 0; i < width; i++)
 		leaves[i] = plain[from[width + i]].key;
@@ -269,22 +269,25 @@ static void fill_linked(const struct plain_tree *tree, const struct plain_node *
 	}
 }
 
+/* Places without a tree, in the last block, have a leaf: -0, which changes no sum. */
 static void fill_block(const struct trees_builder *builder, const uint32_t *slots, size_t first, struct trees *trees,
 		       const struct trees_block *block)
 {
+	static const struct plain_node none = {.ask = LEAF, .key = 0x80000000u};
+	static const struct plain_tree one = {.nodes_n = 1};
 	struct trees_node *nodes = trees->nodes + block->at;
 	const size_t width = (size_t)1 << (block->complete ? block->depth : 0);
+	uint32_t *keys = (uint32_t *)nodes, *leaves = keys + TREES_LANES * width;
+	uint16_t *ways = (uint16_t *)(leaves + TREES_LANES * width);
 	size_t next = TREES_LANES;
 
 	for (size_t k = 0; k < TREES_LANES; k++) {
-		static const struct plain_node none = {.ask = LEAF};
-		static const struct plain_tree one = {.nodes_n = 1};
 		bool there = k < block->trees_n;
 		const struct plain_tree *tree = there ? &builder->trees[first + k] : &one;
 		const struct plain_node *plain = there ? builder->nodes + tree->first : &none;
 		if (block->complete) {
-			uint32_t *leaves = (uint32_t *)(nodes + TREES_LANES * width) + k * width;
-			fill_complete(plain, slots, block->depth, nodes + k * width, leaves);
+			fill_complete(plain, slots, block->depth, keys + k * width, leaves + k * width,
+				      ways + k * width);
 		} else {
 			fill_linked(tree, plain, slots, trees->slot_bits, nodes, k, next);
 			next += tree->nodes_n - 1;

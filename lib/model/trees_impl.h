@@ -21,14 +21,16 @@
 enum {
 	TREES_LANES = 8,
 	TREES_COMPLETE_DEPTH_MAX = 10,
+	TREES_COMPLETE_SLOTS_MAX = UINT16_MAX,
 	TREES_SLOT_LEFT = 0,  /* its key is 0 */
 	TREES_SLOT_RIGHT = 1, /* its key is UINT32_MAX */
 	TREES_SLOTS_FIRST = 2 /* of the features: two each */
 };
 
+/* Of a linked block; a complete one stands in the same array. */
 struct trees_node {
-	uint32_t key; /* left when the slot's key is less. Of a linked leaf: its word + 1 */
-	uint32_t way; /* complete: the slot. Linked: pair of children << slot_bits | slot */
+	uint32_t key; /* left when the slot's key is less. Of a leaf: its word + 1 */
+	uint32_t way; /* pair of children << slot_bits | slot */
 };
 
 struct trees_block {
@@ -53,6 +55,12 @@ struct trees {
 			     */
 	size_t bytes;
 };
+
+/* Nodes' worth of memory of a complete block. */
+static inline size_t trees_complete_size(unsigned depth)
+{
+	return ((size_t)TREES_LANES << depth) * (2 * sizeof(uint32_t) + sizeof(uint16_t)) / sizeof(struct trees_node);
+}
 
 /* Sorts as the float does, -0 and 0 the same. Not for NaN. */
 static inline uint32_t trees_key(float value)
