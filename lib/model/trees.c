@@ -92,8 +92,8 @@ static inline __attribute__((always_inline)) void walk_complete(const struct tre
 {
 	const size_t width = (size_t)1 << depth, stride = slots_of(trees);
 	const uint32_t *nodes = (const uint32_t *)(trees->nodes + block->at);
-	const uint32_t *leaves = nodes + TREES_LANES * width - width;
-	const uint16_t *ways = (const uint16_t *)(nodes + 2 * TREES_LANES * width);
+	const uint32_t *leaves = nodes + TREES_LANES * width - width; /* walks end at width and above */
+	const uint16_t *ways = (const uint16_t *)(nodes + (size_t)2 * TREES_LANES * width);
 
 	for (size_t row = 0; row < n; row++, keys += stride, words += TREES_LANES) {
 		size_t a = 1, b = 1, c = 1, d = 1, e = 1, f = 1, g = 1, h = 1;

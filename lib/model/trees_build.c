@@ -325,7 +325,7 @@ static enum status find_features(const struct trees_builder *builder, struct tre
 static enum status plan(const struct trees_builder *builder, struct trees *trees, size_t *nodes_n, struct err *err)
 {
 	struct trees_block block;
-	size_t size;
+	size_t size = 0;
 
 	for (size_t first = 0; first < builder->trees_n; first += block.trees_n) {
 		enum status status = plan_block(builder, first, trees->slot_bits, &block, &size, err);
@@ -348,12 +348,14 @@ static enum status plan(const struct trees_builder *builder, struct trees *trees
 static enum status lay_out(const struct trees_builder *builder, struct trees *trees, const uint32_t *slots,
 			   struct err *err)
 {
-	size_t nodes_n = 0, at = 0, first = 0, size;
+	size_t nodes_n = 0, at = 0, first = 0, size = 0;
 	enum status status = plan(builder, trees, &nodes_n, err);
 
-	for (int i = 0; status == STATUS_OK && i < trees->blocks_n; i++) {
+	for (int i = 0; status == STATUS_OK && trees->blocks && i < trees->blocks_n; i++) {
 		struct trees_block *block = &trees->blocks[i];
 		status = plan_block(builder, first, trees->slot_bits, block, &size, err);
+		if (status != STATUS_OK)
+			break;
 		block->at = at;
 		fill_block(builder, slots, first, trees, block);
 		at += size;

@@ -32,6 +32,16 @@ struct xgboost_file {
 	int margins_n;
 };
 
+/* What the file says about its learner; texts borrow the file. */
+struct xgboost_facts {
+	int num_class, num_feature, num_target; /* 0: not said */
+	struct str objective, base_score;       /* as written */
+};
+
+/* Checks them against the manifest, sets out->objective and makes out->base (also on failure), of out->margins_n. */
+enum status xgboost_check(struct xgboost_file *out, const struct xgboost_facts *facts, const struct manifest *manifest,
+			  int columns, struct err *err) __attribute__((nonnull(1, 2, 3), warn_unused_result));
+
 /* Reads the file. `columns` is how many numbers a row has; `names` says that these are the manifest's inputs, so that
  * feature names can be compared. On failure nothing is left to free. */
 enum status xgboost_read(struct xgboost_file *out, struct str file, const struct manifest *manifest, int columns,

@@ -3,7 +3,6 @@
 #include "model/xgboost_impl.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 
 #include "model/scan.h"
@@ -20,8 +19,6 @@ struct reader {
 	bool names;
 	struct trees_builder *builder;
 	int margins_n; /* that the manifest lets expect */
-	const struct xgboost_objective *objective;
-	float *base;
 
 	/* Of the tree that is read; the memory is used again for the next one. */
 	struct scan_ints left, right, feature, split_type;
@@ -32,8 +29,9 @@ struct reader {
 	struct scan_ints tree_info, version;
 	const char *trees_later; /* where the trees are, when they came before tree_info */
 	size_t trees_n;
-	int num_trees, num_class, num_feature, num_target; /* -1: not said */
-	struct str booster, objective_name, base_score;
+	int num_trees; /* -1: not said */
+	struct xgboost_facts facts;
+	struct str booster;
 };
 
 /* A member that matters: `read` puts it at `offset` in the reader. */
@@ -276,10 +274,10 @@ static bool read_booster(struct reader *reader, void *target)
 static bool read_learner_param(struct reader *reader, void *target)
 {
 	static const struct member members[] = {
-		{STR_INIT("base_score"), read_text, FIELD(base_score), true},
-		{STR_INIT("num_class"), read_count, FIELD(num_class), false},
-		{STR_INIT("num_feature"), read_count, FIELD(num_feature), true},
-		{STR_INIT("num_target"), read_count, FIELD(num_target), false},
+		{STR_INIT("base_score"), read_text, FIELD(facts.base_score), true},
+		{STR_INIT("num_class"), read_count, FIELD(facts.num_class), false},
+		{STR_INIT("num_feature"), read_count, FIELD(facts.num_feature), true},
+		{STR_INIT("num_target"), read_count, FIELD(facts.num_target), false},
 	};
 
 	(void)target;
@@ -288,7 +286,7 @@ static bool read_learner_param(struct reader *reader, void *target)
 
 static bool read_objective(struct reader *reader, void *target)
 {
-	static const struct member members[] = {{STR_INIT("name"), read_text, FIELD(objective_name), true}};
+	static const struct member members[] = {{STR_INIT("name"), read_text, FIELD(facts.objective), true}};
 
 	(void)target;
 	return READ_OBJECT(reader, members);
@@ -392,99 +390,6 @@ static bool read_file(struct reader *reader)
 	return true;
 }
 
-/* That the file and the manifest speak of the same model. */
-static bool check_learner(struct reader *reader)
-{
-	static const char *const outputs[] = {
-		[MANIFEST_REGRESSION] = "regression", [MANIFEST_BINARY] = "binary",
-		[MANIFEST_MULTICLASS] = "multiclass", [MANIFEST_COUNT] = "count",
-		[MANIFEST_RANKING] = "ranking",
-	};
-	struct scan *scan = &reader->scan;
-	const struct manifest *manifest = reader->manifest;
-	int classes = manifest->output == MANIFEST_MULTICLASS ? manifest->classes_n : 0;
-
-	reader->objective = xgboost_objective_find(reader->objective_name);
-	scan->member = STR("objective");
-	if (!reader->objective)
-		return scan_fail(scan, STATUS_INVALID, "\"%.*s\" is not supported",
-				 STR_ARG(strict_cut(reader->objective_name, 60)));
-	if (!(reader->objective->outputs & 1u << manifest->output))
-		return scan_fail(scan, STATUS_INVALID, "\"%.*s\" does not fit the manifest's output.type \"%s\"",
-				 STR_ARG(reader->objective->name), outputs[manifest->output]);
-	scan->member = STR("num_target");
-	if (reader->num_target > 1)
-		return scan_fail(scan, STATUS_INVALID,
-				 "the model has %d targets, one is supported: train a model for each",
-				 reader->num_target);
-	scan->member = STR("num_class");
-	if ((reader->num_class > 1 ? reader->num_class : 0) != classes)
-		return scan_fail(scan, STATUS_INVALID, "the model has %d classes, the manifest's output.classes has %d",
-				 reader->num_class, classes);
-	scan->member = STR("num_feature");
-	if (reader->num_feature != reader->columns)
-		return scan_fail(scan, STATUS_INVALID,
-				 "the model has %d features, the manifest's inputs give %d columns",
-				 reader->num_feature, reader->columns);
-	return true;
-}
-
-/* What sums begin with. XGBoost saves the base score as what the model says, not as a margin. */
-static bool to_margin(struct reader *reader, float *score)
-{
-	struct scan *scan = &reader->scan;
-
-	switch (reader->objective->link) {
-	case XGBOOST_IDENTITY:
-	case XGBOOST_HINGE:
-	case XGBOOST_LOGIT_RAW:
-	case XGBOOST_SOFTMAX:
-		return true;
-	case XGBOOST_LOGISTIC:
-		if (*score <= 0.0f || *score >= 1.0f)
-			return scan_fail(scan, STATUS_INVALID, "should be between 0 and 1, not %g", (double)*score);
-		*score = -logf(1.0f / *score - 1.0f);
-		return true;
-	case XGBOOST_EXP:
-		if (*score <= 0.0f)
-			return scan_fail(scan, STATUS_INVALID, "should be more than 0, not %g", (double)*score);
-		*score = logf(*score);
-		return true;
-	}
-	return false;
-}
-
-/* "5E-1", or from 3.1 on "[5E-1]", one for all or one for each class. */
-static bool take_base(struct reader *reader)
-{
-	struct scan inner, *scan = &reader->scan;
-	struct scan_floats scores = {0};
-	float one = 0.0f;
-	bool good;
-
-	scan_init(&inner, reader->base_score, NULL);
-	if (scan_peek(&inner) == '[') {
-		good = scan_float_array(&inner, &scores) && scan_end(&inner) &&
-		       (scores.n == 1 || scores.n == (size_t)reader->margins_n);
-		one = good ? scores.p[0] : 0.0f;
-	} else {
-		good = scan_float(&inner, &one) && scan_end(&inner);
-	}
-	scan->member = STR("base_score");
-	reader->base = calloc((size_t)reader->margins_n, sizeof(float));
-	if (!good)
-		scan_fail(scan, STATUS_INVALID, "\"%.*s\" is no number, and no list of one or %d numbers",
-			  STR_ARG(strict_cut(reader->base_score, 60)), reader->margins_n);
-	else if (!reader->base)
-		good = scan_fail(scan, STATUS_NO_MEMORY, "no memory for it");
-	for (int i = 0; good && i < reader->margins_n; i++) {
-		reader->base[i] = scores.n > 1 ? scores.p[i] : one;
-		good = to_margin(reader, &reader->base[i]);
-	}
-	free(scores.p);
-	return good;
-}
-
 static void release(struct reader *reader)
 {
 	trees_builder_free(reader->builder);
@@ -509,26 +414,22 @@ enum status xgboost_read(struct xgboost_file *out, struct str file, const struct
 		.names = names,
 		.margins_n = margins_n,
 		.num_trees = -1,
-		.num_class = -1,
-		.num_feature = -1,
-		.num_target = -1,
 	};
-	struct trees *trees = NULL;
+	struct xgboost_file read = {.margins_n = margins_n};
 	enum status status;
 
 	scan_init(&reader.scan, file, err);
 	status = trees_builder_new(&reader.builder, &shape, err);
-	if (status == STATUS_OK) {
-		if (read_file(&reader) && check_learner(&reader) && take_base(&reader))
-			status = trees_finish(reader.builder, &trees, err);
-		else
-			status = reader.scan.status;
-	}
+	if (status == STATUS_OK && !read_file(&reader))
+		status = reader.scan.status;
+	if (status == STATUS_OK)
+		status = xgboost_check(&read, &reader.facts, manifest, columns, err);
+	if (status == STATUS_OK)
+		status = trees_finish(reader.builder, &read.trees, err);
 	release(&reader);
-	if (status != STATUS_OK) {
-		free(reader.base);
-		return status;
-	}
-	*out = (struct xgboost_file){trees, reader.objective, reader.base, margins_n};
-	return STATUS_OK;
+	if (status != STATUS_OK)
+		free(read.base);
+	else
+		*out = read;
+	return status;
 }
