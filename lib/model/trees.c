@@ -243,7 +243,7 @@ static void sum_block(const struct trees *trees, const struct trees_block *block
 		walk_linked(trees, block, keys, n, words);
 	if (floats)
 		add_floats(trees, block, words, n, floats);
-	else
+	else if (doubles)
 		add_doubles(trees, block, words, n, doubles);
 }
 

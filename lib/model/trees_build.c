@@ -58,6 +58,7 @@ static bool reserve(void *array, size_t size, size_t used, size_t *cap, size_t m
 		return false;
 	memcpy(array, &grown, sizeof(grown));
 	*cap = wanted;
+	/* cppcheck-suppress memleak; *array has it */
 	return true;
 }
 

@@ -94,12 +94,9 @@ static bool take_base(struct check *check)
 		good = scan_float(&inner, &one) && scan_end(&inner);
 	}
 	scan->member = STR("base_score");
-	check->out->base = calloc((size_t)check->out->margins_n, sizeof(float));
 	if (!good)
 		scan_fail(scan, STATUS_INVALID, "\"%.*s\" is no number, and no list of one or %d numbers",
 			  STR_ARG(strict_cut(check->facts->base_score, 60)), check->out->margins_n);
-	else if (!check->out->base)
-		good = scan_fail(scan, STATUS_NO_MEMORY, "no memory for it");
 	for (int i = 0; good && i < check->out->margins_n; i++) {
 		check->out->base[i] = scores.n > 1 ? scores.p[i] : one;
 		good = to_margin(check, &check->out->base[i]);

@@ -38,7 +38,7 @@ struct xgboost_facts {
 	struct str objective, base_score;       /* as written */
 };
 
-/* Checks them against the manifest, sets out->objective and makes out->base (also on failure), of out->margins_n. */
+/* Checks them against the manifest, sets out->objective and fills out->base, which has room for out->margins_n. */
 enum status xgboost_check(struct xgboost_file *out, const struct xgboost_facts *facts, const struct manifest *manifest,
 			  int columns, struct err *err) __attribute__((nonnull(1, 2, 3), warn_unused_result));
 

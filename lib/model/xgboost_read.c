@@ -422,6 +422,11 @@ enum status xgboost_read(struct xgboost_file *out, struct str file, const struct
 	status = trees_builder_new(&reader.builder, &shape, err);
 	if (status == STATUS_OK && !read_file(&reader))
 		status = reader.scan.status;
+	if (status == STATUS_OK) {
+		read.base = calloc((size_t)margins_n, sizeof(*read.base));
+		if (!read.base)
+			status = err_set(err, STATUS_NO_MEMORY, "Out of memory for this model");
+	}
 	if (status == STATUS_OK)
 		status = xgboost_check(&read, &reader.facts, manifest, columns, err);
 	if (status == STATUS_OK)

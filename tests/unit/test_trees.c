@@ -303,6 +303,32 @@ static void thresholds_that_are_doubles(void)
 	}
 }
 
+/* Neither zero is less than the other. */
+static void zeros(void)
+{
+	static const float zero[] = {0.0F, -0.0F};
+	const struct trees_shape shape = {.features_n = 1, .outputs_n = 1};
+
+	for (int i = 0; i < 4; i++) {
+		const int32_t left[] = {1, -1, -1}, right[] = {2, -1, -1}, feature[] = {0, 0, 0};
+		const float less_than[] = {zero[i % 2], 1, 2};
+		struct grown g = {.tree = {.nodes_n = 3,
+					   .left = left,
+					   .right = right,
+					   .feature = feature,
+					   .less_than = less_than,
+					   .floats = less_than}};
+		struct trees *trees = build(&shape, &(struct grown *){&g}, 1);
+		void *scratch = malloc(trees_scratch_bytes(trees, 1));
+		double x = (double)zero[i / 2];
+		float sum = 0;
+		trees_sum_floats(trees, &x, 1, &sum, scratch);
+		CU_ASSERT_EQUAL(sum, 2);
+		free(scratch);
+		trees_free(trees);
+	}
+}
+
 static void refuses(void)
 {
 	static const struct {
@@ -375,6 +401,7 @@ static const struct unit_case CASES[] = {
 	{"shapes at the edge", shapes_at_the_edge},
 	{"many features and nodes", many_features_and_nodes},
 	{"thresholds that are doubles", thresholds_that_are_doubles},
+	{"zeros", zeros},
 	{"refuses", refuses},
 };
 

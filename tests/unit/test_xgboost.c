@@ -459,6 +459,10 @@ static void numbers_are_rounded_once(void)
 		"-0E0",
 		"0.000000000000000000000001",
 		"123456789012345678901234567890",
+		/* These are doubles in the middle, and a little more or less as they are written. */
+		"1.266031563282013",
+		"5.469576597213745",
+		"-3.110925555229187E0",
 		"8.4E-1",
 		"340282356779733642748073463979561713663",
 	};
