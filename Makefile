@@ -34,6 +34,8 @@ TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy 
                     redis-server
 # For `make test-postgres` and its faults only: servers that the tests start for themselves.
 SERVER_PACKAGES  := postgresql>=15 pgbouncer>=1.18 libfaketime faketime python3-asyncpg
+# For `make parity` and `make bench-models` only: the libraries that models are from.
+MODEL_PACKAGES   := python3-sklearn python3-xgboost
 quoted = $(foreach package,$(1),'$(package)')
 
 OUT   := build/$(VARIANT)
@@ -98,7 +100,7 @@ $(OUT)/tests/parity/%: $(OUT)/tests/parity/%.o $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
 
 # text_parity.py also asks text_driver and `appcore train`, which it finds beside the driver.
-parity: $(OUT)/tests/parity/driver $(OUT)/tests/parity/text_driver $(OUT)/appcore ## train models with XGBoost and scikit-learn, compare every answer (DATA_NUMERIC, DATA_SENTIMENT=folder for more)
+parity: $(OUT)/tests/parity/driver $(OUT)/tests/parity/text_driver $(OUT)/appcore | deps-models ## train models with XGBoost and scikit-learn, compare every answer (DATA_NUMERIC, DATA_SENTIMENT=folder for more)
 	@for script in tests/parity/*_parity.py; do PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 $$script $< || exit; done
 
 fuzz-programs: $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -114,9 +116,9 @@ bench: all ## load the service and the Python reference, table and build/bench.j
 
 # Against the libraries that models are from, where they are installed.
 $(OUT)/tests/bench/trees: $(OUT)/tests/bench/trees.o $(OUT)/libappcore.a
-	$(CC) $(LDFLAGS) -o $@ $^ -lxgboost $(filter-out -lfcgi,$(LDLIBS))
+	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
 
-bench-models: $(OUT)/tests/bench/trees $(OUT)/tests/parity/text_driver ## models against the libraries they are from, ratios within one run
+bench-models: $(OUT)/tests/bench/trees $(OUT)/tests/parity/text_driver | deps-models ## models against the libraries they are from, ratios within one run
 	@$<
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/text.py $(OUT)/tests/parity/text_driver $(ARGS)
 
@@ -125,6 +127,9 @@ deps: ## install what is missing of Debian's packages: to run, to build and to t
 
 deps-postgres: deps ## the same, and the servers of `make test-postgres`; none of them is started or enabled
 	@scripts/deps.sh $(CHECK) $(call quoted,$(SERVER_PACKAGES))
+
+deps-models: deps ## the same, and the libraries that models are from
+	@scripts/deps.sh $(CHECK) $(call quoted,$(MODEL_PACKAGES))
 
 deps-run: # what `make run` needs: no tools of the tests
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES))
@@ -203,7 +208,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit bench clean help deps deps-postgres deps-run run start stop status restart reload install \
+.PHONY: all unit bench clean help deps deps-postgres deps-models deps-run run start stop status restart reload install \
         tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models
 .DELETE_ON_ERROR:
 .SECONDARY:
