@@ -86,31 +86,46 @@ static bool has_inode(int fd, uint64_t inode)
 	return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == inode;
 }
 
-/* A file of that inode whose name begins like the log's. -1: there is none. */
+/* Opens a file of that inode whose name begins like the log's. -1 with errno: ENOENT when there is none. A folder that
+ * may not be listed has none for us: the log as it is named now is another one, and goes on. */
 static int find_renamed(const char *folder, const char *name, uint64_t inode)
 {
 	DIR *dir = opendir(folder);
+	struct dirent *entry;
 	struct stat st;
 	int fd = -1;
 
-	if (!dir)
+	if (!dir) {
+		errno = errno == EACCES || errno == ENOTDIR ? ENOENT : errno;
 		return -1;
-	for (struct dirent *entry; fd < 0 && (entry = readdir(dir)) != NULL;)
+	}
+	while ((errno = 0, entry = readdir(dir)) != NULL)
 		if (strncmp(entry->d_name, name, strlen(name)) == 0 &&
 		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == inode)
-			fd = open_log(dirfd(dir), entry->d_name);
+			break;
+	int error = errno != 0 ? errno : ENOENT;
+	if (entry && (fd = open_log(dirfd(dir), entry->d_name)) < 0)
+		error = errno;
 	closedir(dir);
+	errno = error;
 	return fd;
 }
 
-/* Makes edge->fd the file that the record names. False: it is gone, or there never was one. */
-static bool open_known(struct edge *edge, const struct edge_record *record)
+/* Makes edge->fd the file that the record names; that may be *current, which is taken then. False with errno: ENOENT
+ * when it is gone, or there never was one. */
+static bool open_known(struct edge *edge, const struct edge_record *record, int *current)
 {
+	errno = ENOENT;
 	if (record->inode == 0)
 		return false;
 	if (has_inode(edge->fd, record->inode))
 		return true;
 	forget_file(edge);
+	if (has_inode(*current, record->inode)) {
+		edge->fd = *current;
+		*current = -1;
+		return true;
+	}
 	edge->fd = find_renamed(edge->dir, edge->name, record->inode);
 	return edge->fd >= 0;
 }
@@ -233,9 +248,11 @@ static enum status follow(struct edge *edge, int record_fd, int *current, int er
 	bool good = true;
 
 	edge_record_load(record_fd, &record);
-	if (!open_known(edge, &record)) {
+	if (!open_known(edge, &record, current)) {
 		/* A record, so that the first lines of a log that is to come will count. */
-		if (*current < 0)
+		if (errno != ENOENT)
+			good = false;
+		else if (*current < 0)
 			good = record.sequence > 0 || edge_record_store(record_fd, &record);
 		else
 			good = begin(edge, record_fd, &record, current, record.sequence == 0);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -440,6 +441,58 @@ static void test_unreadable(void)
 	CU_ASSERT_EQUAL(edge_counts("/nonexistent", counts), 0);
 }
 
+/* By another worker, whose folder does not show the file under a name that begins like the log's. */
+static void test_not_found_by_name(void)
+{
+	char other[300];
+
+	/* A link to a file elsewhere. */
+	fresh();
+	snprintf(other, sizeof(other), "%s/elsewhere", dir);
+	answers(other, "429", 5);
+	CU_ASSERT_EQUAL(symlink("elsewhere", path), 0);
+	follow_all(); /* from its end */
+	answers(other, "429", 5);
+	follow_all();
+	for (int i = 0; i < 3; i++) {
+		anew();
+		follow_all();
+		CU_ASSERT_EQUAL(counted(429), 5);
+	}
+}
+
+/* No descriptor is left, but for those that are named here. */
+static void test_no_descriptors(void)
+{
+	char old[320];
+	struct rlimit before, few;
+	struct err err;
+	uint64_t lines;
+
+	fresh();
+	snprintf(old, sizeof(old), "%s.1", path);
+	CU_ASSERT(follow() == STATUS_NOT_FOUND);
+	answers(path, "429", 5);
+	follow_all();
+	answers(path, "429", 3);
+	rename_log(".1");
+	answers(path, "502", 4);
+	make_older(".1", 5);
+	anew();
+	CU_ASSERT_EQUAL(getrlimit(RLIMIT_NOFILE, &before), 0);
+	int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	close(next);
+	few = (struct rlimit){(rlim_t)next + 3, before.rlim_max}; /* the record, the folder, the log */
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &few), 0);
+	enum status status = edge_follow(edge, &lines, &err);
+	CU_ASSERT_EQUAL(setrlimit(RLIMIT_NOFILE, &before), 0);
+	CU_ASSERT_EQUAL(status, STATUS_UNAVAILABLE);
+	CU_ASSERT_EQUAL(lines, 0);
+	follow_all();
+	CU_ASSERT_EQUAL(counted(429), 8);
+	CU_ASSERT_EQUAL(counted(502), 4);
+}
+
 /* --- several readers --- */
 
 static void test_one_reader(void)
@@ -565,6 +618,8 @@ int main(void)
 		{"a log that is removed", test_removed},
 		{"a log that is truncated", test_truncated},
 		{"a log that can't be read", test_unreadable},
+		{"a log that is not found by its name", test_not_found_by_name},
+		{"no descriptors", test_no_descriptors},
 		{"one reader at a time", test_one_reader},
 		{"readers that are killed", test_killed_readers},
 		{"the text", test_text},
