@@ -223,12 +223,20 @@ static void keys_changed(void *arg)
 	app_keys_changed(arg);
 }
 
-/* Which installation's data this is has to be known for Redis only, so only then it is written down. */
+/* Which installation's data this is has to be known for Redis only, so only then it is written down. Mostly it has
+ * been, and a database that only reads now will do. */
 static enum status find_installation(const struct config *config, char out[static INSTALLATION_BYTES], struct err *err)
 {
 	struct db *db;
-	enum status status = db_open(&db, str_of(config->database_url), DB_WRITE, err);
+	enum status status = db_open(&db, str_of(config->database_url), DB_READ, err);
 
+	if (status == STATUS_OK) {
+		status = installation_find(db, out, err);
+		db_close(db);
+		if (status == STATUS_OK && out[0])
+			return status;
+	}
+	status = db_open(&db, str_of(config->database_url), DB_WRITE, err);
 	if (status != STATUS_OK)
 		return status;
 	status = installation_make(db, out, err);
@@ -236,7 +244,7 @@ static enum status find_installation(const struct config *config, char out[stati
 	return status;
 }
 
-/* That Redis does not answer is no reason not to start. */
+/* Neither that Redis does not answer is a reason not to start, nor that the database takes no writes. */
 static int open_redis(struct worker *worker)
 {
 	struct app *app = &worker->app;
@@ -257,6 +265,14 @@ static int open_redis(struct worker *worker)
 	enum status status = redis_url_parse(str_of(worker->config.redis_url), &options.url, &err);
 	if (status == STATUS_OK)
 		status = find_installation(&worker->config, options.installation, &err);
+	if (status == STATUS_UNAVAILABLE || status == STATUS_BUSY) {
+		log_event(LOG_LEVEL_ERROR,
+			  "this worker goes without Redis until its next start: which data it holds is not known, and "
+			  "can't be written down "
+			  "now (%s)",
+			  err.text);
+		return EXIT_OK;
+	}
 	if (status == STATUS_OK)
 		status = redis_open(&app->redis, &options, &err);
 	if (status == STATUS_OK && !limit_redis_open(&app->limits, app->redis, CONFIG_SECONDS_PER_WINDOW * 1000))

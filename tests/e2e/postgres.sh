@@ -95,6 +95,26 @@ else
 	skip 'a clock that is ahead: libfaketime is missing (make deps-postgres)'
 fi
 
+# --- a worker that finds a standby, and nothing else ---
+
+standby() { "$home/tests/servers/postgres.sh" "$1" "$scratch/$topic-standby" "${@:2}"; }
+standby replica "$scratch/$topic-server" --until "$BASHPID"
+there=$(standby url clock)
+serve_on() { # URL: with Redis, for a second
+	rm -f "$dir/clock.sock"
+	run_with "$1" env RETENTION_DAYS=0 REDIS_URL=redis://127.0.0.1:1 spawn-fcgi -n -s "$dir/clock.sock" -- /usr/bin/timeout 1 "$binary" serve
+}
+serve_on "$there"
+like 'with REDIS_URL and no number to know its data by: it serves' "$output" 'serves, pid'
+like 'without Redis, and says so' "$output" 'without Redis'
+serve_on "$clock" # writes the number
+has_number() { [ -n "$(standby psql clock -Atc "SELECT 1 FROM generations WHERE topic = 'installation'")" ]; }
+within 'the standby has the number' 10 has_number
+serve_on "$there"
+like 'with the number' "$output" 'serves, pid'
+unlike 'Redis is used' "$output" 'without Redis'
+standby remove
+
 # --- rights and schema ---
 
 own psql good -c "CREATE ROLE reader LOGIN PASSWORD '$password'"
