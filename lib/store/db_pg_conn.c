@@ -6,9 +6,9 @@
  * that is silent in the middle of a statement is left. The server, too, is told to let go: a transaction that hears
  * nothing for ten seconds ends, so that what a cut-off worker had begun does not hold its rows for hours.
  *
- * A pooler that does not know the start-up parameter "options" (PgBouncer) is recognised by that; in transaction mode
- * it gives every transaction another server, so statements are not prepared by name there. Where options do pass, but
- * names do not survive, the first statement that misses its name tells. */
+ * A pooler that does not know the start-up parameter "options" (PgBouncer), or drops it, is recognised by that; in
+ * transaction mode it gives every transaction another server, so statements are not prepared by name there. Where
+ * options do pass, but names do not survive, the first statement that misses its name tells. */
 #include "store/db_pg_impl.h"
 
 #include "base/clock.h"
@@ -23,7 +23,8 @@
 
 enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 800, CANCEL_S = 1 };
 
-static const char OPTIONS[] = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=4s"
+#define LOCK_TIMEOUT "4s"
+static const char OPTIONS[] = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=" LOCK_TIMEOUT
 			      " -c statement_timeout=0";
 
 /* --- errors --- */
@@ -173,7 +174,7 @@ static PGconn *start(const struct pg_db *db, bool with_options, bool primary)
 		 with_options && db->mode == DB_READ ? " -c default_transaction_read_only=on" : "", own ? own : "");
 	const char *const keywords[] = {
 		"dbname",
-		"fallback_application_name",
+		"application_name", /* a restore asks by it who is there */
 		"client_encoding",
 		"connect_timeout",
 		"tcp_user_timeout",
@@ -222,11 +223,12 @@ enum status pg_simple(struct pg_db *db, const char *sql, int timeout_ms, struct 
 	}
 }
 
-/* Can we live with this server? */
-static enum status check_server(struct pg_db *db, struct err *err)
+/* Can we live with this server? `asked`: OPTIONS were passed on, and nothing of the URL's came after them. */
+static enum status check_server(struct pg_db *db, bool asked, struct err *err)
 {
 	static const char sql[] = "SELECT current_setting('server_version_num'), current_setting('synchronous_commit'),"
-				  " pg_is_in_recovery(), current_setting('server_encoding')";
+				  " pg_is_in_recovery(), current_setting('server_encoding'),"
+				  " current_setting('lock_timeout')";
 
 	if (PQserverVersion(db->conn) < PG_VERSION_MIN)
 		return err_set(err, STATUS_INVALID, "PostgreSQL %d is too old: %d or newer is needed",
@@ -240,6 +242,8 @@ static enum status check_server(struct pg_db *db, struct err *err)
 	} else {
 		const char *sync = PQgetvalue(result, 0, 1), *encoding = PQgetvalue(result, 0, 3);
 		db->make_durable = strcmp(sync, "off") == 0;
+		if (asked && strcmp(PQgetvalue(result, 0, 4), LOCK_TIMEOUT) != 0)
+			db->anonymous = true;
 		if (strcmp(encoding, "UTF8") != 0)
 			status = err_set(err, STATUS_INVALID, "the database's encoding is %.40s: it must be UTF8",
 					 encoding);
@@ -286,7 +290,10 @@ static enum status try_connect(struct pg_db *db, struct err *err)
 	PQsetnonblocking(db->conn, 1);
 	note_place(db);
 	db->number++;
-	return check_server(db, err);
+	char *own = option_of(db->url, "options");
+	bool asked = !own && !db->anonymous;
+	free(own);
+	return check_server(db, asked, err);
 }
 
 void pg_disconnect(struct pg_db *db)

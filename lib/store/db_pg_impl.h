@@ -1,10 +1,12 @@
 /* What the files of the PostgreSQL engine share: db_pg.c (the vtable, transactions), db_pg_stmt.c (statements),
  * db_pg_conn.c (the connection: settings, errors, time limits), db_pg_pipeline.c (many statements under way at once),
- * db_pg_copy.c (many rows at once). */
+ * db_pg_copy.c (many rows at once), db_pg_file.c (copies), db_pg_program.c (PostgreSQL's own programs). */
 #ifndef APPCORE_STORE_DB_PG_IMPL_H
 #define APPCORE_STORE_DB_PG_IMPL_H
 
 #include "store/db_impl.h"
+
+#include "base/buf.h"
 
 #include <libpq-fe.h>
 
@@ -164,8 +166,21 @@ void pg_copy_cancel(struct db_copy *base);
 enum status pg_backup(struct db *db, const char *path, struct err *err);
 enum status pg_restore(struct str url, const char *path, struct err *err);
 
-/* The URL without its password, which stands in *password (empty: none). Caller frees both. */
-bool pg_split_password(const char *url, char **plain, char **password);
+/* --- db_pg_program.c --- */
+
+/* What a program of PostgreSQL's connects with. */
+struct pg_place {
+	struct buf conninfo; /* "host='…' user='…'", for an argument: without what is secret; ends with a NUL */
+	struct buf password; /* "PGPASSWORD=…" with a NUL, for its environment; empty: none */
+	struct buf service;  /* other secrets, as a service file; empty: none */
+};
+
+/* Of a URL that pg_check_url has passed. False: no memory. Caller ends with pg_place_release. */
+bool pg_place_init(struct pg_place *place, const char *url);
+void pg_place_release(struct pg_place *place);
+
+/* Runs it to its end; the first line of what it complained of becomes the reason (STATUS_UNAVAILABLE). */
+enum status pg_program_run(const struct pg_place *place, char *const argv[], struct err *err);
 
 /* --- db_pg_stmt.c --- */
 

@@ -9,25 +9,14 @@
  * the machine stop half-way. */
 #include "store/db_sqlite_impl.h"
 
+#include "store/new_file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
-
-static bool sync_file(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return false;
-	bool ok = fsync(fd) == 0;
-	int error = errno;
-	close(fd);
-	errno = error;
-	return ok;
-}
 
 /* --- integrity --- */
 
@@ -77,45 +66,18 @@ static enum status vacuum_into(struct sqlite_db *db, const char *path, struct er
 	return status;
 }
 
-/* Gives `temp` the name `path` unless something has it. */
-static bool name_new(const char *temp, const char *path)
-{
-	if (renameat2(AT_FDCWD, temp, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
-		return true;
-	if (errno != EINVAL && errno != ENOSYS)
-		return false;
-	/* A file system without that flag: a link never replaces either. */
-	return link(temp, path) == 0 && unlink(temp) == 0;
-}
-
 enum status sqlite_backup(struct db *base, const char *path, struct err *err)
 {
 	char temp[PATH_MAX];
-	struct stat st;
 
-	if (lstat(path, &st) == 0)
-		return err_set(err, STATUS_CONFLICT, "%.200s is there already", path);
-	if (snprintf(temp, sizeof(temp), "%s.part-XXXXXX", path) >= (int)sizeof(temp))
-		return err_set(err, STATUS_INVALID, "the path of the copy is too long");
-	int fd = mkstemp(temp); /* 0600 */
-	if (fd < 0)
-		return err_set(err, STATUS_UNAVAILABLE, "%.150s can't be made: %s", path, strerror(errno));
-	close(fd);
-	enum status status = vacuum_into((struct sqlite_db *)base, temp, err);
-	if (status == STATUS_OK && !sync_file(temp))
-		status = err_set(err, STATUS_UNAVAILABLE, "%.150s can't be synced: %s", path, strerror(errno));
-	if (status == STATUS_OK && !name_new(temp, path))
-		status = errno == EEXIST
-				 ? err_set(err, STATUS_CONFLICT, "%.200s is there already", path)
-				 : err_set(err, STATUS_UNAVAILABLE, "%.150s can't be made: %s", path, strerror(errno));
-	if (status != STATUS_OK) {
-		unlink(temp);
+	enum status status = new_file_make(path, temp, err);
+	if (status != STATUS_OK)
 		return status;
-	}
-	if (!sqlite_path_sync_dir(path))
-		return err_set(err, STATUS_UNAVAILABLE, "the directory of %.150s can't be synced: %s", path,
-			       strerror(errno));
-	return STATUS_OK;
+	status = vacuum_into((struct sqlite_db *)base, temp, err);
+	if (status == STATUS_OK)
+		return new_file_keep(temp, path, err);
+	unlink(temp);
+	return status;
 }
 
 /* --- restore --- */
@@ -214,9 +176,9 @@ static enum status put_in_place(const char *temp, const char *path, struct err *
 
 	empty_old_log(path);
 	sqlite_path_stat(path, "-wal", &log);
-	if (log.st_ino != 0 || !sqlite_path_sync_dir(path))
+	if (log.st_ino != 0 || !new_file_sync_dir(path))
 		return err_set(err, STATUS_UNAVAILABLE, "%.150s-wal can't be removed", path);
-	if (rename(temp, path) != 0 || !sqlite_path_sync_dir(path))
+	if (rename(temp, path) != 0 || !new_file_sync_dir(path))
 		return err_set(err, STATUS_UNAVAILABLE, "%.150s can't be replaced: %s", path, strerror(errno));
 	return STATUS_OK;
 }

@@ -101,9 +101,6 @@ int sqlite_path_open_lock(const char *path, const char *suffix);
 /* stat() of "<path><suffix>"; zeros when there is none. */
 void sqlite_path_stat(const char *path, const char *suffix, struct stat *out);
 
-/* Syncs the directory that holds `path`. False with errno. */
-bool sqlite_path_sync_dir(const char *path);
-
 /* --- db_sqlite_file.c --- */
 
 enum status sqlite_backup(struct db *base, const char *path, struct err *err);

@@ -5,6 +5,8 @@
  * another's name excludes nobody. */
 #include "store/db_sqlite_impl.h"
 
+#include "store/new_file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -100,7 +102,7 @@ enum status sqlite_path_make_file(const char *path, struct err *err)
 	ok = ok && (link(temp, path) == 0 || errno == EEXIST);
 	int error = errno;
 	unlink(temp);
-	if (!ok || !sqlite_path_sync_dir(path))
+	if (!ok || !new_file_sync_dir(path))
 		return err_set(err, STATUS_UNAVAILABLE, "the database %.150s can't be made: %s", path,
 			       strerror(ok ? errno : error));
 	return STATUS_OK;
@@ -128,19 +130,4 @@ void sqlite_path_stat(const char *path, const char *suffix, struct stat *out)
 	snprintf(name, sizeof(name), "%s%s", path, suffix);
 	if (stat(name, out) != 0)
 		memset(out, 0, sizeof(*out));
-}
-
-bool sqlite_path_sync_dir(const char *path)
-{
-	char name[PATH_MAX];
-
-	snprintf(name, sizeof(name), "%s", path);
-	int fd = open(dirname(name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	bool ok = fsync(fd) == 0;
-	int error = errno;
-	close(fd);
-	errno = error;
-	return ok;
 }

@@ -115,6 +115,79 @@ like 'with the number' "$output" 'serves, pid'
 unlike 'Redis is used' "$output" 'without Redis'
 standby remove
 
+# --- copies: who else is there ---
+
+copy=$dir/copy
+run_with "$clock" "$binary" backup "$copy"
+is 'a backup' "$code $output" "0 $copy"
+mkdir -p "$dir/programs"
+tool() { # NAME TEXT: a program of PostgreSQL's that does this first
+	printf '#!/bin/bash\n%s\nexec %q "$@"\n' "$2" "$(command -v "$1")" >"$dir/programs/$1"
+	chmod +x "$dir/programs/$1"
+}
+with_tools() { run_with "$1" env PATH="$dir/programs:$PATH" "$binary" "${@:2}"; }
+rows_there() { own psql clock -Atc 'SELECT count(*) FROM predictions'; }
+own psql clock -c "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions LIMIT 5)" >/dev/null
+clock=$clock?application_name=prod
+serve_for 5 &
+serving=$!
+there() { own psql clock -Atc "SELECT application_name FROM pg_stat_activity WHERE datname = 'clock'" | grep -qE '^(appcore|prod)$'; }
+within 'a service is there' 10 there
+run_with "$clock" "$binary" restore "$copy"
+like 'restore under a service whose URL names itself' "$code $output" '^100 .*is open'
+is 'nothing was replaced' "$(rows_there)" 15
+wait "$serving" || true
+clock=${clock%\?*}
+
+# Somebody comes while the copy is made SQL.
+tool pg_restore "env PGAPPNAME=appcore psql -d '$clock' -c 'SELECT pg_sleep(6)' >/dev/null 2>&1 </dev/null &
+for _ in {1..100}; do
+	[ \"\$(psql -d '$clock' -Atc \"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'appcore'\")\" = 0 ] || break
+	sleep 0.05
+done"
+with_tools "$clock" restore "$copy"
+like 'restore while a service starts' "$code $output" '^100 .*is open'
+is 'nothing was replaced then' "$(rows_there)" 15
+gone() { [ "$(own psql clock -Atc "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'appcore'")" = 0 ]; }
+within 'it goes' 15 gone
+rm "$dir/programs/pg_restore"
+run_with "$clock" "$binary" restore "$copy"
+is 'restore when nobody is there' "$code $output $(rows_there)" '0 restored 20'
+
+# --- copies: secrets ---
+
+own psql good -c "CREATE ROLE asks LOGIN PASSWORD 'hid?den-word' IN ROLE appcore" >/dev/null
+for program in pg_dump psql; do
+	# shellcheck disable=SC2016  # expanded by the program
+	tool "$program" 'printf "%s\n" "$@" >>'"$dir"'/arguments; cat "${PGSERVICEFILE:-/dev/null}" >>'"$dir/services"
+done
+for form in "postgresql://asks:hid?den-word@$address/clock" "postgresql://asks@$address/clock?%70assword=hid%3Fden-word" \
+	"postgresql://asks:hid?den-word@$address/clock?sslpassword=hid-too"; do
+	rm -f "$copy" "$dir/arguments" "$dir/services"
+	with_tools "$form" backup "$copy"
+	is "backup with ${form#*asks}" "$code" 0
+	unlike 'its arguments tell no secret' "$(cat "$dir/arguments")" 'hid'
+done
+is 'a secret of another kind arrives too' "$(tail -n 1 "$dir/services")" 'sslpassword=hid-too'
+
+# --- copies: not through a pooler ---
+
+pooler() { "$home/tests/servers/pgbouncer.sh" "$1" "$scratch/$topic-pooler" "${@:2}"; }
+for ignored in extra_float_digits extra_float_digits,options; do
+	pooler start "$scratch/$topic-server" --pool 1 --set "ignore_startup_parameters=$ignored" --until "$BASHPID"
+	pooled=$(pooler url clock)
+	rm -f "$dir/pooled"
+	for verb in backup restore; do
+		file=$dir/pooled
+		[ "$verb" = backup ] || file=$copy
+		run_with "$pooled" "$binary" "$verb" "$file"
+		like "$verb through a pooler ($ignored) is refused" "$code $output" '^100 .*pooler.*DATABASE_URL'
+	done
+	run_with "$pooled" "$binary" check
+	like 'whose connection is good for others' "$code $output" '^0 .*predictions *20 stored'
+	pooler remove
+done
+
 # --- rights and schema ---
 
 own psql good -c "CREATE ROLE reader LOGIN PASSWORD '$password'"

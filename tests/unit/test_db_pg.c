@@ -13,30 +13,50 @@ enum { TASKS = 100, STEPS = 3, OPS = 40 };
 
 /* --- URLs --- */
 
-static void passwords_are_cut_out(void)
+/* The order of the options is libpq's. */
+static bool same_words(const char *text, const char *words)
+{
+	bool same = strlen(text) == strlen(words);
+
+	for (const char *p = words; *p; p += strcspn(p, " "), p += *p == ' ') {
+		char word[64];
+		snprintf(word, sizeof(word), "%.*s", (int)strcspn(p, " "), p);
+		same = same && strstr(text, word);
+	}
+	return same;
+}
+
+/* What everybody may see, and what goes other ways. */
+static void secrets_are_cut_out(void)
 {
 	static const struct {
-		const char *url, *plain, *password;
+		const char *url, *conninfo, *password, *service;
 	} cases[] = {
-		{"postgresql://host/db", "postgresql://host/db", ""},
-		{"postgresql://user@host/db", "postgresql://user@host/db", ""},
-		{"postgresql://user:s%40cret@host:5432/db", "postgresql://user@host:5432/db", "s@cret"},
-		{"postgresql://host:5432/db?application_name=a@b", "postgresql://host:5432/db?application_name=a@b",
+		{"postgresql://host/db", "dbname='db' host='host'", "", ""},
+		{"postgresql://user@host/db", "user='user' dbname='db' host='host'", "", ""},
+		{"postgresql://user:s%40cret@host:5432/db", "user='user' dbname='db' host='host' port='5432'", "s@cret",
 		 ""},
-		{"postgresql://host/db?password=one", "postgresql://host/db?", "one"},
-		{"postgresql://host/db?connect_timeout=3&password=one&sslmode=prefer",
-		 "postgresql://host/db?connect_timeout=3&sslmode=prefer", "one"},
-		{"postgresql://host/db?sslpassword=x&password=two", "postgresql://host/db?sslpassword=x&", "two"},
-		{"postgres://user:p@/db?host=/run/x", "postgres://user@/db?host=/run/x", "p"},
+		{"postgresql://user:s?cret@host/db", "user='user' dbname='db' host='host'", "s?cret", ""},
+		{"postgresql://h1:1,h2:2/db", "dbname='db' host='h1,h2' port='1,2'", "", ""},
+		{"postgresql://host/db?application_name=a@b", "dbname='db' host='host' application_name='a@b'", "", ""},
+		{"postgresql://host/db?password=one", "dbname='db' host='host'", "one", ""},
+		{"postgresql://host/db?%70assword=one&sslmode=prefer", "dbname='db' host='host' sslmode='prefer'",
+		 "one", ""},
+		{"postgresql://host/db?sslpassword=x&password=two", "dbname='db' host='host'", "two",
+		 "[appcore]\nsslpassword=x\n"},
+		{"postgres://user:p@/it's%5C?host=/run/x", "user='user' dbname='it\\'s\\\\' host='/run/x'", "p", ""},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		char *plain = NULL, *password = NULL;
-		CU_ASSERT_TRUE_FATAL(pg_split_password(cases[i].url, &plain, &password));
-		CU_ASSERT_STRING_EQUAL(plain, cases[i].plain);
-		CU_ASSERT_STRING_EQUAL(password, cases[i].password);
-		free(plain);
-		free(password);
+		struct pg_place place;
+		CU_ASSERT_TRUE_FATAL(pg_place_init(&place, cases[i].url));
+		if (!same_words(place.conninfo.p, cases[i].conninfo))
+			fprintf(stderr, "%s: %s\n", cases[i].url, place.conninfo.p);
+		CU_ASSERT_TRUE(same_words(place.conninfo.p, cases[i].conninfo));
+		CU_ASSERT_STRING_EQUAL(place.password.n > 0 ? place.password.p + strlen("PGPASSWORD=") : "",
+				       cases[i].password);
+		CU_ASSERT_TRUE(str_eq(buf_view(&place.service), str_of(cases[i].service)));
+		pg_place_release(&place);
 	}
 }
 
@@ -255,7 +275,7 @@ static void weeks_take_what_was_there(void)
 }
 
 static const struct unit_case CASES[] = {
-	{"passwords are cut out", passwords_are_cut_out},
+	{"secrets are cut out", secrets_are_cut_out},
 	{"tasks share a transaction", tasks_share_a_transaction},
 	{"a failing script harms nobody", a_failing_script_harms_nobody},
 	{"a lost connection is tried again", a_lost_connection_is_tried_again},
