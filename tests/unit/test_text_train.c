@@ -2,6 +2,8 @@
  * of samples. Comparison with scikit-learn on more is tests/parity/text_parity.py's. */
 #include "unit.h"
 
+#include "model/kinds.h"
+#include "model/text_manifest.h"
 #include "model/text_train_impl.h"
 
 #include <math.h>
@@ -222,8 +224,8 @@ enum { MANY = 2000 };
 /* The argsort of keys that rise and fall again, or that rise 40 times: each place times what is there, summed up. */
 static uint32_t sum_of_order(uint32_t n, bool pipes)
 {
-	double keys[MANY];
-	uint32_t order[MANY], sum = 0;
+	double keys[MANY] = {0};
+	uint32_t order[MANY] = {0}, sum = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		keys[i] = pipes ? (i < n - i ? i : n - i) : i % 50;
@@ -317,6 +319,73 @@ static void steps_are_halved(void)
 	}
 	CU_ASSERT_DOUBLE_EQUAL(of_w, 0.0, 1e-8);
 	CU_ASSERT_DOUBLE_EQUAL(of_b, 0.0, 1e-8);
+}
+
+/* Loads a model with this manifest; NULL and the reason when it is refused. */
+static struct model *load(struct str manifest_text, struct str file, struct err *err)
+{
+	struct manifest *manifest;
+	struct model *model = NULL;
+
+	CU_ASSERT_EQUAL_FATAL(manifest_parse(&manifest, manifest_text, err), STATUS_OK);
+	enum status status = kind_load_model(&model, STR("sentiment"), STR("1"), manifest, file, err);
+	CU_ASSERT_EQUAL(status == STATUS_OK, model != NULL);
+	return model;
+}
+
+static void what_was_trained_is_a_model(void)
+{
+	const struct str examples[] = {STR("I love this product!"), STR("")};
+	struct str text = STR("Waste of money");
+	struct buf file, manifest;
+	struct err err = {0};
+	double result, probabilities[2];
+	int label;
+	size_t bad;
+
+	start(&OPTIONS);
+	buf_init(&file, &run.arena);
+	buf_init(&manifest, &run.arena);
+	text_write(&run.spec, &file);
+	struct text_about about = {.file = STR("model.json"),
+				   .bytes = buf_view(&file),
+				   .output = STR("sentiment"),
+				   .source = STR("\"a\" and \\"),
+				   .trained_n = 24,
+				   .examples = examples,
+				   .examples_n = 2};
+	enum status status = text_manifest_put(&about, run.classifier, run.corpus.classes, 2, &run.arena, &manifest,
+					       &err);
+	CU_ASSERT_EQUAL(status, STATUS_OK);
+	struct model *model = load(buf_view(&manifest), buf_view(&file), &err);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(model);
+	CU_ASSERT(str_eq(model->manifest->source, about.source));
+	CU_ASSERT(str_eq(model_class(model, 1), STR("positive")));
+	struct model_batch batch = {.n = 1,
+				    .texts = &text,
+				    .results = &result,
+				    .labels = &label,
+				    .probabilities = probabilities,
+				    .arena = &run.arena};
+	CU_ASSERT_EQUAL(model_predict(model, &batch, &bad, &err), STATUS_OK);
+	CU_ASSERT_DOUBLE_EQUAL(result, 0.2926272890, 1e-9);
+	CU_ASSERT(label == 0 && probabilities[1] == result);
+	model_drop(model);
+	/* The examples are asked: one that says otherwise is noticed, and so is an output that a text has not. */
+	char *at = memmem(manifest.p, manifest.n, "0.65533", 7);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+	at[3] = '6';
+	CU_ASSERT_PTR_NULL(load(buf_view(&manifest), buf_view(&file), &err));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "examples[0]"));
+	static const char regression[] =
+		"{\"appcore\": 1, \"kind\": \"text\", \"file\": \"model.json\", \"hash\": \"%.64s\", \"inputs\": "
+		"[{\"name\": \"text\", \"type\": \"text\"}], \"output\": {\"type\": \"regression\", \"name\": \"x\"}}";
+	char wrong[400];
+	const char *hash = (char *)memmem(manifest.p, manifest.n, "\"hash\": \"", 9) + 9;
+	snprintf(wrong, sizeof(wrong), regression, hash);
+	CU_ASSERT_PTR_NULL(load(str_of(wrong), buf_view(&file), &err));
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "is a classifier"));
+	stop();
 }
 
 static void what_can_not_be_trained(void)
@@ -475,6 +544,7 @@ static const struct unit_case CASES[] = {
 	{"the most frequent are kept", the_most_frequent_are_kept},
 	{"logistic regression", logistic_regression},
 	{"steps are halved", steps_are_halved},
+	{"what was trained is a model", what_was_trained_is_a_model},
 	{"what can't be trained", what_can_not_be_trained},
 	{"files are read", files_are_read},
 	{"classes have an order", classes_have_an_order},
