@@ -112,27 +112,38 @@ double quantiles_at(struct quantiles *quantiles, double q)
 	return quantiles->exact[rank - 1];
 }
 
-static bool is_between(double value, double low, double high)
+/* What lies below x of a bucket from `low` to `high`, as if its values were spread evenly. */
+static double part_below(int64_t n, double low, double high, double x)
 {
-	return value >= low && value < high;
+	return (double)n * fmin(fmax((x - low) / (high - low), 0.0), 1.0);
 }
 
-int64_t quantiles_between(const struct quantiles *quantiles, double low, double high)
+/* How many values but zeros are less than x. */
+static int64_t below(const struct quantiles *quantiles, double x)
 {
+	double sum = 0.0, growth = exp(log_growth());
 	int64_t n = 0;
 
 	if (quantiles->n <= QUANTILES_EXACT) {
 		for (int64_t i = 0; i < quantiles->n; i++)
-			n += fabs(quantiles->exact[i]) >= LEAST && is_between(quantiles->exact[i], low, high);
+			n += fabs(quantiles->exact[i]) >= LEAST && quantiles->exact[i] < x;
 		return n;
 	}
+	if (isinf(x))
+		return x > 0 ? quantiles->n - quantiles->zeros : 0;
 	for (int i = 0; i < BUCKETS; i++) {
-		if (quantiles->negative[i] > 0 && is_between(-value_of(i), low, high))
-			n += quantiles->negative[i];
-		if (quantiles->positive[i] > 0 && is_between(value_of(i), low, high))
-			n += quantiles->positive[i];
+		if (quantiles->negative[i] == 0 && quantiles->positive[i] == 0)
+			continue;
+		double high = exp((i + LOWEST) * log_growth()), low = high / growth;
+		sum += part_below(quantiles->negative[i], -high, -low, x) +
+		       part_below(quantiles->positive[i], low, high, x);
 	}
-	return n;
+	return llround(sum);
+}
+
+int64_t quantiles_between(const struct quantiles *quantiles, double low, double high)
+{
+	return below(quantiles, high) - below(quantiles, low);
 }
 
 int64_t quantiles_zeros(const struct quantiles *quantiles)

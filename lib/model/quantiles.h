@@ -30,7 +30,8 @@ int64_t quantiles_count(const struct quantiles *quantiles) __attribute__((nonnul
  * largest are exact. */
 double quantiles_at(struct quantiles *quantiles, double q) __attribute__((nonnull));
 
-/* How many values v have low <= v < high; by the buckets' values when they are many. Zeros are not among them. */
+/* How many values v have low <= v < high; when they are many, those of a bucket that an edge cuts are taken as spread
+ * evenly, and counts of neighbouring ranges add up. Zeros are not among them. */
 int64_t quantiles_between(const struct quantiles *quantiles, double low, double high) __attribute__((nonnull));
 int64_t quantiles_zeros(const struct quantiles *quantiles) __attribute__((nonnull));
 

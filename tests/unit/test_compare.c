@@ -57,7 +57,11 @@ static void many_values_are_near(void)
 	CU_ASSERT_EQUAL(quantiles_at(q, 1.0), N / 2 - 1);
 	CU_ASSERT_EQUAL(quantiles_zeros(q), 1);
 	CU_ASSERT_EQUAL(quantiles_between(q, -INFINITY, INFINITY), N - 1);
-	CU_ASSERT_DOUBLE_EQUAL((double)quantiles_between(q, 10000, 20000), 10000, 150);
+	CU_ASSERT_DOUBLE_EQUAL((double)quantiles_between(q, 10000, 20000), 10000, 10);
+	CU_ASSERT_DOUBLE_EQUAL((double)quantiles_between(q, -20000, -10000), 10000, 10);
+	CU_ASSERT_EQUAL(quantiles_between(q, -INFINITY, 123) + quantiles_between(q, 123, 456) +
+				quantiles_between(q, 456, INFINITY),
+			N - 1);
 	quantiles_free(q);
 }
 
