@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ARENA_BYTES = 64 << 20 };
+enum { ARENA_BYTES = 64 << 20, PASSES = 8 };
 
 double drift_psi(const double *actual, const double *expected, int n)
 {
@@ -145,9 +145,17 @@ enum status drift_add(struct drift *drift, struct str features, struct arena *ar
 	return STATUS_OK;
 }
 
+/* A part of the window, and how far it has been read. */
+struct slice {
+	char from[CLOCK_ISO_BYTES], until[CLOCK_ISO_BYTES];
+	char after_created_at[40], after_id[40];
+	bool more;
+};
+
 struct sample {
 	struct drift *drift;
 	struct arena arena;
+	struct slice slices[DRIFT_SLICES];
 	int left;
 	enum status status;
 };
@@ -162,46 +170,78 @@ static bool take_row(void *arg, const struct prediction *row)
 	return sample->status == STATUS_OK;
 }
 
-static enum status read_slice(struct sample *sample, struct db *db, int64_t from_us, int64_t until_us, int limit,
-			      struct err *err)
+static enum status read_slice(struct sample *sample, struct db *db, struct slice *slice, int limit, struct err *err)
 {
 	const struct model *model = sample->drift->model;
-	char from[CLOCK_ISO_BYTES], until[CLOCK_ISO_BYTES], created_at[40], id[40];
-	struct predictions_query query = {
+	struct slice at = *slice;
+	const struct predictions_query query = {
+		.after_created_at = str_of(at.after_created_at),
+		.after_id = str_of(at.after_id),
+		.from = str_of(at.from),
+		.until = str_of(at.until),
 		.model_version = str_of(model->version),
 		.model_name = str_of(model->name),
-		.limit = limit < PREDICTIONS_PAGE_MAX ? limit : PREDICTIONS_PAGE_MAX,
+		.limit = limit < 1                      ? 1
+			 : limit < PREDICTIONS_PAGE_MAX ? limit
+							: PREDICTIONS_PAGE_MAX,
 	};
-	bool more;
 
-	clock_format_iso(from_us, from);
-	clock_format_iso(until_us, until);
-	query.from = str_of(from);
-	query.until = str_of(until);
-	enum status status = predictions_list(db, &query, take_row, sample, &more, created_at, id, err);
+	enum status status = predictions_list(db, &query, take_row, sample, &slice->more, slice->after_created_at,
+					      slice->after_id, err);
 	if (status == STATUS_OK)
 		status = sample->status;
 	if (status == STATUS_NO_MEMORY)
 		err_set(err, status, "no memory for an input");
-	sample->drift->sampled |= more;
 	return status;
+}
+
+static int count_unfinished(const struct sample *sample)
+{
+	int n = 0;
+
+	for (int i = 0; i < DRIFT_SLICES; i++)
+		n += sample->slices[i].more;
+	return n;
+}
+
+/* Each slice gets the same number of rows; what some leave over goes to the others in the next pass. */
+static enum status read_slices(struct sample *sample, struct db *db, struct err *err)
+{
+	enum status status = STATUS_OK;
+	int open;
+
+	for (int pass = 0; pass < PASSES && (open = count_unfinished(sample)) > 0 && sample->left > 0; pass++) {
+		int limit = sample->left / open;
+		for (int i = 0; status == STATUS_OK && i < DRIFT_SLICES && sample->left > 0; i++)
+			if (sample->slices[i].more)
+				status = read_slice(sample, db, &sample->slices[i], limit, err);
+		if (status != STATUS_OK)
+			return status;
+	}
+	sample->drift->sampled = count_unfinished(sample) > 0;
+	return STATUS_OK;
 }
 
 enum status drift_sample(struct drift *drift, struct db *db, int64_t now_us, int64_t window_us, int rows,
 			 struct err *err)
 {
-	struct sample sample = {.drift = drift, .left = rows};
-	enum status status = STATUS_OK;
+	struct sample *sample = calloc(1, sizeof(*sample));
 
-	arena_init(&sample.arena, ARENA_BYTES);
-	/* The newest slice first; what one leaves over is for those that follow. */
-	for (int i = 0; status == STATUS_OK && i < DRIFT_SLICES && sample.left > 0; i++) {
-		int64_t until_us = now_us - window_us / DRIFT_SLICES * i;
-		int64_t from_us = i == DRIFT_SLICES - 1 ? now_us - window_us : until_us - window_us / DRIFT_SLICES;
-		int limit = sample.left / (DRIFT_SLICES - i);
-		status = read_slice(&sample, db, from_us, until_us, limit > 0 ? limit : 1, err);
+	if (!sample)
+		return err_set(err, STATUS_NO_MEMORY, "no memory for a sample");
+	sample->drift = drift;
+	sample->left = rows;
+	arena_init(&sample->arena, ARENA_BYTES);
+	for (int i = 0; i < DRIFT_SLICES; i++) {
+		struct slice *slice = &sample->slices[i];
+		clock_format_iso(now_us - window_us / DRIFT_SLICES * i, slice->until);
+		clock_format_iso(now_us - (i == DRIFT_SLICES - 1 ? window_us : window_us / DRIFT_SLICES * (i + 1)),
+				 slice->from);
+		slice->more = true;
 	}
-	arena_release(&sample.arena);
+	enum status status = read_slices(sample, db, err);
+	arena_release(&sample->arena);
+	free(sample);
 	return status;
 }
 

@@ -53,7 +53,7 @@ enum status drift_add(struct drift *drift, struct str features, struct arena *ar
 	__attribute__((nonnull, warn_unused_result));
 
 /* Counts what the version answered in the `window_us` before `now_us`: cut into DRIFT_SLICES equal times, of each the
- * newest rows, at most `rows` of all slices together. Every slice is a short read of its own. */
+ * newest rows, the same number where there are as many, at most `rows` of all slices together. Each read is short. */
 enum status drift_sample(struct drift *drift, struct db *db, int64_t now_us, int64_t window_us, int rows,
 			 struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
 
