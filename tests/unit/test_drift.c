@@ -5,6 +5,7 @@
 #include "model/drift_watch.h"
 #include "model_helpers.h"
 
+#include <signal.h>
 #include <sys/stat.h>
 
 /* A model of every type of input with a distribution, and one without. */
@@ -259,6 +260,33 @@ static struct model_set *set_of(struct model *model)
 	return set;
 }
 
+/* Another worker, in a slot below that of whoever comes later; lives until it is killed. */
+static int be_a_worker(void *arg)
+{
+	struct shm *shm;
+	char byte = 'x';
+
+	if (shm_open_dir(&shm, test_path("run"), NULL) != STATUS_OK || shm_claim_slot(shm, "first", NULL) != STATUS_OK)
+		return 1;
+	if (write(*(int *)arg, &byte, 1) != 1)
+		return 1;
+	for (;;)
+		pause();
+}
+
+static pid_t start_worker(void)
+{
+	int ends[2];
+	char byte;
+
+	CU_ASSERT_EQUAL_FATAL(pipe(ends), 0);
+	pid_t pid = test_fork(be_a_worker, &ends[1]);
+	CU_ASSERT_EQUAL_FATAL(read(ends[0], &byte, 1), 1);
+	close(ends[0]);
+	close(ends[1]);
+	return pid;
+}
+
 static void gauges(void)
 {
 	static const char rows[] = "appcore_model_drift_rows{model=\"wine\",version=\"1\"} ";
@@ -272,6 +300,7 @@ static void gauges(void)
 	struct err err = {0};
 
 	CU_ASSERT_EQUAL_FATAL(mkdir(test_path("run"), 0700), 0);
+	pid_t first = start_worker();
 	if (shm_open_dir(&shm, test_path("run"), &err) != STATUS_OK || shm_claim_slot(shm, "t", &err) != STATUS_OK)
 		test_give_up("shm", &err);
 	CU_ASSERT_TRUE_FATAL(mailbox_init(&mailbox));
@@ -288,6 +317,11 @@ static void gauges(void)
 	struct model_set *set = set_of(model);
 	drift_watch_take(watch, set);
 	model_set_drop(set);
+	/* It is the first worker's work, as long as there is one. */
+	test_sleep_ms(2500);
+	CU_ASSERT_EQUAL(gauge(shm, rows), -1);
+	kill(first, SIGKILL);
+	test_wait(first);
 	CU_ASSERT_TRUE(gauge_becomes(shm, rows, 30));
 	/* 2/3 and 1/3 against 1/2: 2 * (1/6) ln of 4/3 and 2/3: (ln(4/3) - ln(2/3)) / 6 = ln 2 / 6 */
 	CU_ASSERT_DOUBLE_EQUAL(gauge(shm, psi), log(2.0) / 6, 1e-9);
@@ -295,6 +329,7 @@ static void gauges(void)
 
 	/* What answers no more is not shown any more. */
 	struct model_set *without = model_set_new();
+	OK(model_set_add(without, model, NULL));
 	drift_watch_take(watch, without);
 	model_set_drop(without);
 	CU_ASSERT_TRUE(gauge_becomes(shm, rows, -1));
