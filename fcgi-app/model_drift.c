@@ -118,17 +118,19 @@ int model_run_drift(struct model_command *c)
 	    (c->n < 2 && !model_find_active(c, c->words[0], active)))
 		return EXIT_USAGE;
 	enum status status = model_load_known(c, c->words[0], version, &model, &err);
-	if (status == STATUS_OK && !(drift = drift_new(model)))
+	if (status == STATUS_OK)
+		drift = drift_new(model);
+	if (status == STATUS_OK && !drift)
 		status = err_set(&err, STATUS_NO_MEMORY, "out of memory");
-	if (status == STATUS_OK && drift->inputs_n == 0)
+	else if (drift && drift->inputs_n == 0)
 		status = err_set(&err, STATUS_NOT_FOUND,
 				 "The manifest of %s %s says nothing of the distribution of its inputs.", model->name,
 				 model->version);
-	if (status == STATUS_OK)
+	else if (drift)
 		status = drift_sample(drift, c->db, now_us, now_us - since_us, ROWS, &err);
-	if (status == STATUS_OK)
+	if (status == STATUS_OK && drift)
 		drift_finish(drift);
-	int code = status == STATUS_OK ? print(c, drift, since_us) : model_finish(status, &err);
+	int code = status == STATUS_OK && drift ? print(c, drift, since_us) : model_finish(status, &err);
 	drift_free(drift);
 	model_drop(model);
 	return code;

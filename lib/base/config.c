@@ -17,7 +17,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum kind { KIND_TEXT, KIND_NUMBER, KIND_CHOICE, KIND_SECRET, KIND_URL, KIND_NETWORKS, KIND_ORIGINS, KIND_NAME, KIND_DURATION };
+enum kind {
+	KIND_TEXT,
+	KIND_NUMBER,
+	KIND_CHOICE,
+	KIND_SECRET,
+	KIND_URL,
+	KIND_NETWORKS,
+	KIND_ORIGINS,
+	KIND_NAME,
+	KIND_DURATION
+};
 
 /* name: as in the environment. fallback: NULL when the default depends on others (see derive()). at: where in struct
  * config. low..high: for numbers, and durations in seconds. choices: blank separated. */
@@ -348,7 +358,8 @@ static void store(struct config *config, const struct setting *setting, const ch
 		break;
 	case KIND_DURATION:
 		if (!clock_parse_duration(str_of(value), &seconds) || seconds < setting->low || seconds > setting->high)
-			problem(problems, "%s is \"%s\": it wants a duration like 90s, 30m, 1h or 7d, of %lld to %lld s.",
+			problem(problems,
+				"%s is \"%s\": it wants a duration like 90s, 30m, 1h or 7d, of %lld to %lld s.",
 				setting->name, value, (long long)setting->low, (long long)setting->high);
 		break;
 	case KIND_TEXT:

@@ -30,45 +30,57 @@ const char *drift_reading(double psi)
 
 /* --- making --- */
 
-static bool fill_input(struct drift_input *out, const struct manifest_input *input, int place)
+static int bins_of(const struct manifest_input *input)
 {
-	int bins = input->bins + 1 + (input->type == MANIFEST_CATEGORY);
+	return input->bins + 1 + (input->type == MANIFEST_CATEGORY);
+}
 
-	*out = (struct drift_input){.input = input, .place = place, .bins = bins};
-	out->counts = calloc((size_t)bins, sizeof(*out->counts));
-	out->actual = calloc((size_t)bins, sizeof(*out->actual));
-	out->expected = calloc((size_t)bins, sizeof(*out->expected));
-	if (!out->counts || !out->actual || !out->expected)
-		return false;
-	for (int i = 0; i < input->bins; i++)
-		out->expected[i] = input->shares[i] * (1 - input->missing_share);
-	out->expected[input->bins] = input->missing_share;
-	return true;
+static void fill_inputs(struct drift *drift, const struct manifest *manifest)
+{
+	int64_t *counts = drift->counts;
+	double *shares = drift->shares;
+
+	for (int i = 0; i < manifest->inputs_n; i++) {
+		const struct manifest_input *input = &manifest->inputs[i];
+		if (input->bins == 0)
+			continue;
+		int bins = bins_of(input);
+		struct drift_input *out = &drift->inputs[drift->inputs_n++];
+		*out = (struct drift_input){.input = input,
+					    .place = i,
+					    .bins = bins,
+					    .counts = counts,
+					    .actual = shares,
+					    .expected = shares + bins};
+		for (int k = 0; k < input->bins; k++)
+			out->expected[k] = input->shares[k] * (1 - input->missing_share);
+		out->expected[input->bins] = input->missing_share;
+		counts += bins;
+		shares += (ptrdiff_t)2 * bins;
+	}
 }
 
 struct drift *drift_new(const struct model *model)
 {
 	struct drift *drift = calloc(1, sizeof(*drift));
 	const struct manifest *manifest = model->manifest;
+	size_t bins = 0;
 
 	if (!drift)
 		return NULL;
 	drift->model = model;
 	if (!manifest)
 		return drift;
+	for (int i = 0; i < manifest->inputs_n; i++)
+		bins += (size_t)bins_of(&manifest->inputs[i]);
 	drift->inputs = calloc((size_t)manifest->inputs_n + 1, sizeof(*drift->inputs));
-	for (int i = 0; drift->inputs && i < manifest->inputs_n; i++) {
-		if (manifest->inputs[i].bins == 0)
-			continue;
-		if (!fill_input(&drift->inputs[drift->inputs_n++], &manifest->inputs[i], i)) {
-			drift_free(drift);
-			return NULL;
-		}
-	}
-	if (!drift->inputs) {
+	drift->counts = calloc(bins + 1, sizeof(*drift->counts));
+	drift->shares = calloc(2 * bins + 1, sizeof(*drift->shares));
+	if (!drift->inputs || !drift->counts || !drift->shares) {
 		drift_free(drift);
 		return NULL;
 	}
+	fill_inputs(drift, manifest);
 	return drift;
 }
 
@@ -76,12 +88,9 @@ void drift_free(struct drift *drift)
 {
 	if (!drift)
 		return;
-	for (int i = 0; i < drift->inputs_n; i++) {
-		free(drift->inputs[i].counts);
-		free(drift->inputs[i].actual);
-		free(drift->inputs[i].expected);
-	}
 	free(drift->inputs);
+	free(drift->counts);
+	free(drift->shares);
 	free(drift);
 }
 

@@ -41,7 +41,9 @@ struct drift {
 	int64_t skipped; /* that the version itself can't read any more */
 	bool sampled;    /* there were more rows than were read */
 	struct drift_input *inputs;
-	int inputs_n; /* 0: the manifest has no distributions */
+	int inputs_n;    /* 0: the manifest has no distributions */
+	int64_t *counts; /* of all bins of all inputs, and their shares */
+	double *shares;
 };
 
 /* Caller frees with drift_free. NULL: no memory. The model is borrowed. */

@@ -388,7 +388,7 @@ bool shadow_open(struct shadow **out, const struct shadow_options *options)
 	shadow->size = options->queue ? options->queue : QUEUE;
 	shadow->nap_ms = options->nap_ms ? options->nap_ms : NAP_MS;
 	shadow->stop_ms = options->stop_ms ? options->stop_ms : STOP_MS;
-	shadow->ring = calloc(shadow->size, sizeof(*shadow->ring));
+	shadow->ring = calloc(shadow->size, sizeof(struct job *));
 	atomic_init(&shadow->users, 1);
 	sem_init(&shadow->wake, 0, 0);
 	if (!shadow->ring || pthread_create(&shadow->thread, NULL, shadow_main, shadow) != 0) {
