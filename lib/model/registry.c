@@ -51,15 +51,13 @@ static bool keep_route(void *arg, const struct models_route *route)
 	return room;
 }
 
-static enum status read_all(struct registry_rows *rows, struct db *db, int64_t known, bool *changed, struct err *err)
+static enum status read_all(struct registry_rows *rows, struct db *db, struct err *err)
 {
 	enum status status = generations_read(db, MODELS_TOPIC, &rows->generation, err);
 
-	*changed = status == STATUS_OK && rows->generation != known;
-	if (!*changed)
-		return status;
 	rows->versions_n = rows->routes_n = 0;
-	status = models_each(db, keep_version, rows, err);
+	if (status == STATUS_OK)
+		status = models_each(db, keep_version, rows, err);
 	if (status == STATUS_OK)
 		status = models_each_route(db, keep_route, rows, err);
 	return status;
@@ -67,12 +65,18 @@ static enum status read_all(struct registry_rows *rows, struct db *db, int64_t k
 
 enum status registry_read(struct registry_rows *rows, struct db *db, int64_t known, bool *changed, struct err *err)
 {
+	int64_t generation;
+
 	*changed = false;
-	enum status status = db_begin_read(db, err);
+	enum status status = generations_read(db, MODELS_TOPIC, &generation, err);
+	if (status != STATUS_OK || generation == known)
+		return status;
+	status = db_begin_read(db, err);
 	if (status != STATUS_OK)
 		return status;
-	status = read_all(rows, db, known, changed, err);
+	status = read_all(rows, db, err);
 	db_end_read(db);
+	*changed = status == STATUS_OK;
 	return status;
 }
 
@@ -187,28 +191,35 @@ static enum model_sticky read_sticky(const char *text, char header[static MODEL_
 	return MODEL_STICKY_HEADER;
 }
 
-static bool is_unloaded(const struct building *b, const struct models_route *route, const char *version)
+/* The row of a version; NULL: there is none. */
+static const struct models_version *find_row(const struct registry_rows *rows, const char *name, const char *version)
 {
-	for (size_t i = 0; i < b->rows->versions_n; i++) {
-		const struct models_version *row = &b->rows->versions[i];
-		if (strcmp(row->name, route->name) == 0 && strcmp(row->version, version) == 0)
-			return !row->loaded;
-	}
-	return false;
+	for (size_t i = 0; i < rows->versions_n; i++)
+		if (strcmp(rows->versions[i].name, name) == 0 && strcmp(rows->versions[i].version, version) == 0)
+			return &rows->versions[i];
+	return NULL;
 }
 
 /* The shares whose versions are there. False when one is missing that should be. */
-static bool find_shares(const struct building *b, const struct models_route *route, struct model_share *shares, int *n)
+static bool find_shares(struct building *b, const struct models_route *route, struct model_share *shares, int *n)
 {
 	bool whole = true;
 
 	*n = 0;
 	for (int i = 0; i < route->shares.n; i++) {
-		struct str version = str_of(route->shares.of[i].version);
-		if (model_set_find(b->set, str_of(route->name), version))
-			shares[(*n)++] = (struct model_share){version, route->shares.of[i].share};
-		else if (!is_unloaded(b, route, route->shares.of[i].version))
+		const char *version = route->shares.of[i].version;
+		const struct models_version *row = find_row(b->rows, route->name, version);
+		struct err err;
+		if (model_set_find(b->set, str_of(route->name), str_of(version))) {
+			shares[(*n)++] = (struct model_share){str_of(version), route->shares.of[i].share};
+		} else if (!row || row->loaded) {
 			whole = false;
+			if (!row) { /* one that has failed to load has been noted */
+				(void)!err_set(&err, STATUS_NOT_FOUND,
+					       "It has a share of the requests but was never added.");
+				note_failure(b, route->name, version, &err);
+			}
+		}
 	}
 	return whole;
 }

@@ -10,6 +10,9 @@
 #define VERSION_COLUMNS "id, hash, loaded, added_us"
 #define ROUTE_COLUMNS   "name, shares, sticky, shadow, former, changed_us"
 
+/* Changes of models wait for each other: what one has looked at (a version is there, no route needs it) is so until it
+ * has ended. */
+enum { MODELS_LOCK_KEY = 0x61707034 };
 enum { ID_BYTES = 2 * MODELS_NAME_BYTES, FORMER_BYTES = MODELS_FORMER_MAX * (MODELS_SHARES_BYTES + 1) + 1 };
 
 /* A route with all of its former ones: lines of shares, the newest first. */
@@ -219,7 +222,11 @@ enum status models_add(struct db *db, const struct models_version *version, bool
 	char id[ID_BYTES];
 	struct stmt *stmt;
 
-	enum status status = models_find(db, name, number, &found, err);
+	*there = false;
+	enum status status = db_lock(db, MODELS_LOCK_KEY, err);
+	if (status != STATUS_OK)
+		return status;
+	status = models_find(db, name, number, &found, err);
 	*there = status == STATUS_OK;
 	if (*there && strcmp(found.hash, version->hash) != 0)
 		return err_set(err, STATUS_CONFLICT,
@@ -274,7 +281,9 @@ enum status models_remove(struct db *db, struct str name, struct str version, st
 	char id[ID_BYTES];
 	struct stmt *stmt;
 
-	enum status status = models_find(db, name, version, &found, err);
+	enum status status = db_lock(db, MODELS_LOCK_KEY, err);
+	if (status == STATUS_OK)
+		status = models_find(db, name, version, &found, err);
 	if (status == STATUS_OK)
 		status = check_unused(db, name, version, &whole, err);
 	make_id(name, version, id);
@@ -330,9 +339,11 @@ enum status models_set_loaded(struct db *db, struct str name, struct str version
 	struct models_version found;
 	struct whole_route whole;
 	char id[ID_BYTES];
-	enum status status;
+	enum status status = db_lock(db, MODELS_LOCK_KEY, err);
 
 	make_id(name, version, id);
+	if (status != STATUS_OK)
+		return status;
 	if (version.n == 0) {
 		status = set_all_loaded(db, name, loaded, err);
 	} else {
@@ -404,7 +415,9 @@ enum status models_set_route(struct db *db, const struct models_change *change, 
 		return err_set(err, STATUS_INVALID,
 			       "\"%.80s\" is nothing to be sticky by: it wants key, none or header:NAME.",
 			       change->sticky);
-	enum status status = find_whole(db, change->name, &whole, err);
+	enum status status = db_lock(db, MODELS_LOCK_KEY, err);
+	if (status == STATUS_OK)
+		status = find_whole(db, change->name, &whole, err);
 	if (status == STATUS_OK && !whole.there && !change->shares && change->builtin.n == 0)
 		status = err_set(err, STATUS_NOT_FOUND, "Nothing is active for model %.*s.", STR_ARG(change->name));
 	/* The built-in version answers for its name as long as no row says otherwise: a first row begins with it. */
@@ -443,7 +456,9 @@ enum status models_rollback(struct db *db, struct str name, struct str builtin, 
 	struct whole_route whole = {0};
 	struct str rest, line;
 
-	enum status status = find_whole(db, name, &whole, err);
+	enum status status = db_lock(db, MODELS_LOCK_KEY, err);
+	if (status == STATUS_OK)
+		status = find_whole(db, name, &whole, err);
 	if (status != STATUS_OK)
 		return status;
 	rest = str_of(whole.former);

@@ -252,6 +252,22 @@ static void another_content_is_refused(void)
 	harness_close(&h);
 }
 
+/* Nobody makes such rows but by hand. */
+static void a_route_to_nowhere_changes_nothing(void)
+{
+	struct harness h;
+
+	open_with(&h, "wine");
+	add_version(&h, "1", 2, "1");
+	harness_sql(&h, "UPDATE model_routes SET shares = '7=100'");
+	harness_sql(&h, "UPDATE generations SET value = value + 1 WHERE topic = 'models'");
+	settle(&h);
+	SAME(answer(&h), ANSWER("2.0", "1"));
+	CU_ASSERT_TRUE(harness_logged(&h, "It has a share of the requests but was never added."));
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_model_load_failing{instance=\"1\",model=\"wine\"}"), 1);
+	harness_close(&h);
+}
+
 static void shares_shadow_and_stickiness_arrive(void)
 {
 	struct harness h;
@@ -348,6 +364,7 @@ static const struct unit_case CASES[] = {
 	{"files may go while it serves", files_may_go_while_it_serves},
 	{"a broken version changes nothing", a_broken_version_changes_nothing},
 	{"another content is refused", another_content_is_refused},
+	{"a route to nowhere changes nothing", a_route_to_nowhere_changes_nothing},
 	{"shares, shadow and stickiness arrive", shares_shadow_and_stickiness_arrive},
 	{"many swaps leave nothing", many_swaps_leave_nothing},
 };
