@@ -154,3 +154,15 @@ is 'as JSON' "$(jq -c '[.rows, .inputs[0].input, .inputs[0].reading, (.inputs[0]
 like 'for people' "$(appcore model drift wine --since 60s)" 'below 10 +50.00 % +25.00 %'
 like 'rows are told' "$(curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics")" 'appcore_model_drift_rows\{model="wine",version="1"\} 40\.0'
 like 'a model without distributions' "$(appcore model drift mean 2>&1 || true)" 'says nothing of the distribution'
+
+# --- the shadow at the end of its worker ---
+
+change "DELETE FROM predictions"
+change "DELETE FROM shadow_predictions"
+appcore model shadow wine 2 >/dev/null
+sleep 1.2
+instances=$(jq -nc '{instances: [range(200) | [., "white"]]}')
+ask "$instances"
+ask "$instances"
+holds 'workers are told to end at once' control restart
+is 'what waited for the shadow was scored' "$(sql "SELECT count(*) FROM shadow_predictions WHERE result = active_result + 5")" 400
