@@ -646,20 +646,32 @@ static void test_gathering_has_a_clock(void)
 	redis_fake_stop(&fake);
 }
 
-/* A batch that can't be submitted is answered at once, and each of its requests brings a new one. */
+/* A batch that can't be submitted is answered at once, and each of its requests brings a new one, twice. */
 struct chained {
 	struct asked asked; /* first */
 	struct worker *worker;
-	struct asked *next;
+	struct chained *next; /* NULL: the last of its chain */
 	char address[24];
 };
+
+static void ask_next(struct limit_redis_take *take);
+
+static bool ask_chained(struct chained *chained)
+{
+	bool sent = send_ask(chained->worker, &chained->asked, chained->address, 5, NULL, 0);
+
+	chained->asked.take.done = ask_next;
+	return sent;
+}
 
 static void ask_next(struct limit_redis_take *take)
 {
 	struct chained *chained = (struct chained *)(void *)take;
 
+	CU_ASSERT_FALSE(chained->asked.done);
 	chained->asked.done = true;
-	CU_ASSERT(send_ask(chained->worker, chained->next, chained->address, 5, NULL, 0));
+	if (chained->next)
+		CU_ASSERT(ask_chained(chained->next));
 }
 
 static void never(struct redis_op *op)
@@ -672,11 +684,9 @@ static void test_full_again_at_once(void)
 	enum { N = 40 };
 	static struct redis_fake fake;
 	static struct redis_op ops[REDIS_QUEUE];
-	static struct chained chained[N];
-	static struct asked more[N];
+	static struct chained chained[3][N];
 	const struct str args[] = {STR("GET"), STR("k")};
 	struct worker worker;
-	char address[24];
 
 	redis_fake_start(&fake);
 	open_worker(&worker, fake.url, "00000001", limit_redis_script, 60000);
@@ -686,15 +696,15 @@ static void test_full_again_at_once(void)
 		CU_ASSERT_FATAL(redis_submit(worker.redis, &ops[i]));
 	}
 	for (int i = 0; i < N; i++) {
-		snprintf(address, sizeof(address), "192.0.2.%d", i);
-		snprintf(chained[i].address, sizeof(chained[i].address), "198.51.100.%d", i);
-		chained[i].worker = &worker;
-		chained[i].next = &more[i];
-		CU_ASSERT_FATAL(send_ask(&worker, &chained[i].asked, address, 5, NULL, 0));
-		chained[i].asked.take.done = ask_next;
+		for (int k = 0; k < 3; k++) {
+			chained[k][i].worker = &worker;
+			chained[k][i].next = k < 2 ? &chained[k + 1][i] : NULL;
+			snprintf(chained[k][i].address, sizeof(chained[k][i].address), "10.0.%d.%d", k, i);
+		}
+		CU_ASSERT_FATAL(ask_chained(&chained[0][i]));
 	}
-	CU_ASSERT(chained[0].asked.done && !chained[0].asked.take.known);
-	CU_ASSERT(more[0].done && !more[0].take.known);
+	for (int k = 0; k < 3; k++)
+		CU_ASSERT(chained[k][0].asked.done && !chained[k][0].asked.take.known);
 	close_worker(&worker);
 	redis_fake_stop(&fake);
 }
