@@ -294,8 +294,14 @@ void db_copy_cancel(struct db_copy *copy)
 
 void db_be_patient(struct db *db)
 {
-	if (db->engine->be_patient)
-		db->engine->be_patient(db);
+	if (db->engine->wait_at_most)
+		db->engine->wait_at_most(db, -1);
+}
+
+void db_be_quick(struct db *db, int ms)
+{
+	if (db->engine->wait_at_most)
+		db->engine->wait_at_most(db, ms);
 }
 
 enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)

@@ -161,6 +161,10 @@ bool db_turn_is_wanted(struct db *db) __attribute__((nonnull));
  * where nobody but the caller waits. */
 void db_be_patient(struct db *db) __attribute__((nonnull));
 
+/* The opposite: one that is not answered for so long fails (STATUS_UNAVAILABLE). For a server that can be done without.
+ */
+void db_be_quick(struct db *db, int ms) __attribute__((nonnull));
+
 /* Whether there is a table of that name (a database that was never migrated has none). */
 enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));

@@ -58,7 +58,7 @@ struct db_engine {
 	enum status (*copy_end)(struct db_copy *copy, struct err *err);
 	void (*copy_cancel)(struct db_copy *copy);
 
-	void (*be_patient)(struct db *db); /* NULL: it always is */
+	void (*wait_at_most)(struct db *db, int ms); /* negative: for ever; NULL: it always does */
 	enum status (*has_table)(struct db *db, const char *name, bool *has, struct err *err);
 	enum status (*checkpoint)(struct db *db, int pages, bool *checkpointed, struct err *err);
 	void (*info)(struct db *db, struct db_info *out);

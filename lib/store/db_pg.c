@@ -161,9 +161,9 @@ static enum status lock(struct db *base, int64_t key, struct err *err)
 
 /* --- housekeeping --- */
 
-static void be_patient(struct db *base)
+static void wait_at_most(struct db *base, int ms)
 {
-	db_of(base)->statement_ms = -1;
+	db_of(base)->statement_ms = ms;
 }
 
 static enum status has_table(struct db *base, const char *name, bool *has, struct err *err)
@@ -284,7 +284,7 @@ const struct db_engine DB_PG = {
 	.changes = changes,
 	.begin_read = begin_read,
 	.end_read = end_read,
-	.be_patient = be_patient,
+	.wait_at_most = wait_at_most,
 	.has_table = has_table,
 	.checkpoint = checkpoint,
 	.info = info,

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 800, CANCEL_S = 1 };
+enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 800, CANCEL_S = 1, ANSWER_MS = 2000 /* of a new connection */ };
 
 #define LOCK_TIMEOUT "4s"
 static const char OPTIONS[] = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=" LOCK_TIMEOUT
@@ -233,7 +233,7 @@ static enum status check_server(struct pg_db *db, bool asked, struct err *err)
 	if (PQserverVersion(db->conn) < PG_VERSION_MIN)
 		return err_set(err, STATUS_INVALID, "PostgreSQL %d is too old: %d or newer is needed",
 			       PQserverVersion(db->conn) / 10000, PG_VERSION_MIN / 10000);
-	if (!PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 0) || !pg_wait(db, PG_STATEMENT_MS, err))
+	if (!PQsendQueryParams(db->conn, sql, 0, NULL, NULL, NULL, NULL, 0) || !pg_wait(db, ANSWER_MS, err))
 		return STATUS_UNAVAILABLE;
 	PGresult *result = PQgetResult(db->conn);
 	enum status status = STATUS_OK;
@@ -252,7 +252,7 @@ static enum status check_server(struct pg_db *db, bool asked, struct err *err)
 					 "PostgreSQL: this server is a standby and takes no writes");
 	}
 	PQclear(result);
-	while (pg_wait(db, PG_STATEMENT_MS, NULL) && (result = PQgetResult(db->conn)))
+	while (pg_wait(db, ANSWER_MS, NULL) && (result = PQgetResult(db->conn)))
 		PQclear(result);
 	return status;
 }

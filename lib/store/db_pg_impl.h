@@ -79,7 +79,7 @@ struct pg_db {
 	char *url;
 	char place[200]; /* host and database, for people */
 	enum db_mode mode;
-	int statement_ms;        /* PG_STATEMENT_MS, or -1: a statement may take as long as it needs */
+	int statement_ms;        /* to wait for its answer: PG_STATEMENT_MS, or what the seam was told; -1: for ever */
 	uint64_t number;         /* of the connection, from 1: what was prepared on an earlier one is gone */
 	uint64_t retry_ms;       /* no new connection before; 0: any time */
 	int failures;            /* to connect, in a row */

@@ -174,7 +174,7 @@ enum status store_open(struct store **out, const struct store_options *options, 
 	store->shm = options->shm;
 	store->deadline_ms = options->deadline_ms ? options->deadline_ms : DEADLINE_MS;
 	op_list_init(&store->queue);
-	op_list_init(&store->small);
+	store_init_lanes(store);
 	init_locks(store);
 	find_series(store);
 	enum status status = open_all(store, options, err);
@@ -189,13 +189,16 @@ enum status store_open(struct store **out, const struct store_options *options, 
 /* What still waits when its deadline comes is completed through the mailbox: this is not the place to call `done`. */
 static void take_late(struct store *store, uint64_t now_ms, struct op_list *late)
 {
-	static const struct err busy = {STATUS_BUSY, "the store did not get to this write in time"};
+	static const struct err busy = {STATUS_BUSY, "the store did not get to this in time"};
+	struct op_list *const queues[] = {&store->queue, &store->lanes[STORE_LANE_SMALL].waiting,
+					  &store->lanes[STORE_LANE_ANY].waiting};
 
 	op_list_init(late);
 	pthread_mutex_lock(&store->lock);
-	while (store->queue.first && now_ms - store->queue.first->queued_ms >= store->deadline_ms &&
-	       now_ms >= store->queue.first->queued_ms)
-		op_list_append(late, op_list_pop(&store->queue));
+	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
+		while (queues[i]->first && now_ms - queues[i]->first->queued_ms >= store->deadline_ms &&
+		       now_ms >= queues[i]->first->queued_ms)
+			op_list_append(late, op_list_pop(queues[i]));
 	pthread_mutex_unlock(&store->lock);
 	store_refuse(late, &busy);
 }
@@ -245,10 +248,8 @@ void store_read(struct store *store, struct store_op *op)
 
 	op->err = (struct err){0};
 	if (store->remote) {
-		op->store = store;
-		op->job.run = store_run_read;
 		op->uncertain = false;
-		if (op->small && !op->fresh ? store_submit_small(store, op) : pool_submit(store->readers, &op->job))
+		if (store_submit_read(store, op))
 			return;
 		op->err = full;
 		op->status = full.status;

@@ -45,8 +45,6 @@ struct store_op {
 	int tries;      /* transactions that were lost with it */
 	struct store_op *next;
 	struct mail mail;
-	struct pool_job job;
-	struct store *store;
 };
 
 struct store_options {
@@ -54,7 +52,7 @@ struct store_options {
 	struct str read_url;     /* a replica for reads that need not be fresh; empty: none */
 	struct mailbox *mailbox; /* where completions of writes go */
 	struct shm *shm;         /* metrics; may be NULL */
-	uint64_t deadline_ms;    /* for a write to wait; 0: 5,000 */
+	uint64_t deadline_ms;    /* for a write, or a read over a network, to wait for its turn; 0: 5,000 */
 };
 
 /* Opens the connections and starts the commit thread. The schema must be there (migrate.h). A database that can be read
@@ -67,8 +65,8 @@ enum status store_open(struct store **out, const struct store_options *options, 
  */
 void store_close(struct store *store);
 
-/* Submits a read. `done` may be called before it returns. Call from the mailbox's thread only. When too many wait, it
- * is completed with STATUS_BUSY. */
+/* Submits a read. `done` may be called before it returns. Call from the mailbox's thread only. When too many wait, or
+ * it waited past the deadline, it is completed with STATUS_BUSY. */
 void store_read(struct store *store, struct store_op *op) __attribute__((nonnull));
 
 /* Submits a write from any thread. STATUS_BUSY when the queue is full, STATUS_UNAVAILABLE while closing: then `done` is
@@ -79,7 +77,7 @@ enum status store_write(struct store *store, struct store_op *op) __attribute__(
 enum status store_connect(struct store *store, struct db **out, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Takes writes that waited past the deadline out of the queue and completes them. Call every 100 ms from the mailbox's
+/* Takes what waited past the deadline out of the queues and completes it. Call every 100 ms from the mailbox's
  * thread. */
 void store_expire(struct store *store, uint64_t now_ms) __attribute__((nonnull));
 

@@ -9,9 +9,12 @@
 #include <stdatomic.h>
 
 enum {
-	STORE_WIDTH = 64,        /* ops side by side */
-	STORE_SMALL_READERS = 2, /* threads that may read groups of small reads at a time */
+	STORE_WIDTH = 64,  /* ops side by side */
+	STORE_READERS = 4, /* threads: each has a connection, two with a replica */
 };
+
+/* Remote reads wait by kind: small ones for few threads that take many at once, others one by one. */
+enum store_lane { STORE_LANE_SMALL, STORE_LANE_ANY, STORE_LANE__MAX };
 
 enum failure { FAILURE_BUSY, FAILURE_UNAVAILABLE, FAILURE_UNKNOWN, FAILURE_OTHER, FAILURE__MAX };
 
@@ -21,17 +24,30 @@ struct op_list {
 	size_t n;
 };
 
+/* What one reading thread learns of a server, all know. */
+struct store_server {
+	_Atomic uint64_t retry_ms; /* it failed: no try before; 0: it did not */
+	_Atomic bool trying;       /* one is at it */
+};
+
 struct store {
 	char *url, *read_url;
 	bool remote;
 	struct pool *readers; /* when remote */
-	struct small_reader {
-		struct pool_job job;
-		struct store *store;
-		bool busy;
-	} small_readers[STORE_SMALL_READERS];
-	struct op_list small; /* under lock: small reads that wait */
-	struct db_info info;  /* when remote: of its first connection */
+	struct store_server primary, replica;
+	_Atomic unsigned replica_losses; /* what was connected before the last one is not used */
+	struct read_lane {
+		struct op_list waiting; /* under lock */
+		size_t width;           /* of them at a time */
+		int jobs_n;             /* so many threads at the most */
+		struct read_job {
+			struct pool_job job; /* first */
+			struct store *store;
+			struct read_lane *lane;
+			bool busy; /* under lock */
+		} jobs[STORE_READERS];
+	} lanes[STORE_LANE__MAX];
+	struct db_info info; /* when remote: of its first connection */
 	struct mailbox *mailbox;
 	struct shm *shm;
 	uint64_t deadline_ms;
@@ -84,10 +100,9 @@ void *store_commit_thread(void *arg);
 
 /* --- store_read.c --- */
 
+void store_init_lanes(struct store *store);
 enum status store_open_readers(struct store *store, struct err *err);
-/* A pool's job: one read. */
-void store_run_read(struct pool_job *job, void *thread_state);
-/* False: too many wait. */
-bool store_submit_small(struct store *store, struct store_op *op);
+/* False: too many wait, or the store is closing. */
+bool store_submit_read(struct store *store, struct store_op *op);
 
 #endif

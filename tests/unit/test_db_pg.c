@@ -6,7 +6,12 @@
 #include "store/store.h"
 #include "store_helpers.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
 #include <pthread.h>
 
 enum { TASKS = 100, STEPS = 3, OPS = 40 };
@@ -274,8 +279,245 @@ static void weeks_take_what_was_there(void)
 	db_close(db);
 }
 
+/* --- a server that falls silent --- */
+
+/* Between the store and the server: a thread that passes bytes on, or keeps them to itself. */
+struct between {
+	pthread_t thread;
+	int listener, port, server_port;
+	struct {
+		int client, server; /* 0: none */
+	} pairs[32];
+	_Atomic bool deaf; /* nothing is passed on, nor connected */
+	_Atomic bool closing;
+	_Atomic size_t passed; /* bytes to the server */
+};
+
+static int loopback_socket(void)
+{
+	return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+static struct sockaddr_in loopback(int port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	return address;
+}
+
+static bool pass_on(struct between *between, int from, int to, bool count)
+{
+	char bytes[16384];
+	ssize_t n = recv(from, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN;
+	if (count)
+		atomic_fetch_add(&between->passed, (size_t)n);
+	return n > 0 && send(to, bytes, (size_t)n, MSG_NOSIGNAL) == n;
+}
+
+/* Reads its sockets and `deaf`; ends with `closing`. */
+static void *stand_between(void *arg)
+{
+	enum { PAIRS = sizeof(((struct between *)0)->pairs) / sizeof(((struct between *)0)->pairs[0]) };
+	struct between *between = arg;
+	const struct timespec nap = {.tv_nsec = 500000};
+
+	while (!atomic_load(&between->closing)) {
+		nanosleep(&nap, NULL);
+		if (atomic_load(&between->deaf))
+			continue;
+		struct sockaddr_in address = loopback(between->server_port);
+		int fd = accept4(between->listener, NULL, NULL, SOCK_CLOEXEC);
+		for (int i = 0; i < PAIRS; i++) {
+			if (!between->pairs[i].client && fd >= 0) {
+				between->pairs[i].client = fd;
+				between->pairs[i].server = loopback_socket();
+				fd = connect(between->pairs[i].server, (struct sockaddr *)&address, sizeof(address));
+				fd = -1;
+			}
+			if (between->pairs[i].client &&
+			    (!pass_on(between, between->pairs[i].client, between->pairs[i].server, true) ||
+			     !pass_on(between, between->pairs[i].server, between->pairs[i].client, false))) {
+				close(between->pairs[i].client);
+				close(between->pairs[i].server);
+				between->pairs[i].client = 0;
+			}
+		}
+	}
+	for (int i = 0; i < PAIRS; i++) {
+		if (!between->pairs[i].client)
+			continue;
+		close(between->pairs[i].client);
+		close(between->pairs[i].server);
+	}
+	return NULL;
+}
+
+/* The database's URL with its own port in the place of the server's. */
+static void open_between(struct between *between, const char *name, char *url, size_t size)
+{
+	struct sockaddr_in address = loopback(0);
+	socklen_t n = sizeof(address);
+	struct str real = database_url(name);
+	const char *colon = strrchr(real.p, ':'), *slash = strrchr(real.p, '/');
+
+	memset(between, 0, sizeof(*between));
+	between->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	CU_ASSERT_FATAL(bind(between->listener, (struct sockaddr *)&address, n) == 0);
+	CU_ASSERT_FATAL(listen(between->listener, 64) == 0);
+	CU_ASSERT_FATAL(getsockname(between->listener, (struct sockaddr *)&address, &n) == 0);
+	between->port = ntohs(address.sin_port);
+	between->server_port = atoi(colon + 1);
+	snprintf(url, size, "%.*s:%d%s", (int)(colon - real.p), real.p, between->port, slash);
+	CU_ASSERT_FATAL(pthread_create(&between->thread, NULL, stand_between, between) == 0);
+}
+
+static void close_between(struct between *between)
+{
+	atomic_store(&between->closing, true);
+	pthread_join(between->thread, NULL);
+	close(between->listener);
+}
+
+static enum status read_something(struct db *db, struct store_op *op, struct err *err)
+{
+	static const char sql[] = "SELECT 1";
+	struct stmt *stmt;
+	bool row;
+
+	(void)op;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	status = db_step(stmt, &row, err);
+	db_reset(stmt);
+	return status;
+}
+
+static void open_reading(struct store **store, struct store_options *options)
+{
+	options->mailbox = &box;
+	CU_ASSERT_TRUE_FATAL(mailbox_init(&box));
+	CU_ASSERT_EQUAL_FATAL(store_open(store, options, NULL), STATUS_OK);
+}
+
+static void close_reading(struct store *store)
+{
+	store_close(store);
+	mailbox_drain(&box);
+	mailbox_release(&box);
+}
+
+/* One after the other, each awaited: how long the slowest took. */
+static uint64_t slowest_of(struct store *store, int n, bool small, enum status wanted)
+{
+	uint64_t slowest = 0;
+
+	for (int i = 0; i < n; i++) {
+		struct store_op op = {.run = read_something, .done = done, .small = small};
+		uint64_t start = clock_mono_ms(), took;
+		dones = 0;
+		store_read(store, &op);
+		while (dones == 0) {
+			struct pollfd ready = {.fd = box.fd, .events = POLLIN};
+			poll(&ready, 1, 50);
+			mailbox_drain(&box);
+			store_expire(store, clock_mono_ms());
+		}
+		CU_ASSERT_EQUAL(op.status, wanted);
+		took = clock_mono_ms() - start;
+		slowest = took > slowest ? took : slowest;
+	}
+	return slowest;
+}
+
+/* The primary is well: what becomes of the replica costs reads a second or two once, not each of them. */
+static void a_silent_replica_delays_nobody(void)
+{
+	static struct between between;
+	char url[600];
+	struct store *store;
+
+	if (!database_is_postgres())
+		return;
+	db_close(test_database("replica.db"));
+	open_between(&between, "replica.db", url, sizeof(url));
+	struct store_options options = {.url = database_url("replica.db"), .read_url = str_of(url)};
+	/* Silent from the first. */
+	atomic_store(&between.deaf, true);
+	open_reading(&store, &options);
+	for (int i = 0; i < 40; i++)
+		CU_ASSERT(slowest_of(store, 2, i % 2, STATUS_OK) < 300);
+	CU_ASSERT_EQUAL(atomic_load(&between.passed), 0);
+	/* It speaks: it is read after a while, though nobody waits for that either. */
+	atomic_store(&between.deaf, false);
+	uint64_t end = clock_mono_ms() + 15000;
+	while (atomic_load(&between.passed) < 20000 && clock_mono_ms() < end)
+		CU_ASSERT(slowest_of(store, 2, true, STATUS_OK) < 300);
+	CU_ASSERT(atomic_load(&between.passed) >= 20000);
+	/* Silent in the middle. */
+	atomic_store(&between.deaf, true);
+	CU_ASSERT(slowest_of(store, 1, true, STATUS_OK) < 2700);
+	for (int i = 0; i < 100; i++)
+		CU_ASSERT(slowest_of(store, 2, i % 2, STATUS_OK) < 300);
+	close_reading(store);
+	close_between(&between);
+}
+
+/* Without an answer of the only server reads fail soon, and what still waits is told so in time. */
+static void a_silent_server_is_told_of_in_time(void)
+{
+	enum { READS = 60, DEADLINE_MS = 500 };
+	static struct store_op ops[READS];
+	static struct between between;
+	char url[600];
+	struct store *store;
+	int busy = 0;
+
+	if (!database_is_postgres())
+		return;
+	db_close(test_database("silent.db"));
+	open_between(&between, "silent.db", url, sizeof(url));
+	struct store_options options = {.url = str_of(url), .deadline_ms = DEADLINE_MS};
+	open_reading(&store, &options);
+	atomic_store(&between.deaf, true); /* before the reading threads are connected */
+	dones = 0;
+	for (int i = 0; i < READS; i++) {
+		ops[i] = (struct store_op){.run = read_something, .done = done};
+		store_read(store, &ops[i]);
+	}
+	uint64_t start = clock_mono_ms();
+	while (clock_mono_ms() - start < DEADLINE_MS + 300) {
+		struct pollfd ready = {.fd = box.fd, .events = POLLIN};
+		poll(&ready, 1, 20);
+		mailbox_drain(&box);
+		store_expire(store, clock_mono_ms());
+	}
+	for (int i = 0; i < READS; i++)
+		busy += ops[i].status == STATUS_BUSY;
+	CU_ASSERT(busy >= READS - 4);
+	while (dones < READS) {
+		struct pollfd ready = {.fd = box.fd, .events = POLLIN};
+		poll(&ready, 1, 20);
+		mailbox_drain(&box);
+	}
+	/* Somebody tries every half second, for two; nobody waits behind. */
+	int slow = 0;
+	for (int i = 0; i < 30; i++)
+		slow += slowest_of(store, 1, i % 2, STATUS_UNAVAILABLE) > 300;
+	CU_ASSERT(slow <= 2);
+	atomic_store(&between.deaf, false);
+	close_reading(store);
+	close_between(&between);
+}
+
 static const struct unit_case CASES[] = {
 	{"secrets are cut out", secrets_are_cut_out},
+	{"a silent replica delays nobody", a_silent_replica_delays_nobody},
+	{"a silent server is told of in time", a_silent_server_is_told_of_in_time},
 	{"tasks share a transaction", tasks_share_a_transaction},
 	{"a failing script harms nobody", a_failing_script_harms_nobody},
 	{"a lost connection is tried again", a_lost_connection_is_tried_again},

@@ -651,7 +651,7 @@ struct chained {
 	struct asked asked; /* first */
 	struct worker *worker;
 	struct chained *next; /* NULL: the last of its chain */
-	char address[24];
+	char address[32];
 };
 
 static void ask_next(struct limit_redis_take *take);
