@@ -439,6 +439,14 @@ static int become_next(const struct worker *worker)
 	return EXIT_SYSTEM;
 }
 
+/* What the last jobs of the threads have sent. A request may go on with it, so everything that it could ask is still
+ * there, and refuses. */
+static void open_last_mail(struct worker *worker)
+{
+	while (worker->has_mailbox && mailbox_drain(&worker->mailbox) > 0)
+		;
+}
+
 /* The other way round; also what a failed start has left. */
 static void stop(struct worker *worker)
 {
@@ -450,20 +458,23 @@ static void stop(struct worker *worker)
 	if (!becomes_next(worker))
 		notify_send("WATCHDOG_USEC=60000000");
 	keeper_stop(worker->keeper);
-	pool_close(app->lists);
-	pool_close(app->slow);
+	pool_stop(app->lists);
+	pool_stop(app->slow);
 	drift_watch_stop(app->drift);
 	app->drift = NULL;
 	shadow_close(app->shadow);
 	app->shadow = NULL;
-	store_close(app->store);
+	store_stop(app->store);
+	open_last_mail(worker);
 	redis_close(app->redis); /* what is on the way is forgotten with its connections */
 	app->redis = NULL;
 	limit_redis_close(app->limits);
-	if (worker->has_mailbox)
-		mailbox_drain(&worker->mailbox);
+	open_last_mail(worker);
 	fcgi_close(worker->server);
 	loop_close(worker->loop);
+	pool_close(app->lists);
+	pool_close(app->slow);
+	store_close(app->store);
 	if (app->chores)
 		app_release(app);
 	if (worker->has_mailbox)

@@ -64,7 +64,7 @@ bool pool_open(struct pool **out, const struct pool_options *options)
 	return true;
 }
 
-void pool_close(struct pool *pool)
+void pool_stop(struct pool *pool)
 {
 	if (!pool)
 		return;
@@ -74,6 +74,14 @@ void pool_close(struct pool *pool)
 	pthread_mutex_unlock(&pool->lock);
 	for (int i = 0; i < pool->started; i++)
 		pthread_join(pool->threads[i], NULL);
+	pool->started = 0;
+}
+
+void pool_close(struct pool *pool)
+{
+	if (!pool)
+		return;
+	pool_stop(pool);
 	pthread_mutex_destroy(&pool->lock);
 	pthread_cond_destroy(&pool->wake);
 	free(pool);

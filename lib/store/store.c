@@ -203,26 +203,25 @@ static void take_late(struct store *store, uint64_t now_ms, struct op_list *late
 	store_refuse(late, &busy);
 }
 
-/* When the commit thread waits for a turn that a stopped process keeps, and nothing is left to write, it is left
- * behind: it releases the store when the turn comes, or goes with the process. False when it does something else. */
-static bool abandon(struct store *store)
+/* The commit thread waits for a turn that a stopped process keeps, and nothing is left to write. */
+static bool waits_in_vain(struct store *store, bool abandon)
 {
 	pthread_mutex_lock(&store->lock);
-	bool abandoned = store->waits_for_turn && store->queue.n == 0;
-	if (abandoned) {
+	bool vain = store->waits_for_turn && store->queue.n == 0;
+	if (vain && abandon) {
 		store->abandoned = true;
 		pthread_detach(store->thread);
 	}
 	pthread_mutex_unlock(&store->lock);
-	return abandoned;
+	return vain;
 }
 
-void store_close(struct store *store)
+void store_stop(struct store *store)
 {
 	struct timespec nap = {.tv_nsec = 10 * 1000000L};
 	struct op_list late;
 
-	if (!store)
+	if (!store || store->stopped)
 		return;
 	pthread_mutex_lock(&store->lock);
 	store->closing = true;
@@ -233,10 +232,33 @@ void store_close(struct store *store)
 		nanosleep(&nap, NULL);
 		take_late(store, clock_mono_ms(), &late);
 		store_complete(store, &late);
-		if (clock_mono_ms() >= give_up && abandon(store))
-			return;
+		if (clock_mono_ms() >= give_up && waits_in_vain(store, false))
+			break;
 	}
-	pthread_join(store->thread, NULL);
+	if (atomic_load(&store->ended)) {
+		pthread_join(store->thread, NULL);
+		store->joined = true;
+	}
+	pool_stop(store->readers);
+	store->stopped = true;
+}
+
+/* A commit thread that waits in vain is left behind: it releases the store when the turn comes, or goes with the
+ * process. */
+void store_close(struct store *store)
+{
+	struct timespec nap = {.tv_nsec = 10 * 1000000L};
+
+	if (!store)
+		return;
+	store_stop(store);
+	while (!store->joined && !atomic_load(&store->ended)) {
+		if (waits_in_vain(store, true))
+			return;
+		nanosleep(&nap, NULL);
+	}
+	if (!store->joined)
+		pthread_join(store->thread, NULL);
 	store_release(store);
 }
 

@@ -61,8 +61,11 @@ struct store_options {
 enum status store_open(struct store **out, const struct store_options *options, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Finishes every queued write, stops the thread, closes. Completions are left in the mailbox for the caller to drain.
- */
+/* Finishes what is queued and stops the threads. Completions are left in the mailbox for the caller to drain: what they
+ * ask of the store is refused, or read at once. NULL is allowed. */
+void store_stop(struct store *store);
+
+/* Stops it and frees it; nothing may ask it any more. NULL is allowed. */
 void store_close(struct store *store);
 
 /* Submits a read. `done` may be called before it returns. Call from the mailbox's thread only. When too many wait, or

@@ -68,6 +68,7 @@ struct store {
 	bool waits_for_turn;     /* under lock */
 	uint64_t turn_since;     /* under lock: clock_mono_ms() at the start of that */
 	bool abandoned;          /* under lock: the commit thread releases the store */
+	bool stopped, joined;    /* store_stop was through; the commit thread is gone */
 	_Atomic bool ended;      /* the commit thread is through */
 	metrics_series commit_duration, commit_batch, turn_wait, checkpoint_done, checkpoint_failed;
 	metrics_series failures[FAILURE__MAX];

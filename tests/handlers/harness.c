@@ -446,12 +446,15 @@ void harness_close(struct harness *h)
 	for (struct exchange *x = h->exchanges; x; x = x->next)
 		harness_wait(x);
 	h->app.draining = true;
-	pool_close(h->app.slow);
+	pool_stop(h->app.slow);
 	shadow_close(h->app.shadow);
 	h->app.shadow = NULL;
-	store_close(h->app.store);
+	store_stop(h->app.store);
+	mailbox_drain(&h->mailbox);
 	end_redis(h);
 	mailbox_drain(&h->mailbox);
+	pool_close(h->app.slow);
+	store_close(h->app.store);
 	harness_forget(h);
 	app_release(&h->app);
 	mailbox_release(&h->mailbox);

@@ -134,6 +134,26 @@ static void the_queue_is_bounded(void)
 	CU_ASSERT_EQUAL(atomic_load(&done), 6);
 }
 
+/* What was queued is run; then it refuses, for as long as it is not closed. */
+static void a_stopped_pool_refuses(void)
+{
+	struct pool *pool;
+	struct pool_options options = {.name = "test", .threads = 2, .queue = JOBS};
+
+	reset(note);
+	CU_ASSERT_TRUE_FATAL(pool_open(&pool, &options));
+	for (int i = 0; i < JOBS - 1; i++)
+		CU_ASSERT_TRUE(pool_submit(pool, &works[i].job));
+	pool_stop(pool);
+	CU_ASSERT_EQUAL(atomic_load(&done), JOBS - 1);
+	CU_ASSERT_FALSE(pool_submit(pool, &works[JOBS - 1].job));
+	CU_ASSERT_EQUAL(pool_queue_length(pool), 0);
+	pool_stop(pool);
+	pool_close(pool);
+	CU_ASSERT_EQUAL(atomic_load(&done), JOBS - 1);
+	pool_stop(NULL);
+}
+
 static void an_idle_pool_closes(void)
 {
 	struct pool *pool;
@@ -242,9 +262,13 @@ static void mail_from_within(void)
 }
 
 static const struct unit_case CASES[] = {
-	{"runs everything", runs_everything},           {"one thread keeps the order", one_thread_keeps_the_order},
-	{"the queue is bounded", the_queue_is_bounded}, {"an idle pool closes", an_idle_pool_closes},
-	{"mail comes back", mail_comes_back},           {"chains keep their order", chains_keep_their_order},
+	{"runs everything", runs_everything},
+	{"one thread keeps the order", one_thread_keeps_the_order},
+	{"the queue is bounded", the_queue_is_bounded},
+	{"an idle pool closes", an_idle_pool_closes},
+	{"a stopped pool refuses", a_stopped_pool_refuses},
+	{"mail comes back", mail_comes_back},
+	{"chains keep their order", chains_keep_their_order},
 	{"mail from within", mail_from_within},
 };
 

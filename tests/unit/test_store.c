@@ -550,6 +550,39 @@ static void closing_finishes_what_waits(void)
 	free(ops);
 }
 
+static enum status read_nothing(struct db *db, struct store_op *op, struct err *err)
+{
+	(void)db;
+	(void)op;
+	(void)err;
+	return STATUS_OK;
+}
+
+/* Completions that are opened after the stop may ask anew: they are answered, or refused at once. */
+static void a_stopped_store_refuses(void)
+{
+	struct store *store = open_store("stop.db", 0);
+	struct test_op *ops = new_ops("x", 2);
+	struct test_op reading;
+
+	OK(store_write(store, &ops[0].op));
+	store_stop(store);
+	IS(store_write(store, &ops[1].op), STATUS_UNAVAILABLE);
+	init_op(&reading, "r", 1);
+	reading.op.run = read_nothing;
+	store_read(store, &reading.op);
+	mailbox_drain(&box);
+	CU_ASSERT_EQUAL(reading.dones, 1);
+	IS(reading.op.status, database_is_postgres() ? STATUS_BUSY : STATUS_OK);
+	CU_ASSERT_EQUAL(ops[0].dones, 1);
+	store_stop(store);
+	store_expire(store, clock_mono_ms());
+	close_store(store);
+	CU_ASSERT_EQUAL(ops[1].dones, 0);
+	CU_ASSERT_EQUAL(rows_in("stop.db"), 1);
+	free(ops);
+}
+
 /* Somebody keeps the turn: what waits expires and is answered, and closing comes to an end. */
 static void closing_does_not_wait_for_ever(void)
 {
@@ -747,6 +780,7 @@ static const struct unit_case CASES[] = {
 	{"an unknown outcome stops the store", an_unknown_outcome_stops_the_store},
 	{"metrics are counted", metrics_are_counted},
 	{"closing finishes what waits", closing_finishes_what_waits},
+	{"a stopped store refuses", a_stopped_store_refuses},
 	{"closing does not wait for ever", closing_does_not_wait_for_ever},
 };
 
