@@ -19,10 +19,12 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
 	STEADY_MS = 10 * 1000, /* a connection that held so long was a good one: back-off starts anew */
+	CLOSE_MS = 2000,       /* for the thread to end */
 	SEND_MAX = 256         /* under way, for a command that nobody waits for to be added: it may be long */
 };
 
@@ -47,10 +49,10 @@ static void count(struct redis *redis, enum redis_use use, enum redis_outcome ou
 		metrics_add(redis->options.shm, redis->counts[use][outcome], 1);
 }
 
-static void tell_state(struct redis *redis)
+void redis_show_state(struct redis *redis, enum redis_state state)
 {
 	if (redis->options.shm)
-		metrics_set(redis->options.shm, redis->gauge, redis_state(redis));
+		metrics_set(redis->options.shm, redis->gauge, state);
 }
 
 /* Once per outage, from whichever half sees it first. */
@@ -109,8 +111,8 @@ static void break_off(struct redis *redis, const char *reason)
 	if (redis->options.shm)
 		metrics_add(redis->options.shm, redis->opened, 1);
 	atomic_store(&redis->steady, clock_mono_ms() - redis->adopted_ms >= STEADY_MS);
+	redis_show_state(redis, REDIS_OPEN);
 	atomic_store(&redis->wanted, true);
-	tell_state(redis);
 	wake_thread(redis);
 	while (redis->head != redis->tail)
 		complete(redis, place_at(redis, redis->head++), STATUS_UNAVAILABLE, REDIS_OUTCOME_ERROR,
@@ -392,6 +394,7 @@ void redis_adopt(struct mail *mail)
 	atomic_store(&redis->half_open, false);
 	if (epoll_ctl(redis->epoll, EPOLL_CTL_ADD, fresh->fd, &event) != 0) {
 		redisFree(fresh);
+		redis_show_state(redis, REDIS_OPEN);
 		atomic_store(&redis->wanted, true);
 		wake_thread(redis);
 		return;
@@ -399,7 +402,7 @@ void redis_adopt(struct mail *mail)
 	redis->conn = fresh;
 	redis->adopted_ms = clock_mono_ms();
 	memset(redis->failures, 0, sizeof(redis->failures));
-	tell_state(redis);
+	redis_show_state(redis, REDIS_CLOSED);
 	if (atomic_exchange(&redis->down_told, false))
 		log_event(LOG_LEVEL_INFO, "Redis can be used again");
 }
@@ -434,7 +437,7 @@ static void find_series(struct redis *redis)
 	redis->opened = metrics_find(shm, METRICS_REDIS_OPENED, &instance, 1);
 }
 
-static void release(struct redis *redis)
+void redis_release(struct redis *redis)
 {
 	if (redis->conn)
 		redisFree(redis->conn);
@@ -470,11 +473,11 @@ enum status redis_open(struct redis **out, const struct redis_options *options, 
 	redis->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (options->shm)
 		find_series(redis);
+	redis_show_state(redis, REDIS_OPEN);
 	atomic_store(&redis->wanted, true);
-	tell_state(redis);
 	if (!redis->ring || redis->epoll < 0 || redis->wake < 0 ||
 	    pthread_create(&redis->thread, NULL, redis_thread, redis) != 0) {
-		release(redis);
+		redis_release(redis);
 		return err_set(err, STATUS_UNAVAILABLE, "the thread for Redis can't be started");
 	}
 	pthread_setname_np(redis->thread, "redis");
@@ -482,13 +485,36 @@ enum status redis_open(struct redis **out, const struct redis_options *options, 
 	return STATUS_OK;
 }
 
+/* Waits for the thread, and leaves it behind when it waits for something else (a resolver takes as long as it likes).
+ * False: it is left behind, and releases everything when it is through. */
+static bool end_thread(struct redis *redis)
+{
+	struct timespec nap = {.tv_nsec = 1000000L};
+	uint64_t give_up = clock_mono_ms() + CLOSE_MS;
+
+	while (!atomic_load(&redis->ended) && clock_mono_ms() < give_up)
+		nanosleep(&nap, NULL);
+	pthread_mutex_lock(&redis->lock);
+	bool ended = atomic_load(&redis->ended);
+	redis->abandoned = !ended;
+	if (!ended)
+		pthread_detach(redis->thread);
+	pthread_mutex_unlock(&redis->lock);
+	if (ended)
+		pthread_join(redis->thread, NULL);
+	return ended;
+}
+
 void redis_close(struct redis *redis)
 {
 	if (!redis)
 		return;
+	struct mailbox *mailbox = redis->options.mailbox;
+	pthread_mutex_lock(&redis->lock);
 	atomic_store(&redis->closing, true);
+	pthread_mutex_unlock(&redis->lock);
 	wake_thread(redis);
-	pthread_join(redis->thread, NULL);
-	mailbox_drain(redis->options.mailbox);
-	release(redis);
+	mailbox_drain(mailbox); /* the thread sends no more */
+	if (end_thread(redis))
+		redis_release(redis);
 }

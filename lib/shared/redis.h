@@ -39,7 +39,7 @@ struct redis_op {
 	enum redis_use use;
 	const struct str *args; /* up to REDIS_ARGS */
 	int args_n;
-	int requests;                      /* that wait for it: so many failures when it fails; 0: one */
+	int requests;       /* that wait for it: so many failures when it fails; 0: one */
 	uint64_t within_ms; /* how long to wait for the answer: less than the link's deadline; 0: just that */
 	void (*done)(struct redis_op *op); /* event thread */
 
@@ -69,8 +69,8 @@ struct redis_options {
 enum status redis_open(struct redis **out, const struct redis_options *options, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Ends the thread and the connections. Commands under way are forgotten: their `done` is not called. Opens the mail
- * that is there: some of it may be ours. Event thread. */
+/* Ends the thread and the connections; takes two seconds at the most. Commands under way are forgotten: their `done` is
+ * not called. Opens the mail that is there: some of it may be ours. Event thread. */
 void redis_close(struct redis *redis);
 
 /* --- the event thread --- */

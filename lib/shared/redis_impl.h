@@ -58,9 +58,11 @@ struct redis {
 	redisContext *fresh; /* under lock: to be adopted */
 	bool message_sent;   /* under lock: the mail is on its way */
 	struct mail fresh_mail, message_mail;
-	_Atomic bool wanted; /* a connection for commands */
-	_Atomic bool steady; /* the last one held */
-	_Atomic bool closing;
+	_Atomic bool wanted;  /* a connection for commands */
+	_Atomic bool steady;  /* the last one held */
+	_Atomic bool closing; /* set under lock: from then on no mail, no metric, no log line of the thread's */
+	_Atomic bool ended;   /* the thread is through */
+	bool abandoned;       /* under lock: the thread releases it all when it is through */
 	_Atomic bool half_open;
 	_Atomic bool down_told; /* the log knows that it is down */
 	int wake;               /* eventfd: wanted or closing changed */
@@ -76,6 +78,9 @@ struct redis {
 
 /* redis.c: what the thread calls, and sends as mail to the event thread. */
 void redis_tell_down(struct redis *redis, const char *reason) __attribute__((nonnull));
+/* What the breaker's gauge shows; the thread's while it has been asked for a connection. */
+void redis_show_state(struct redis *redis, enum redis_state state) __attribute__((nonnull));
+void redis_release(struct redis *redis) __attribute__((nonnull));
 void redis_adopt(struct mail *mail) __attribute__((nonnull));
 void redis_open_message(struct mail *mail) __attribute__((nonnull));
 

@@ -63,44 +63,71 @@ static bool prove(struct redis *redis, redisContext *conn)
 	return flags >= 0 && fcntl(conn->fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
+/* Under lock, and not while it is closing: what the mailbox, the metrics and the log belong to is gone then. */
 static void send_mail(struct redis *redis, struct mail *mail, void (*open)(struct mail *mail))
 {
 	*mail = (struct mail){.open = open};
 	mailbox_send(redis->options.mailbox, mail);
 }
 
+static void tell_half_open(struct redis *redis)
+{
+	pthread_mutex_lock(&redis->lock);
+	atomic_store(&redis->half_open, true);
+	if (!atomic_load(&redis->closing))
+		redis_show_state(redis, REDIS_HALF_OPEN);
+	pthread_mutex_unlock(&redis->lock);
+}
+
+static void tell_failure(struct redis *redis)
+{
+	pthread_mutex_lock(&redis->lock);
+	atomic_store(&redis->half_open, false);
+	if (!atomic_load(&redis->closing)) {
+		redis_show_state(redis, REDIS_OPEN);
+		redis_tell_down(redis, redis->reason);
+	}
+	pthread_mutex_unlock(&redis->lock);
+}
+
+/* Half open until the event thread has it. */
+static void hand_over(struct redis *redis, redisContext *conn)
+{
+	atomic_store(&redis->wanted, false);
+	pthread_mutex_lock(&redis->lock);
+	redis->fresh = conn;
+	if (!atomic_load(&redis->closing))
+		send_mail(redis, &redis->fresh_mail, redis_adopt);
+	pthread_mutex_unlock(&redis->lock);
+}
+
 static void try_to_connect(struct redis *redis)
 {
 	if (atomic_exchange(&redis->steady, false))
 		redis->backoff_ms = REDIS_BACKOFF_MIN_MS;
-	atomic_store(&redis->half_open, true);
+	tell_half_open(redis);
 	redisContext *conn = redis_connect_to(&redis->options.url, redis->options.deadline_ms, redis->reason);
-	if (!conn || !prove(redis, conn)) {
-		if (conn)
-			redisFree(conn);
-		atomic_store(&redis->half_open, false);
-		redis_tell_down(redis, redis->reason);
-		redis->try_ms = back_off(&redis->backoff_ms, clock_mono_ms());
-		return;
-	}
+	bool good = conn && prove(redis, conn);
 	/* The next connection, should this one break soon, has to wait for its turn as well. */
 	redis->try_ms = back_off(&redis->backoff_ms, clock_mono_ms());
-	atomic_store(&redis->wanted, false);
-	pthread_mutex_lock(&redis->lock);
-	redis->fresh = conn;
-	pthread_mutex_unlock(&redis->lock);
-	send_mail(redis, &redis->fresh_mail, redis_adopt);
+	if (good) {
+		hand_over(redis, conn);
+		return;
+	}
+	if (conn)
+		redisFree(conn);
+	tell_failure(redis);
 }
 
 /* Something changed, or may have while nobody listened. */
 static void tell_change(struct redis *redis)
 {
 	pthread_mutex_lock(&redis->lock);
-	bool send = !redis->message_sent;
-	redis->message_sent = true;
-	pthread_mutex_unlock(&redis->lock);
-	if (send)
+	if (!redis->message_sent && !atomic_load(&redis->closing)) {
+		redis->message_sent = true;
 		send_mail(redis, &redis->message_mail, redis_open_message);
+	}
+	pthread_mutex_unlock(&redis->lock);
 }
 
 static void stop_listening(struct redis *redis)
@@ -186,7 +213,8 @@ static void wait_for_news(struct redis *redis)
 		hear(redis);
 }
 
-/* Reads the address it was given and what Redis sends to listeners; writes `fresh` and mail; ends with `closing`. */
+/* Reads the address it was given and what Redis sends to listeners; writes `fresh` and mail; ends with `closing`, and
+ * releases everything when nobody waited for that. */
 void *redis_thread(void *arg)
 {
 	struct redis *redis = arg;
@@ -202,5 +230,11 @@ void *redis_thread(void *arg)
 		if (redis->listener)
 			keep_listening(redis, clock_mono_ms());
 	}
+	pthread_mutex_lock(&redis->lock);
+	atomic_store(&redis->ended, true);
+	bool abandoned = redis->abandoned;
+	pthread_mutex_unlock(&redis->lock);
+	if (abandoned)
+		redis_release(redis);
 	return NULL;
 }

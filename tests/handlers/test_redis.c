@@ -249,11 +249,42 @@ static void stopped_and_back(void)
 	struct exchange *x = harness_send(&h, &(struct ask){.path = "/version"});
 	CU_ASSERT(x->done);
 	HEADER_IS(x, "X-RateLimit-Remaining", "44"); /* counted here: five by timeout, and this one */
+	/* Now and then it is tried, which shows. */
+	bool half_open = false;
+	for (int i = 0; i < 300 && !half_open; i++) {
+		harness_pump(&h, 10);
+		half_open = harness_metric(&h, "appcore_redis_breaker_state{instance=\"t\"}") == 1.0;
+	}
+	CU_ASSERT(half_open);
 	kill(server.pid, SIGCONT);
 	CU_ASSERT(harness_redis_is(&h, REDIS_CLOSED));
 	ANSWERS(PREDICT(&h, BODY), 201, NULL);
 	harness_close(&h);
 	redis_server_kill(&server);
+}
+
+/* One that came too late was counted as such: its answer is not counted once more. */
+static void a_late_answer_is_counted_once(void)
+{
+	enum { DEADLINE_MS = 100 };
+	static struct redis_fake fake;
+	struct harness h;
+
+	redis_fake_start(&fake);
+	harness_init(&h);
+	h.config.rate_limit_per_minute = 50;
+	h.redis_url = fake.url;
+	h.redis_deadline_ms = DEADLINE_MS;
+	harness_start(&h);
+	ANSWERS(PREDICT(&h, BODY), 201, NULL);
+	double good = limit_ops(&h, "ok");
+	atomic_store(&fake.delay_ms, 2 * DEADLINE_MS);
+	ANSWERS(PREDICT(&h, BODY), 201, NULL);
+	harness_pump(&h, 3 * DEADLINE_MS);
+	CU_ASSERT_EQUAL(limit_ops(&h, "timeout"), 1.0);
+	CU_ASSERT_EQUAL(limit_ops(&h, "ok"), good);
+	harness_close(&h);
+	redis_fake_stop(&fake);
 }
 
 static void not_there_at_the_start(void)
@@ -521,6 +552,7 @@ static const struct unit_case CASES[] = {
 	{"probes need no Redis", probes_need_no_redis},
 	{"killed and back", killed_and_back},
 	{"stopped and back", stopped_and_back},
+	{"a late answer is counted once", a_late_answer_is_counted_once},
 	{"not there at the start", not_there_at_the_start},
 	{"a hit is the store's answer", a_hit_is_the_stores_answer},
 	{"never foreign or stale", never_foreign_or_stale},

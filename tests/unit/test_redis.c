@@ -709,6 +709,26 @@ static void test_full_again_at_once(void)
 	redis_fake_stop(&fake);
 }
 
+/* The thread waits for an answer that has no end: closing does not, and what the thread has goes with it. */
+static void test_closing_does_not_wait(void)
+{
+	static struct redis_fake fake;
+	struct worker worker;
+
+	redis_fake_start(&fake);
+	atomic_store(&fake.trickles, true);
+	open_worker(&worker, fake.url, "00000001", limit_redis_script, 2000);
+	for (int i = 0; i < 20; i++)
+		pump(&worker, 10);
+	CU_ASSERT_EQUAL(redis_state(worker.redis), REDIS_HALF_OPEN);
+	uint64_t start = clock_mono_ms();
+	close_worker(&worker);
+	CU_ASSERT(clock_mono_ms() - start < 3000);
+	memset(&worker, 0xa5, sizeof(worker)); /* its mailbox is gone as well */
+	redis_fake_stop(&fake);
+	redis_server_nap(200);
+}
+
 /* It loads the script and never knows it: each call is sent twice at the most, within one deadline. */
 static void test_script_never_known(void)
 {
@@ -1188,6 +1208,7 @@ int main(void)
 		{"always late", test_always_late},
 		{"gathering has a clock", test_gathering_has_a_clock},
 		{"full again at once", test_full_again_at_once},
+		{"closing does not wait", test_closing_does_not_wait},
 		{"a script that is never known", test_script_never_known},
 		{"partly sent", test_partly_sent},
 		{"lies", test_lies},
