@@ -346,13 +346,15 @@ static void *send_cancel(void *arg)
 }
 
 /* The end of a connection does not end what the server computes for it. A server that is frozen answers this as little
- * as anything else, so a thread asks; one at a time. PgBouncer passes it on only while the client is there. */
+ * as anything else, so a thread asks; one at a time. PgBouncer passes it on only while the client is there. Never in a
+ * write transaction: a COMMIT that waits for a replica would be over, its rows be seen by the next try and be
+ * acknowledged, and the replica not have them. */
 static void cancel(struct pg_db *db)
 {
 	struct timespec end;
 	pthread_t thread;
 
-	if (atomic_flag_test_and_set(&is_cancelling))
+	if (db->pipelined || db->in_transaction || atomic_flag_test_and_set(&is_cancelling))
 		return;
 	PGcancel *handle = PQgetCancel(db->conn);
 	if (!handle || pthread_create(&thread, NULL, send_cancel, handle) != 0) {

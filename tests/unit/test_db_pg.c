@@ -214,15 +214,37 @@ static void *wait_patiently(void *arg)
 	return NULL;
 }
 
+/* What a write transaction waits for may be a COMMIT: nobody interrupts that. */
+static void *give_up_a_write(void *arg)
+{
+	static const char slow[] = "SELECT 9 FROM pg_sleep(90)";
+	struct db *db = test_open("slow.db", DB_WRITE);
+	struct stmt *stmt;
+	bool row;
+
+	test_begin(db);
+	*(enum status *)arg = db_prepare(db, slow, &stmt, NULL);
+	if (*(enum status *)arg == STATUS_OK)
+		*(enum status *)arg = db_step(stmt, &row, NULL);
+	db_reset(stmt);
+	db_rollback(db);
+	db_turn_give(db);
+	db_close(db);
+	return NULL;
+}
+
 /* One that takes too long is asked once, and the server is told to leave it; who is patient gets the answer. */
 static void slow_statements_end(void)
 {
 	static const char slow[] = "SELECT 7 FROM pg_sleep(60)",
 			  running[] = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%'"
+				      " AND state = 'active' AND pid <> pg_backend_pid()",
+			  writing[] = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(90)%'"
 				      " AND state = 'active' AND pid <> pg_backend_pid()";
+	enum status write_status = STATUS_OK;
 	struct err err = {0};
 	struct stmt *stmt;
-	pthread_t thread;
+	pthread_t thread, writer;
 	int64_t answer = 0;
 	bool row;
 
@@ -230,6 +252,7 @@ static void slow_statements_end(void)
 		return;
 	struct db *db = test_database("slow.db"), *other = test_open("slow.db", DB_READ);
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, wait_patiently, &answer), 0);
+	CU_ASSERT_EQUAL_FATAL(pthread_create(&writer, NULL, give_up_a_write, &write_status), 0);
 	uint64_t start_ms = clock_mono_ms();
 	OK(db_prepare(db, slow, &stmt, NULL));
 	IS(db_step(stmt, &row, &err), STATUS_UNAVAILABLE);
@@ -240,7 +263,10 @@ static void slow_statements_end(void)
 	CU_ASSERT_EQUAL(test_number(other, running), 0);
 	CU_ASSERT_EQUAL(test_number(db, "SELECT 3"), 3); /* on a new connection */
 	pthread_join(thread, NULL);
+	pthread_join(writer, NULL);
 	CU_ASSERT_EQUAL(answer, 5);
+	CU_ASSERT_NOT_EQUAL(write_status, STATUS_OK);
+	CU_ASSERT_EQUAL(test_number(other, writing), 1);
 	db_close(other);
 	db_close(db);
 }
