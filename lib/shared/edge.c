@@ -86,8 +86,14 @@ static bool has_inode(int fd, uint64_t inode)
 	return fd >= 0 && fstat(fd, &st) == 0 && st.st_ino == inode;
 }
 
-/* Opens a file of that inode whose name begins like the log's. -1 with errno: ENOENT when there is none. A folder that
- * may not be listed has none for us: the log as it is named now is another one, and goes on. */
+/* What another look may find otherwise. What is refused for good is as good as gone: the log as it is named now, which
+ * is another file, goes on. */
+static bool may_pass(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR || error == EIO;
+}
+
+/* Opens a file of that inode whose name begins like the log's. -1 with errno: ENOENT when there is none for us. */
 static int find_renamed(const char *folder, const char *name, uint64_t inode)
 {
 	DIR *dir = opendir(folder);
@@ -96,18 +102,18 @@ static int find_renamed(const char *folder, const char *name, uint64_t inode)
 	int fd = -1;
 
 	if (!dir) {
-		errno = errno == EACCES || errno == ENOTDIR ? ENOENT : errno;
+		errno = may_pass(errno) ? errno : ENOENT;
 		return -1;
 	}
 	while ((errno = 0, entry = readdir(dir)) != NULL)
 		if (strncmp(entry->d_name, name, strlen(name)) == 0 &&
 		    fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == inode)
 			break;
-	int error = errno != 0 ? errno : ENOENT;
+	int error = errno;
 	if (entry && (fd = open_log(dirfd(dir), entry->d_name)) < 0)
 		error = errno;
 	closedir(dir);
-	errno = error;
+	errno = may_pass(error) ? error : ENOENT;
 	return fd;
 }
 

@@ -461,6 +461,32 @@ static void test_not_found_by_name(void)
 	}
 }
 
+/* Inodes are given again: one that is no file now is not the log that was read. */
+static void test_inode_of_a_fifo(void)
+{
+	struct edge_record record;
+	enum status status;
+	struct stat st;
+	struct err err;
+	uint64_t lines;
+
+	fresh();
+	answers(path, "429", 5);
+	follow_all();
+	CU_ASSERT_EQUAL(unlink(path), 0);
+	anew();
+	CU_ASSERT_EQUAL_FATAL(mkfifo(path, 0600), 0);
+	CU_ASSERT_EQUAL_FATAL(stat(path, &st), 0);
+	int fd = edge_record_lock(dir, &status, &err);
+	CU_ASSERT_FATAL(fd >= 0);
+	edge_record_load(fd, &record);
+	record.inode = st.st_ino;
+	CU_ASSERT_TRUE(edge_record_store(fd, &record));
+	close(fd);
+	CU_ASSERT_EQUAL(edge_follow(edge, &lines, &err), STATUS_UNAVAILABLE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "it is no file"));
+}
+
 /* No descriptor is left, but for those that are named here. */
 static void test_no_descriptors(void)
 {
@@ -619,6 +645,7 @@ int main(void)
 		{"a log that is truncated", test_truncated},
 		{"a log that can't be read", test_unreadable},
 		{"a log that is not found by its name", test_not_found_by_name},
+		{"an inode that is given again", test_inode_of_a_fifo},
 		{"no descriptors", test_no_descriptors},
 		{"one reader at a time", test_one_reader},
 		{"readers that are killed", test_killed_readers},
