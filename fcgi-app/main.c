@@ -119,8 +119,8 @@ const struct command COMMANDS[] = {
 	{"check", check_main, "check settings, database and model",
 	 "usage: appcore check [--integrity] [--json]\n"
 	 "\n"
-	 "Checks the settings, opens the database, tells its schema's number and how many predictions it holds, and loads\n"
-	 "the active version of MODEL_DEFAULT.\n"
+	 "Checks the settings, opens the database, tells its schema's number and how many predictions it holds, and\n"
+	 "loads the active version of MODEL_DEFAULT.\n"
 	 "--integrity reads the whole database for damage. Exit code 0 when all is well.\n"},
 	{"config", config_main, "print the settings in force",
 	 "usage: appcore config [--shell | --json]\n"

@@ -66,7 +66,7 @@ static const struct setting SETTINGS[] = {
 	TEXT(  "RUN_DIR",                   run_dir, "run"),
 	TEXT(  "MODELS_DIR",                models_dir, NULL),
 	LIST(  "MODEL_DEFAULT",             KIND_NAME, model_default, "mean"),
-	DURATION("MODEL_DRIFT_WINDOW",      model_drift_window, "1h", 10, 366 * 86400),
+	DURATION("MODEL_DRIFT_WINDOW",      model_drift_window, "1h", 10, 31622400),
 	URL(   "DATABASE_URL",              database_url, NULL),
 	URL(   "DATABASE_READ_URL",         database_read_url, ""),
 	TEXT(  "POSTGRES_HOST",             postgres_host, ""),

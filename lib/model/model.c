@@ -30,7 +30,7 @@ void model_drop(struct model *model)
 		return;
 	if (model->ops && model->ops->release)
 		model->ops->release(model);
-	manifest_free((struct manifest *)(uintptr_t)model->manifest);
+	manifest_free(model->manifest);
 	free(model);
 }
 

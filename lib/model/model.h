@@ -49,13 +49,13 @@ struct model_ops {
 };
 
 struct model {
-	char name[MODEL_NAME_BYTES];     /* "mean" */
-	char version[MODEL_NAME_BYTES];  /* "v1.0" */
-	char hash[MODEL_HASH_BYTES];     /* hex of BLAKE2b-256 of what defines it: its manifest, which has the file's */
-	const struct manifest *manifest; /* owned; NULL: built in */
-	unsigned accepts;                /* enum model_input_kind, or-ed */
-	int inputs_n;                    /* numbers in a row of a MODEL_VECTOR; 0: any number but none */
-	int classes_n;                   /* 0: no classifier */
+	char name[MODEL_NAME_BYTES];    /* "mean" */
+	char version[MODEL_NAME_BYTES]; /* "v1.0" */
+	char hash[MODEL_HASH_BYTES];    /* hex of BLAKE2b-256 of what defines it: its manifest, which has the file's */
+	struct manifest *manifest;      /* owned; NULL: built in */
+	unsigned accepts;               /* enum model_input_kind, or-ed */
+	int inputs_n;                   /* numbers in a row of a MODEL_VECTOR; 0: any number but none */
+	int classes_n;                  /* 0: no classifier */
 	const struct model_ops *ops;
 	void *state;
 	size_t bytes; /* of memory that the state takes, about */

@@ -43,8 +43,15 @@ struct rescore *rescore_new(const struct model *from, const struct model *to)
 		free(rescore);
 		return NULL;
 	}
-	for (int i = 0; i < to->manifest->inputs_n; i++)
+	bool any = false;
+	for (int i = 0; i < to->manifest->inputs_n; i++) {
 		rescore->places[i] = manifest_input_index(from->manifest, to->manifest->inputs[i].name);
+		any |= rescore->places[i] >= 0;
+	}
+	if (!any && from->manifest->inputs_n == to->manifest->inputs_n) {
+		free(rescore->places);
+		rescore->places = NULL;
+	}
 	return rescore;
 }
 

@@ -2,7 +2,8 @@
  *
  * An input is stored as JSON (instance_put). Where both versions have a manifest with names, values go by these: an
  * input that the candidate does not have is left out, one that only the candidate has is missing. Else they go by their
- * place. All that the candidate's manifest says of its inputs holds. */
+ * place, and so they do when no name of the one is a name of the other and both have as many (a file of XGBoost's
+ * without names has f0, f1, …). All that the candidate's manifest says of its inputs holds. */
 #ifndef APPCORE_MODEL_RESCORE_H
 #define APPCORE_MODEL_RESCORE_H
 

@@ -73,14 +73,16 @@ static char **environment_with(char *const more[], size_t more_n)
 	while (environ[n])
 		n++;
 	char **env = calloc(n + more_n + 1, sizeof(*env));
-	for (size_t i = 0; env && i < n; i++) {
+	if (!env)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
 		bool ours = false;
 		for (size_t k = 0; k < more_n; k++)
 			ours = ours || strncmp(environ[i], more[k], strcspn(more[k], "=") + 1) == 0;
 		if (!ours)
 			env[to++] = environ[i];
 	}
-	for (size_t k = 0; env && k < more_n; k++)
+	for (size_t k = 0; k < more_n; k++)
 		env[to++] = more[k];
 	return env;
 }

@@ -128,7 +128,7 @@ tool() { # NAME TEXT: a program of PostgreSQL's that does this first
 with_tools() { run_with "$1" env PATH="$dir/programs:$PATH" "$binary" "${@:2}"; }
 rows_there() { own psql clock -Atc 'SELECT count(*) FROM predictions'; }
 own psql clock -c "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions LIMIT 5)" >/dev/null
-clock=$clock?application_name=prod
+clock="$clock?application_name=prod"
 serve_for 5 &
 serving=$!
 there() { own psql clock -Atc "SELECT application_name FROM pg_stat_activity WHERE datname = 'clock'" | grep -qE '^(appcore|prod)$'; }
