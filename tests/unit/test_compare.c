@@ -310,6 +310,13 @@ static void by_names(void)
 	CU_ASSERT_STRING_EQUAL(why, "What is stored is not JSON");
 	CU_ASSERT_EQUAL(rescored(from, to, "[1.0]", why).status, STATUS_INVALID);
 	CU_ASSERT_EQUAL(rescored(from, to, "\"text\"", why).status, STATUS_INVALID);
+	model_drop(to);
+	/* Not one name in common: nothing would be left but missing values. */
+	to = helper_model("linear",
+			  "[{\"name\":\"f0\",\"type\":\"number\"},{\"name\":\"f1\",\"type\":\"number\"},"
+			  "{\"name\":\"f2\",\"type\":\"number\"}]",
+			  "", REGRESSION, "", LINEAR("100,10,1"));
+	CU_ASSERT_EQUAL(rescored(from, to, "[1.0, 2.0, 3.0]", why).result, 123);
 	model_drop(from);
 	model_drop(to);
 }
