@@ -118,9 +118,10 @@ bench: all ## load the service and the Python reference, table and build/bench.j
 $(OUT)/tests/bench/trees: $(OUT)/tests/bench/trees.o $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
 
-bench-models: $(OUT)/tests/bench/trees $(OUT)/tests/parity/text_driver | deps-models ## models against the libraries they are from, ratios within one run
+bench-models: $(OUT)/tests/bench/trees $(OUT)/tests/parity/text_driver $(OUT)/appcore | deps-models ## models against the libraries they are from, ratios within one run
 	@$<
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/text.py $(OUT)/tests/parity/text_driver $(ARGS)
+	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/models.py $(ARGS)
 
 deps: ## install what is missing of Debian's packages: to run, to build and to test
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))

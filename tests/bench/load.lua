@@ -3,6 +3,7 @@
 --   wrk … -s load.lua URL -- get PATH          the same GET again and again
 --   wrk … -s load.lua URL -- ids PREFIX FILE   GET PREFIX..id, ids from the lines of FILE
 --   wrk … -s load.lua URL -- predict           POST /predict, bodies of three varied features
+--   wrk … -s load.lua URL -- post PATH N       POST PATH, bodies of N varied features
 --
 -- The key for X-API-Key comes from the environment (API_KEY). All kinds go through request(), so that what wrk itself
 -- costs is the same for all.
@@ -16,6 +17,18 @@ end
 
 local requests, n, at = {}, 0, 0
 
+local function post(path, features)
+  local headers = { ["Content-Type"] = "application/json", ["X-API-Key"] = os.getenv("API_KEY") }
+  math.randomseed(7)
+  for i = 1, BODIES do
+    local values = {}
+    for k = 1, features do
+      values[k] = string.format("%.3f", math.random() * 4 - 2)
+    end
+    requests[i] = wrk.format("POST", path, headers, '{"features":[' .. table.concat(values, ",") .. "]}")
+  end
+end
+
 local function predict()
   local headers = { ["Content-Type"] = "application/json", ["X-API-Key"] = os.getenv("API_KEY") }
   math.randomseed(7)
@@ -28,6 +41,8 @@ end
 function init(args)
   if args[1] == "predict" then
     predict()
+  elseif args[1] == "post" then
+    post(args[2], tonumber(args[3]))
   elseif args[1] == "ids" then
     for id in io.lines(args[3]) do
       requests[#requests + 1] = wrk.format("GET", args[2] .. id)
