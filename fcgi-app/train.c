@@ -355,6 +355,9 @@ static enum status save(struct run *run, const char *dir, const char *name, cons
 		status = folder_add(&model, dir, str_of(name), str_of(version), &candidate, err);
 	if (status == STATUS_OK)
 		printf("\nModel saved to %s/%s/%s/%s\n", dir, name, version, FILE_NAME);
+	if (status == STATUS_OK && isatty(STDERR_FILENO))
+		fprintf(stderr, "To serve it: appcore model add %s/%s/%s --name %s --version %s --activate\n", dir,
+			name, version, name, version);
 	model_drop(model);
 	folder_candidate_release(&candidate);
 	return status;

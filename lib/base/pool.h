@@ -27,7 +27,8 @@ struct pool_options {
 /* Starts the threads. False when memory or threads are short. */
 bool pool_open(struct pool **out, const struct pool_options *options) __attribute__((nonnull, warn_unused_result));
 
-/* Runs what is queued, then ends the threads. From then on pool_submit refuses. Any number of times; NULL is allowed. */
+/* Runs what is queued, then ends the threads. From then on pool_submit refuses. Any number of times; NULL is allowed.
+ */
 void pool_stop(struct pool *pool);
 
 /* Stops it and frees it. NULL is allowed. */

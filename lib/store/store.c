@@ -195,10 +195,14 @@ static void take_late(struct store *store, uint64_t now_ms, struct op_list *late
 
 	op_list_init(late);
 	pthread_mutex_lock(&store->lock);
-	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++)
-		while (queues[i]->first && now_ms - queues[i]->first->queued_ms >= store->deadline_ms &&
-		       now_ms >= queues[i]->first->queued_ms)
-			op_list_append(late, op_list_pop(queues[i]));
+	for (size_t i = 0; i < sizeof(queues) / sizeof(queues[0]); i++) {
+		struct store_op *first;
+		while ((first = queues[i]->first) && now_ms >= first->queued_ms &&
+		       now_ms - first->queued_ms >= store->deadline_ms) {
+			(void)op_list_pop(queues[i]);
+			op_list_append(late, first);
+		}
+	}
 	pthread_mutex_unlock(&store->lock);
 	store_refuse(late, &busy);
 }
