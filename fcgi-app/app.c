@@ -93,6 +93,20 @@ void app_take_models(struct app *app, struct model_set *set)
 		drift_watch_take(app->drift, set);
 }
 
+enum status app_begin_models(struct app *app, struct err *err)
+{
+	struct model_set *set = model_set_new();
+
+	if (!set)
+		return err_set(err, STATUS_NO_MEMORY, "There is no memory for the models.");
+	enum status status = model_set_await_default(set, str_of(app->config->model_default), err);
+	if (status == STATUS_OK)
+		app_take_models(app, set);
+	else
+		model_set_drop(set);
+	return status;
+}
+
 bool app_init(struct app *app)
 {
 	struct app_series *series = &app->series;

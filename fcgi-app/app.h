@@ -75,6 +75,10 @@ struct app {
  * after shm is set. */
 void app_take_models(struct app *app, struct model_set *set) __attribute__((nonnull));
 
+/* Takes the set that a worker begins with: the built-in mean. A default model that is another one answers with nothing,
+ * and the worker is not ready, until it is loaded. After config and shm are set. */
+enum status app_begin_models(struct app *app, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
 /* Looks up the series that are always needed; call once shm, models and config are set. False: no memory. */
 bool app_init(struct app *app) __attribute__((nonnull, warn_unused_result));
 void app_release(struct app *app) __attribute__((nonnull));

@@ -160,7 +160,6 @@ static int check_schema(const struct config *config)
 
 static int open_shared(struct worker *worker)
 {
-	struct model_set *models;
 	struct err err;
 	enum status status = shm_open_dir(&worker->app.shm, worker->config.run_dir, &err);
 
@@ -168,10 +167,8 @@ static int open_shared(struct worker *worker)
 		status = shm_claim_slot(worker->app.shm, worker->config.instance_id, &err);
 	if (status != STATUS_OK)
 		return command_fail(EXIT_SYSTEM, "%s", err.text);
-	if (!(models = model_set_new()))
-		return command_fail(EXIT_SYSTEM, "no memory for the models.");
-	app_take_models(&worker->app, models);
-	return EXIT_OK;
+	status = app_begin_models(&worker->app, &err);
+	return status == STATUS_OK ? EXIT_OK : command_fail(command_exit_code(status), "%s", err.text);
 }
 
 static int open_store(struct worker *worker)

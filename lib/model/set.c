@@ -219,6 +219,16 @@ static void count_shadow_in(struct model_version *version, struct shm *shm)
 	version->shadow_failed = metrics_find(shm, METRICS_SHADOW, labels, 3);
 }
 
+enum status model_set_await_default(struct model_set *set, struct str name, struct err *err)
+{
+	const struct model_share none = {0};
+	enum status status = STATUS_OK;
+
+	if (!model_set_find_route(set, name))
+		status = model_set_route(set, name, &none, 0, (struct str){0}, MODEL_STICKY_NONE, (struct str){0}, err);
+	return status == STATUS_OK ? model_set_default(set, name, err) : status;
+}
+
 void model_set_count_in(struct model_set *set, struct shm *shm)
 {
 	for (int i = 0; i < set->versions_n; i++) {

@@ -63,6 +63,9 @@ enum status model_set_route(struct model_set *set, struct str name, const struct
 /* Which name answers where the caller names no model. STATUS_NOT_FOUND: it has no route. */
 enum status model_set_default(struct model_set *set, struct str name, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
+/* The same, also for a name that has no route yet: it gets one that answers with nothing until it is replaced. */
+enum status model_set_await_default(struct model_set *set, struct str name, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
 /* Finds the series of all versions. Needs a claimed slot. */
 void model_set_count_in(struct model_set *set, struct shm *shm) __attribute__((nonnull));
 

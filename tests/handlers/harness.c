@@ -416,7 +416,10 @@ void harness_start(struct harness *h)
 	app->config = &h->config;
 	must(shm_open_dir(&app->shm, h->config.run_dir, &err) == STATUS_OK, err.text);
 	must(shm_claim_slot(app->shm, "t", &err) == STATUS_OK, err.text);
-	app_take_models(app, models_of(h));
+	if (h->model || h->models[0])
+		app_take_models(app, models_of(h));
+	else
+		must(app_begin_models(app, &err) == STATUS_OK, err.text);
 	must(mailbox_init(&h->mailbox), "no mailbox");
 	app->mailbox = &h->mailbox;
 	start_store(h);
