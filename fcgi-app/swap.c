@@ -163,8 +163,10 @@ static void start_loading(struct swap *swap)
 	loading->job = (struct pool_job){.run = load};
 	loading->former = model_set_hold(swap->app->models);
 	loading->busy = pool_submit(swap->pool, &loading->job);
-	if (!loading->busy)
-		model_set_drop(loading->former);
+	if (loading->busy)
+		return;
+	model_set_drop(loading->former);
+	loading->former = NULL;
 }
 
 /* --- watching --- */
