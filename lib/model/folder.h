@@ -44,8 +44,9 @@ enum status folder_candidate_load(struct model **out, const struct folder_candid
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* Puts it into the folder, which is made when it is missing: written beside, synced, read back and loaded, renamed into
- * place. Removes what adds that died have left. *out (one user) is the version as it was loaded from there.
- * STATUS_CONFLICT when the version is there. */
+ * place. Removes what adds that died have left. Everybody can read it, and when root adds, it belongs to the folder's
+ * owner. A change that others are at is waited for, for ten seconds. *out (one user) is the version as it was loaded
+ * from there. STATUS_CONFLICT when the version is there. */
 enum status folder_add(struct model **out, const char *dir, struct str name, struct str version,
 		       const struct folder_candidate *candidate, struct err *err)
 	__attribute__((nonnull(1, 2, 5), warn_unused_result));

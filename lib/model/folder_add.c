@@ -1,5 +1,6 @@
 /* What changes the folder. One change at a time holds a lock on the file .lock in it, so that a directory .new-… or
  * .old-… that a change finds is what one that died has left. */
+#include "base/clock.h"
 #include "model/folder_impl.h"
 
 #include <dirent.h>
@@ -8,9 +9,42 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+enum { LOCK_WAIT_MS = 10 * 1000 };
+
 static const char LOCK[] = ".lock", NEW[] = ".new", OLD[] = ".old";
+
+/* What is made here can be read by the service whatever the umask, and belongs to whom the directory `parent` belongs
+ * to also when root made it. Where the system refuses that, the service says what it can't read. */
+static void give(int fd, int parent, mode_t mode)
+{
+	struct stat st, own;
+
+	if (fstat(fd, &own) != 0 || fstat(parent, &st) != 0 || (S_ISREG(own.st_mode) && own.st_nlink != 1))
+		return;
+	if ((own.st_mode & 07777) != mode)
+		(void)!fchmod(fd, mode);
+	if (geteuid() == 0 && (own.st_uid != st.st_uid || own.st_gid != st.st_gid))
+		(void)!fchown(fd, st.st_uid, st.st_gid);
+}
+
+static bool make_directory(const char *path)
+{
+	if (mkdir(path, 0755) != 0)
+		return errno == EEXIST;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return true; /* who opens it next says why it can't be */
+	int parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parent >= 0) {
+		give(fd, parent, 0755);
+		close(parent);
+	}
+	close(fd);
+	return true;
+}
 
 /* The directory, with those above it that are missing. */
 static bool make_directories(const char *dir)
@@ -24,11 +58,28 @@ static bool make_directories(const char *dir)
 	for (char *p = path + 1; *path && *p; p++)
 		if (*p == '/') {
 			*p = '\0';
-			if (mkdir(path, 0755) != 0 && errno != EEXIST)
+			if (!make_directory(path))
 				return false;
 			*p = '/';
 		}
-	return mkdir(path, 0755) == 0 || errno == EEXIST;
+	return make_directory(path);
+}
+
+static enum status take_lock(int lock, const char *dir, struct err *err)
+{
+	static const struct timespec STEP = {.tv_nsec = 5000 * 1000L};
+	uint64_t start_ms = clock_mono_ms();
+
+	while (flock(lock, LOCK_EX | LOCK_NB) != 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return folder_fail(err, "locked", dir);
+		if (clock_mono_ms() - start_ms > LOCK_WAIT_MS)
+			return err_set(err, STATUS_UNAVAILABLE,
+				       "Another program has been changing %s for %d seconds: try again later.", dir,
+				       LOCK_WAIT_MS / 1000);
+		nanosleep(&STEP, NULL);
+	}
+	return STATUS_OK;
 }
 
 /* Opens the folder, made when it is missing, and takes the lock, which goes with *lock. */
@@ -43,10 +94,10 @@ static enum status open_folder(const char *dir, int *root, int *lock, struct err
 	if (*root < 0)
 		return folder_fail(err, "opened", dir);
 	*lock = openat(*root, LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
-	int locked = -1;
-	while (*lock >= 0 && (locked = flock(*lock, LOCK_EX)) != 0 && errno == EINTR)
-		;
-	return locked == 0 ? STATUS_OK : folder_fail(err, "written", dir);
+	if (*lock < 0)
+		return folder_fail(err, "written", dir);
+	give(*lock, *root, 0644);
+	return take_lock(*lock, dir, err);
 }
 
 static void close_folder(int root, int lock)
@@ -105,6 +156,7 @@ static enum status write_file(int at, const char *name, const char *text, size_t
 
 	if (fd < 0)
 		return folder_fail(err, "written", name);
+	give(fd, at, 0644);
 	for (size_t done = 0; done < n && status == STATUS_OK;) {
 		ssize_t put = write(fd, text + done, n - done);
 		if (put > 0)
@@ -145,11 +197,14 @@ static enum status put_in_place(int root, struct str name, struct str version, s
 
 	snprintf(parent, sizeof(parent), "%.*s", STR_ARG(name));
 	snprintf(path, sizeof(path), "%.*s/%.*s", STR_ARG(name), STR_ARG(version));
-	if (mkdirat(root, parent, 0755) != 0 && errno != EEXIST)
+	bool made = mkdirat(root, parent, 0755) == 0;
+	if (!made && errno != EEXIST)
 		return folder_fail(err, "made", parent);
 	int fd = openat(root, parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return folder_fail(err, "opened", parent);
+	if (made)
+		give(fd, root, 0755);
 	enum status status = STATUS_OK;
 	snprintf(path, sizeof(path), "%.*s", STR_ARG(version));
 	if (renameat(root, NEW, fd, path) != 0)
@@ -191,6 +246,7 @@ static enum status add(struct model **out, int root, struct str name, struct str
 	int at = openat(root, NEW, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (at < 0)
 		return folder_fail(err, "opened", NEW);
+	give(at, root, 0755);
 	status = write_candidate(at, candidate, err);
 	if (status == STATUS_OK)
 		status = folder_load_at(out, at, name, version, (struct str){0}, err);

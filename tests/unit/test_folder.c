@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -333,6 +334,51 @@ static void adds_at_once(void)
 	CU_ASSERT_EQUAL(entries_in(dir), 1);
 }
 
+struct expected {
+	const char *path;
+	mode_t mode;
+};
+
+/* The service reads what an operator added with another umask, or as root. */
+static void the_service_can_read_it(void)
+{
+	static const struct expected ALL[] = {{"", 0755},     {"/.lock", 0644},      {"/m", 0755},
+					      {"/m/1", 0755}, {"/m/1/m.json", 0644}, {"/m/1/manifest.json", 0644}};
+	const char *source = source_of("umask2", 2, true), *above = path_of("umask");
+	uid_t owner = geteuid() == 0 ? 12345 : geteuid();
+	char path[1200];
+	struct stat st;
+
+	mkdir(above, 0755);
+	if (geteuid() == 0)
+		CU_ASSERT_EQUAL(chown(above, owner, getegid()), 0);
+	mode_t mask = umask(077);
+	CU_ASSERT_EQUAL(add(path_of("umask/models"), source, "m", "1", NULL), STATUS_OK);
+	umask(mask);
+	for (size_t i = 0; i < sizeof(ALL) / sizeof(ALL[0]); i++) {
+		snprintf(path, sizeof(path), "%s/models%s", above, ALL[i].path);
+		CU_ASSERT_EQUAL_FATAL(stat(path, &st), 0);
+		CU_ASSERT_EQUAL(st.st_mode & 07777, ALL[i].mode);
+		CU_ASSERT_EQUAL(st.st_uid, owner);
+	}
+}
+
+static void a_change_is_not_waited_for_without_end(void)
+{
+	const char *dir = path_of("held"), *source = source_of("held2", 2, true);
+	struct err err = {0};
+	char path[600];
+
+	CU_ASSERT_EQUAL(add(dir, source, "m", "1", NULL), STATUS_OK);
+	snprintf(path, sizeof(path), "%s/.lock", dir);
+	int held = open(path, O_RDWR | O_CLOEXEC);
+	CU_ASSERT_EQUAL(flock(held, LOCK_EX), 0);
+	CU_ASSERT_EQUAL(add(dir, source, "m", "2", &err), STATUS_UNAVAILABLE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "/held for 10 seconds: try again later."));
+	close(held);
+	CU_ASSERT_EQUAL(add(dir, source, "m", "2", &err), STATUS_OK);
+}
+
 static const struct unit_case CASES[] = {
 	{"adds, loads, removes", adds_and_loads},
 	{"takes a file with its manifest", takes_a_file_with_its_manifest},
@@ -342,6 +388,8 @@ static const struct unit_case CASES[] = {
 	{"a full disk leaves nothing", a_full_disk_leaves_nothing},
 	{"a killed add leaves all or nothing", a_killed_add_leaves_all_or_nothing},
 	{"adds at once: one wins", adds_at_once},
+	{"the service can read it", the_service_can_read_it},
+	{"a change is not waited for without end", a_change_is_not_waited_for_without_end},
 };
 
 int main(void)
