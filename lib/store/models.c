@@ -267,30 +267,78 @@ static enum status check_unused(struct db *db, struct str name, struct str versi
 	enum status status = find_whole(db, name, whole, err);
 
 	if (status == STATUS_OK && route_needs(&whole->route, version))
-		status = err_set(err, STATUS_CONFLICT, "Version %.*s of model %s is %s: activate another one first.",
+		status = err_set(err, STATUS_CONFLICT,
+				 "Version %.*s of model %s is %s: activate another one first, "
+				 "or, when it is the last one, unload the model.",
 				 STR_ARG(version), whole->route.name,
 				 shares_have(&whole->route.shares, version) ? "active" : "the shadow");
 	return status;
 }
 
+/* All ids of a name begin with "name/" and end before "name0", '0' being what follows '/'. */
+static void make_bounds(struct str name, char from[static ID_BYTES], char until[static ID_BYTES])
+{
+	make_id(name, (struct str){0}, from);
+	memcpy(until, from, ID_BYTES);
+	until[strlen(until) - 1] = '/' + 1;
+}
+
+/* A name's only version answers for it, unloaded: then the name as a whole goes, and its route with it. */
+static enum status is_name_going(struct db *db, const struct models_version *version, bool *going, struct err *err)
+{
+	static const char sql[] = "SELECT COUNT(*) FROM models WHERE id > $1 AND id < $2";
+	char from[ID_BYTES], until[ID_BYTES];
+	struct stmt *stmt;
+	bool row = false;
+
+	*going = false;
+	if (version->loaded)
+		return STATUS_OK;
+	make_bounds(str_of(version->name), from, until);
+	const struct str bounds[] = {str_of(from), str_of(until)};
+	enum status status = prepare(db, sql, &stmt, bounds, 2, err);
+	if (status != STATUS_OK)
+		return status;
+	status = db_step(stmt, &row, err);
+	*going = status == STATUS_OK && row && db_column_i64(stmt, 0) == 1;
+	db_reset(stmt);
+	return status;
+}
+
+static enum status delete_route(struct db *db, struct str name, struct err *err)
+{
+	static const char sql[] = "DELETE FROM model_routes WHERE name = $1";
+	struct stmt *stmt;
+
+	enum status status = prepare(db, sql, &stmt, &name, 1, err);
+	if (status == STATUS_OK)
+		status = db_run(stmt, NULL, err);
+	return status == STATUS_OK ? generations_bump(db, MODELS_TOPIC, err) : status;
+}
+
 enum status models_remove(struct db *db, struct str name, struct str version, struct err *err)
 {
 	static const char sql[] = "DELETE FROM models WHERE id = $1";
-	struct models_version found;
+	struct models_version found = {0};
 	struct whole_route whole = {0};
 	char id[ID_BYTES];
 	struct stmt *stmt;
+	bool going = false;
 
 	enum status status = db_lock(db, MODELS_LOCK_KEY, err);
 	if (status == STATUS_OK)
 		status = models_find(db, name, version, &found, err);
 	if (status == STATUS_OK)
-		status = check_unused(db, name, version, &whole, err);
+		status = is_name_going(db, &found, &going, err);
+	if (status == STATUS_OK)
+		status = going ? find_whole(db, name, &whole, err) : check_unused(db, name, version, &whole, err);
 	make_id(name, version, id);
 	if (status == STATUS_OK)
 		status = prepare(db, sql, &stmt, &(struct str){id, strlen(id)}, 1, err);
 	if (status == STATUS_OK)
 		status = db_run(stmt, NULL, err);
+	if (status == STATUS_OK && going && route_needs(&whole.route, version))
+		return delete_route(db, name, err);
 	if (status == STATUS_OK && whole.there) {
 		forget_former(&whole, version);
 		return put_whole(db, &whole, err);
@@ -311,7 +359,6 @@ static enum status set_loaded(struct db *db, const char *id, bool loaded, struct
 	return db_run(stmt, NULL, err);
 }
 
-/* All ids of a name begin with "name/" and end before "name0", '0' being what follows '/'. */
 static enum status set_all_loaded(struct db *db, struct str name, bool loaded, struct err *err)
 {
 	static const char sql[] = "UPDATE models SET loaded = $1 WHERE id > $2 AND id < $3";
@@ -319,9 +366,7 @@ static enum status set_all_loaded(struct db *db, struct str name, bool loaded, s
 	struct stmt *stmt;
 	int64_t changed;
 
-	make_id(name, (struct str){0}, from);
-	memcpy(until, from, sizeof(until));
-	until[strlen(until) - 1] = '/' + 1;
+	make_bounds(name, from, until);
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;

@@ -67,7 +67,8 @@ bool models_sticky_is_valid(struct str sticky);
 enum status models_add(struct db *db, const struct models_version *version, bool *there, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 
-/* STATUS_NOT_FOUND; STATUS_CONFLICT while a route or a shadow needs it. Former routes that had it are forgotten. */
+/* STATUS_NOT_FOUND; STATUS_CONFLICT while a route or a shadow needs it. Former routes that had it are forgotten. The
+ * last version of a name that was unloaded may go whoever needs it: it takes the name's route with it. */
 enum status models_remove(struct db *db, struct str name, struct str version, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 

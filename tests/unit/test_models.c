@@ -274,15 +274,43 @@ static void removes(void)
 	OK(change(db, (struct asked){.shares = "2", .shadow = "3"}, NULL));
 	test_begin(db);
 	CU_ASSERT_EQUAL(models_remove(db, STR("wine"), STR("2"), &err), STATUS_CONFLICT);
-	CU_ASSERT_STRING_EQUAL(err.text, "Version 2 of model wine is active: activate another one first.");
+	CU_ASSERT_STRING_EQUAL(
+		err.text, "Version 2 of model wine is active: activate another one first, or, when it is the last one, "
+			  "unload the model.");
 	CU_ASSERT_EQUAL(models_remove(db, STR("wine"), STR("3"), &err), STATUS_CONFLICT);
-	CU_ASSERT_STRING_EQUAL(err.text, "Version 3 of model wine is the shadow: activate another one first.");
+	CU_ASSERT_STRING_EQUAL(
+		err.text,
+		"Version 3 of model wine is the shadow: activate another one first, or, when it is the last one, "
+		"unload the model.");
 	CU_ASSERT_EQUAL(models_remove(db, STR("wine"), STR("4"), &err), STATUS_NOT_FOUND);
 	OK(models_remove(db, STR("wine"), STR("1"), NULL));
 	test_commit(db);
 	CU_ASSERT_STRING_EQUAL(versions_text(db), "wine/2:1 wine/3:1 ");
 	CU_ASSERT_STRING_EQUAL(route_text(db), "2=100||3|0:");
 	CU_ASSERT_EQUAL(generation(db), 6);
+	db_close(db);
+}
+
+static void removes_the_last_one_when_it_is_unloaded(void)
+{
+	struct db *db = with_versions("last.db", (const char *const[]){"1", "2"}, 2);
+	struct models_version other = version_of("wine0", "1");
+	struct models_route route;
+	bool there;
+
+	OK(change(db, (struct asked){.shares = "1"}, NULL));
+	test_begin(db);
+	OK(models_add(db, &other, &there, NULL));
+	OK(models_set_loaded(db, STR("wine"), (struct str){0}, false, NULL));
+	CU_ASSERT_EQUAL(models_remove(db, STR("wine"), STR("1"), NULL), STATUS_CONFLICT);
+	OK(models_remove(db, STR("wine"), STR("2"), NULL));
+	OK(models_set_loaded(db, STR("wine"), (struct str){0}, true, NULL));
+	CU_ASSERT_EQUAL(models_remove(db, STR("wine"), STR("1"), NULL), STATUS_CONFLICT);
+	OK(models_set_loaded(db, STR("wine"), (struct str){0}, false, NULL));
+	OK(models_remove(db, STR("wine"), STR("1"), NULL));
+	test_commit(db);
+	CU_ASSERT_STRING_EQUAL(versions_text(db), "wine0/1:1 ");
+	CU_ASSERT_EQUAL(models_find_route(db, STR("wine"), &route, NULL), STATUS_NOT_FOUND);
 	db_close(db);
 }
 
@@ -337,6 +365,7 @@ static const struct unit_case CASES[] = {
 	{"rolls back", rolls_back},
 	{"keeps few former routes", keeps_few_former},
 	{"removes what no route needs", removes},
+	{"removes the last one when it is unloaded", removes_the_last_one_when_it_is_unloaded},
 	{"loads and unloads", unloads},
 	{"a built-in version needs no row", knows_a_builtin},
 };
