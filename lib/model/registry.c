@@ -251,18 +251,36 @@ static bool keep_former_route(struct building *b, const struct models_route *rou
 			       str_of(former->sticky_header), NULL) == STATUS_OK;
 }
 
+/* Where the route before was is in no set: this process has just begun, and serves what the others go on with. */
+static bool find_rollback(const struct building *b, const struct models_route *route, struct models_shares *former,
+			  struct model_share *shares, int *n)
+{
+	if (models_parse_shares(str_of(route->rollback_to), former, NULL) != STATUS_OK)
+		return false;
+	for (int i = 0; i < former->n; i++)
+		if (!model_set_find(b->set, str_of(route->name), str_of(former->of[i].version)))
+			return false;
+	*n = former->n;
+	for (int i = 0; i < former->n; i++)
+		shares[i] = (struct model_share){str_of(former->of[i].version), former->of[i].share};
+	return true;
+}
+
 static void take_route(struct building *b, const struct models_route *route)
 {
 	struct str name = str_of(route->name), shadow = str_of(route->shadow);
 	struct model_share shares[MODEL_SHARES_MAX];
 	char header[MODEL_STICKY_BYTES];
+	struct models_shares former;
 	struct err err;
 	int n;
 
-	if (!find_shares(b, route, shares, &n) && keep_former_route(b, route))
+	bool whole = find_shares(b, route, shares, &n);
+	if (!whole && keep_former_route(b, route))
 		return;
+	bool back = !whole && find_rollback(b, route, &former, shares, &n);
 	enum model_sticky sticky = read_sticky(route->sticky, header);
-	if (!model_set_find(b->set, name, shadow))
+	if (back || !model_set_find(b->set, name, shadow))
 		shadow = (struct str){0};
 	if (model_set_route(b->set, name, shares, n, shadow, sticky, str_of(header), &err) != STATUS_OK)
 		note_failure(b, route->name, "", &err);
@@ -272,8 +290,6 @@ void registry_build(struct registry_result *out, const struct registry_rows *row
 		    const struct registry_options *options)
 {
 	struct building b = {.out = out, .rows = rows, .options = options};
-	const struct model_share none = {0};
-	struct str fallback = str_of(options->fallback);
 	struct err err = {0};
 
 	*out = (struct registry_result){.set = model_set_new()};
@@ -283,13 +299,6 @@ void registry_build(struct registry_result *out, const struct registry_rows *row
 	take_versions(&b);
 	for (size_t i = 0; i < rows->routes_n; i++)
 		take_route(&b, &rows->routes[i]);
-	/* A default that is not there (yet) is a name that answers with nothing. */
-	enum status status = STATUS_OK;
-	if (!model_set_find_route(b.set, fallback))
-		status = model_set_route(b.set, fallback, &none, 0, (struct str){0}, MODEL_STICKY_NONE, (struct str){0},
-					 &err);
-	if (status == STATUS_OK)
-		status = model_set_default(b.set, fallback, &err);
-	if (status != STATUS_OK)
+	if (model_set_await_default(b.set, str_of(options->fallback), &err) != STATUS_OK)
 		note_failure(&b, options->fallback, "", &err);
 }

@@ -46,8 +46,9 @@ struct registry_options {
 };
 
 /* Builds the set. A name of which a version can't be loaded that its route needs keeps the route it has in the former
- * set, with those versions; where there is none, it answers with what could be loaded, or with nothing. Other names are
- * not affected. Takes as long as loading takes: not for an event thread. */
+ * set, with those versions; where there is none, the one that a rollback would go back to, if all of that could be
+ * loaded; else it answers with what could be, or with nothing. Other names are not affected. Takes as long as loading
+ * takes: not for an event thread. */
 void registry_build(struct registry_result *out, const struct registry_rows *rows,
 		    const struct registry_options *options) __attribute__((nonnull));
 

@@ -168,6 +168,24 @@ static void a_version_is_taken_while_it_serves(void)
 	harness_close(&h);
 }
 
+/* The mean is not what answers in place of a default model that is not loaded yet. */
+static void nothing_answers_before_the_first_load(void)
+{
+	char hash[MODEL_HASH_BYTES];
+	struct harness h;
+
+	open_with(&h, "wine");
+	put_files("1", 2, hash);
+	change(&h, "1", hash, "1");
+	SAME(answer(&h), "");
+	ANSWERS(PREDICT(&h, "{\"features\":[1]}"), 503, NULL);
+	CU_ASSERT_EQUAL(GET(&h, "/readyz")->status, 503);
+	settle(&h);
+	SAME(answer(&h), ANSWER("2.0", "1"));
+	CU_ASSERT_EQUAL(GET(&h, "/readyz")->status, 200);
+	harness_close(&h);
+}
+
 static void a_request_keeps_what_it_began_with(void)
 {
 	struct harness h;
@@ -233,6 +251,33 @@ static void a_broken_version_changes_nothing(void)
 	SAME(answer(&h), ANSWER("3.0", "2"));
 	CU_ASSERT_EQUAL(harness_metric(&h, gauge), 0);
 	CU_ASSERT_TRUE(harness_logged(&h, "model wine 2 does not fail any more"));
+	harness_close(&h);
+}
+
+/* Also in a worker that starts now, which has served nothing before. */
+static void a_new_worker_serves_what_the_others_go_on_with(void)
+{
+	char hash[MODEL_HASH_BYTES], path[600], other[600];
+	struct harness h;
+
+	open_with(&h, "wine");
+	put_files("1", 2, hash);
+	change(&h, "1", hash, "1");
+	put_files("2", 3, hash);
+	change(&h, "2", hash, "2");
+	snprintf(path, sizeof(path), "%s/wine/2/m.json", models_dir);
+	snprintf(other, sizeof(other), "%s/wine/2/away", models_dir);
+	CU_ASSERT_EQUAL(rename(path, other), 0);
+	settle(&h);
+	SAME(answer(&h), ANSWER("2.0", "1"));
+	CU_ASSERT_EQUAL(GET(&h, "/health")->status, 200);
+	CU_ASSERT_TRUE(harness_logged(&h, "model wine 2 can't be loaded"));
+	CU_ASSERT_TRUE(harness_logged(&h, "model wine: 1=100"));
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_model_load_failing{instance=\"1\",model=\"wine\"}"), 1);
+	CU_ASSERT_EQUAL(rename(other, path), 0);
+	for (int i = 0; i < 10 && strcmp(answer(&h), ANSWER("3.0", "2")) != 0; i++)
+		settle(&h);
+	SAME(answer(&h), ANSWER("3.0", "2"));
 	harness_close(&h);
 }
 
@@ -360,9 +405,11 @@ static void many_swaps_leave_nothing(void)
 
 static const struct unit_case CASES[] = {
 	{"a version is taken while it serves", a_version_is_taken_while_it_serves},
+	{"nothing answers before the first load", nothing_answers_before_the_first_load},
 	{"a request keeps what it began with", a_request_keeps_what_it_began_with},
 	{"files may go while it serves", files_may_go_while_it_serves},
 	{"a broken version changes nothing", a_broken_version_changes_nothing},
+	{"a new worker serves what the others go on with", a_new_worker_serves_what_the_others_go_on_with},
 	{"another content is refused", another_content_is_refused},
 	{"a route to nowhere changes nothing", a_route_to_nowhere_changes_nothing},
 	{"shares, shadow and stickiness arrive", shares_shadow_and_stickiness_arrive},
