@@ -66,6 +66,23 @@ static enum status put(struct adding *a, struct err *err)
 	return status;
 }
 
+/* After a failure: the files that were written go when no row names them. While nobody knows how the commit ended they
+ * stay, for a row without files is worse than files without a row, which the same add completes. */
+static enum status undo(const struct adding *a, enum status status)
+{
+	struct str name = str_of(a->row.name), version = str_of(a->row.version);
+	struct models_version row;
+
+	if (!a->wrote)
+		return status;
+	enum status found = models_find(a->c->db, name, version, &row, NULL);
+	if (status == STATUS_UNKNOWN_OUTCOME)
+		return found == STATUS_OK && strcmp(row.hash, a->row.hash) == 0 ? STATUS_OK : status;
+	if (found == STATUS_NOT_FOUND)
+		(void)!folder_remove(a->c->config.models_dir, name, version, NULL);
+	return status;
+}
+
 /* Somebody else may add the same version at this moment, here or on another machine: then it is looked at once more. */
 static enum status look_and_put(struct adding *a, struct err *err)
 {
@@ -81,9 +98,7 @@ static enum status look_and_put(struct adding *a, struct err *err)
 		a->new_there = a->new_there || !a->in_database;
 		status = put(a, err);
 	}
-	if (status != STATUS_OK && a->wrote)
-		(void)!folder_remove(a->c->config.models_dir, str_of(a->row.name), str_of(a->row.version), NULL);
-	return status;
+	return status == STATUS_OK ? status : undo(a, status);
 }
 
 /* With --if-absent it is for the first start of a service: what an operator has chosen meanwhile stays. */
@@ -92,8 +107,6 @@ static enum status activate(struct adding *a, struct err *err)
 	struct models_route route;
 
 	if (a->c->if_absent) {
-		if (!a->new_there)
-			return STATUS_OK;
 		enum status status = models_find_route(a->c->db, str_of(a->row.name), &route, err);
 		if (status != STATUS_NOT_FOUND)
 			return status;

@@ -90,7 +90,7 @@ appcore model add "$(model 3)" --name wine --version 3 >/dev/null
 cp "$models/wine/3/model.json" "$dir/good.json"
 echo '{}' >"$models/wine/3/model.json"
 refused 'a version that was broken since is not activated' "Nothing was changed, wine 3 can.t be loaded" activate wine 3
-change "UPDATE model_routes SET shares = '3=100' WHERE name = 'wine'; UPDATE generations SET value = value + 1 WHERE topic = 'models'"
+change "UPDATE model_routes SET shares = '3=100', former = '1=100' WHERE name = 'wine'; UPDATE generations SET value = value + 1 WHERE topic = 'models'"
 failing() { curl -sf --cacert "$scratch/tls/cert.pem" -4 "$base/metrics" | grep -q "^appcore_model_load_failing{.*model=\"wine\"} $1"; } # 0.0 or 1.0
 within 'a worker that can'\''t load it says so in the metrics' 5 failing 1.0
 is 'and goes on with the one before' "$(says "$one")" '201 1 1'
@@ -117,8 +117,16 @@ old=$(worker_pid 1)
 kill -9 "$old"
 new_worker() { [ -n "$(worker_pid 1)" ] && [ "$(worker_pid 1)" != "$old" ] && req GET "$one/livez" && [ "$status" = 200 ]; }
 within 'a worker that starts without the files is there' 10 new_worker
+is 'answers with the version before' "$(says "$one")" '201 1 1'
+req GET "$one/health"
+is 'and is healthy' "$status" 200
+within 'but says so in the metrics' 5 failing 1.0
+change "UPDATE model_routes SET former = '' WHERE name = 'wine'"
+old=$(worker_pid 1)
+kill -9 "$old"
+within 'one that starts without any is there' 10 new_worker
 req POST "$one/predict" -H "X-API-Key: $key" -H 'Content-Type: application/json' -d '{"features":[1]}'
-is 'answers predictions with 503' "$status" 503
+is 'answers predictions with 503, not with the mean' "$status" 503
 req GET "$one/health"
 like 'and is unhealthy' "$status $body" '^503 .*"model_loaded":false'
 is 'the other one serves on' "$(says "$two")" '201 3 3'
@@ -147,6 +155,15 @@ for i in {1..12}; do
 	appcore model add "$(model 4)" --name killed --version "$i" --if-absent >/dev/null || not_ok "add $i again"
 done
 is 'all of them can be added again' "$(appcore model list --json | jq '[.[] | select(.name == "killed")] | length')" 13
+
+# --- an add that ended half way; the last version of a name ---
+
+appcore model add "$(model 4)" --name half --version 1 >/dev/null
+appcore model add "$(model 4)" --name half --version 1 --if-absent --activate >/dev/null
+is 'the same add completes it' "$(appcore model list --json | jq '.[] | select(.name == "half") | .share')" 1
+refused 'what is active stays' 'unload the model' remove half 1
+appcore model unload half >/dev/null
+is 'unloaded it goes' "$(appcore model remove half 1)" removed
 
 # --- backup ---
 
