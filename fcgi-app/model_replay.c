@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { PAGE_BYTES = 64 << 20, TELL_FIRST_MS = 1000, TELL_TTY_MS = 200, TELL_FILE_MS = 5000 };
+/* What is asked for and not taken costs a connection to PostgreSQL when it is much: PAGE_MIN rows are not. */
+enum { PAGE_BYTES = 64 << 20, PAGE_MIN = 32, TELL_FIRST_MS = 1000, TELL_TTY_MS = 200, TELL_FILE_MS = 5000 };
 
 /* A row of the page. */
 struct replay_row {
@@ -31,6 +32,7 @@ struct replay {
 	struct replay_row rows[PREDICTIONS_PAGE_MAX];
 	struct rescore_row answers[PREDICTIONS_PAGE_MAX];
 	int n;
+	int page;  /* rows to ask for: fewer once a page was too large */
 	bool full; /* of memory */
 	double before[MODEL_CLASSES_MAX];
 	struct buf csv;
@@ -73,8 +75,12 @@ static bool take_row(void *arg, const struct prediction *row)
 {
 	struct replay *replay = arg;
 	struct replay_row *kept = &replay->rows[replay->n];
-	struct str features = arena_dup(&replay->arena, row->features);
 
+	if (!str_eq(row->model_name, str_of(replay->c->words[0])))
+		return true;
+	if (replay->n == replay->left)
+		return false;
+	struct str features = arena_dup(&replay->arena, row->features);
 	*kept = (struct replay_row){
 		.id = arena_dup(&replay->arena, row->id),
 		.created_at = arena_dup(&replay->arena, row->created_at),
@@ -88,7 +94,10 @@ static bool take_row(void *arg, const struct prediction *row)
 	}
 	replay->answers[replay->n] = (struct rescore_row){.features = features};
 	replay->n++;
-	return replay->n < PREDICTIONS_PAGE_MAX && replay->arena.used < PAGE_BYTES;
+	if (replay->arena.used < PAGE_BYTES)
+		return replay->n < PREDICTIONS_PAGE_MAX;
+	replay->page = replay->n;
+	return false;
 }
 
 static void compare_one(struct replay *replay, const struct replay_row *stored, const struct rescore_row *answer)
@@ -139,13 +148,21 @@ static enum status score_page(struct replay *replay, struct err *err)
 	return status;
 }
 
+static int rows_to_ask_for(const struct replay *replay)
+{
+	int64_t n = replay->left < 0 || replay->left > replay->page ? replay->page : replay->left;
+
+	if (n < PAGE_MIN) /* of other models there may be many */
+		n = replay->page < PAGE_MIN ? replay->page : PAGE_MIN;
+	return (int)n;
+}
+
+/* The version has an index. Other models' rows are left out by take_row: with two filters the store would read far
+ * beyond the page. */
 static enum status replay_all(struct replay *replay, const char *version, bool *more, struct err *err)
 {
 	char from[CLOCK_ISO_BYTES], created_at[40] = "", id[40] = "";
-	struct predictions_query query = {
-		.model_version = str_of(version),
-		.model_name = str_of(replay->c->words[0]),
-	};
+	struct predictions_query query = {.model_version = str_of(version)};
 	enum status status = STATUS_OK;
 
 	clock_format_iso(replay->since_us, from);
@@ -156,8 +173,7 @@ static enum status replay_all(struct replay *replay, const char *version, bool *
 		memcpy(after_id, id, sizeof(after_id));
 		query.after_created_at = str_of(after_at);
 		query.after_id = str_of(after_id);
-		query.limit = replay->left > 0 && replay->left < PREDICTIONS_PAGE_MAX ? (int)replay->left
-										      : PREDICTIONS_PAGE_MAX;
+		query.limit = rows_to_ask_for(replay);
 		arena_reset(&replay->arena);
 		replay->n = 0;
 		status = predictions_list(replay->c->db, &query, take_row, replay, more, created_at, id, err);
@@ -216,6 +232,7 @@ int model_run_replay(struct model_command *c)
 	replay->tty = isatty(STDERR_FILENO);
 	replay->start_ms = clock_mono_ms();
 	replay->now_us = clock_wall_us();
+	replay->page = PREDICTIONS_PAGE_MAX;
 	arena_init(&replay->arena, SIZE_MAX / 4);
 	buf_init_heap(&replay->csv);
 	if (!c->to)

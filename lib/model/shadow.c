@@ -156,11 +156,8 @@ void shadow_offer(struct shadow *shadow, struct model_set *set, const struct mod
 static enum status store_rows(struct db *db, struct store_op *op, struct err *err)
 {
 	struct flight *flight = (struct flight *)(void *)op;
-	enum status status = STATUS_OK;
 
-	for (size_t i = 0; i < flight->n && status == STATUS_OK; i++)
-		status = shadows_save(db, &flight->rows[i], err);
-	return status;
+	return shadows_save_all(db, flight->rows, flight->n, err);
 }
 
 static void free_flight(struct flight *flight)

@@ -3,6 +3,7 @@
 #include "store/shadows.h"
 
 #include "base/id.h"
+#include "base/json.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -38,6 +39,90 @@ enum status shadows_save(struct db *db, const struct shadow_prediction *row, str
 	db_bind_i64(stmt, 12, row->duration_us);
 	return db_run(stmt, NULL, err);
 }
+
+/* --- many rows --- */
+
+static void put_member(struct buf *out, struct str before, struct str text)
+{
+	buf_str(out, before);
+	json_put_string(out, text);
+}
+
+static void put_row(struct buf *out, const struct shadow_prediction *row)
+{
+	put_member(out, STR("{\"id\":"), row->prediction_id);
+	buf_str(out, STR(",\"result\":"));
+	json_put_double(out, row->result);
+	put_member(out, STR(",\"label\":"), row->label);
+	put_member(out, STR(",\"probabilities\":"), row->probabilities);
+	put_member(out, STR(",\"active_version\":"), row->active_version);
+	buf_str(out, STR(",\"active_result\":"));
+	json_put_double(out, row->active_result);
+	put_member(out, STR(",\"active_label\":"), row->active_label);
+	put_member(out, STR(",\"created_at\":"), row->created_at);
+	buf_str(out, STR(",\"duration_us\":"));
+	buf_u64(out, row->duration_us > 0 ? (uint64_t)row->duration_us : 0);
+	buf_char(out, '}');
+}
+
+static enum status run_insert(struct db *db, const struct shadow_prediction *first, struct str rows, struct err *err)
+{
+	static const char sql[] =
+		"INSERT INTO shadow_predictions (id, model_version, model_name, model_hash, result, label,"
+		" probabilities, active_version, active_result, active_label, created_at, duration_us)"
+		" SELECT r.id || '/' || CAST($1 AS TEXT), $1, $2, $3, r.result, r.label, r.probabilities,"
+		" r.active_version, r.active_result, r.active_label, r.created_at, r.duration_us"
+		" FROM json_to_recordset(CAST($4 AS JSON)) AS r (id TEXT, result DOUBLE PRECISION, label TEXT,"
+		" probabilities TEXT, active_version TEXT, active_result DOUBLE PRECISION, active_label TEXT,"
+		" created_at TEXT, duration_us BIGINT)"
+		" ON CONFLICT (id) DO NOTHING";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, first->model_version);
+	db_bind_text(stmt, 2, first->model_name);
+	db_bind_text(stmt, 3, first->model_hash);
+	db_bind_text(stmt, 4, rows);
+	return db_run(stmt, NULL, err);
+}
+
+static enum status save_together(struct db *db, const struct shadow_prediction *rows, size_t n, struct err *err)
+{
+	struct buf text;
+	enum status status;
+
+	buf_init_heap(&text);
+	for (size_t i = 0; i < n; i++) {
+		buf_char(&text, i == 0 ? '[' : ',');
+		put_row(&text, &rows[i]);
+	}
+	buf_char(&text, ']');
+	if (text.failed)
+		status = err_set(err, STATUS_NO_MEMORY, "no memory for shadow predictions");
+	else
+		status = run_insert(db, rows, buf_view(&text), err);
+	buf_release(&text);
+	return status;
+}
+
+/* On SQLite a statement is a function call; on PostgreSQL each is a round trip, which answers to others wait for. */
+enum status shadows_save_all(struct db *db, const struct shadow_prediction *rows, size_t n, struct err *err)
+{
+	enum status status = STATUS_OK;
+
+	for (size_t i = 0; i < n; i++)
+		if (!isfinite(rows[i].result) || !isfinite(rows[i].active_result))
+			return err_set(err, STATUS_CONFLICT, "the result of a shadow prediction is no number");
+	if (n > 1 && db_dialect(db) == DB_DIALECT_POSTGRESQL)
+		return save_together(db, rows, n, err);
+	for (size_t i = 0; status == STATUS_OK && i < n; i++)
+		status = shadows_save(db, &rows[i], err);
+	return status;
+}
+
+/* --- reading and retention --- */
 
 /* The least id of a millisecond. */
 static void least_id(int64_t ms, char out[static ID_TEXT_BYTES])

@@ -26,6 +26,11 @@ struct shadow_prediction {
 enum status shadows_save(struct db *db, const struct shadow_prediction *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
+/* The same for the rows of one candidate: model_version, model_name and model_hash are the first one's. One statement
+ * on PostgreSQL. A result that is not finite is STATUS_CONFLICT, and nothing is saved then. */
+enum status shadows_save_all(struct db *db, const struct shadow_prediction *rows, size_t n, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
 typedef bool shadows_row(void *arg, const struct shadow_prediction *row);
 
 /* Up to `limit` rows of all models after the position, by time; *read of them. `position` begins as

@@ -172,7 +172,13 @@ static void a_window_of_the_store(void)
 	db_close(db);
 }
 
-/* Many rows in one minute do not crowd out the others. */
+/* Which connection to the server it is. */
+static int64_t connection_of(struct db *db)
+{
+	return database_is_postgres() ? test_number(db, "SELECT pg_backend_pid()") : 0;
+}
+
+/* Many rows in one minute do not crowd out the others, nor do another model's. All is read over one connection. */
 static void bounded_work(void)
 {
 	struct db *db = test_database("bounded.db");
@@ -183,8 +189,12 @@ static void bounded_work(void)
 		put_row(db, "wine", "1", NOW_US - 1000 - i, "[1.5, 0, \"white\"]");
 	for (int i = 0; i < 30; i++)
 		put_row(db, "wine", "1", NOW_US - INT64_C(3000) * 1000000 - i, "[2.5, 0, \"red\"]");
+	for (int i = 0; i < 300; i++)
+		put_row(db, "beer", "1", NOW_US - INT64_C(3000) * 1000000 + 1 + i, "[2.5, 0, \"red\"]");
 	test_commit(db);
+	int64_t connection = connection_of(db);
 	struct drift *drift = sampled(db, model, 1000);
+	CU_ASSERT_EQUAL(connection_of(db), connection);
 	CU_ASSERT(drift->rows <= 1000 &&
 		  drift->rows > 990); /* nor are they cut to a slice's part when others are empty */
 	CU_ASSERT_TRUE(drift->sampled);
