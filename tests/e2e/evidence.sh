@@ -109,6 +109,10 @@ is 'and what it said is there' "$(appcore model compare wine 2 --json | jq .rows
 
 ask '{"features":[60,"red"]}'
 ask '{"features":[70,"red"]}'
+# Another model's version of the same number is none of it.
+columns=features,result,model_version,created_at,model_hash
+change "INSERT INTO predictions (id, model_name, $columns) SELECT substr(id, 1, 35) ||
+	CASE substr(id, 36) WHEN 'a' THEN 'b' ELSE 'a' END, 'beer', $columns FROM predictions"
 replayed=$(appcore model replay wine --to 2 --json)
 is 'replayed' "$(numbers '[.rows, .changed, .refused, .mean_difference, .difference.max, (.top | length), .from, .to, .limited]' <<<"$replayed")" \
 	'[22,10,0,2.272727272727273,5,10,"1","2",false]'
@@ -119,6 +123,8 @@ is 'the reason' "$(jq -r '.reasons[] | "\(.rows) \(.reason)"' <<<"$replayed")" '
 is 'the histogram adds up' "$(jq '[.histogram[].rows] | add' <<<"$replayed")" 20
 is 'the same version changes nothing' "$(appcore model replay wine --from 1 --to 1 --json | jq -c '[.rows, .changed]')" '[22,0]'
 is 'the newest only' "$(appcore model replay wine --to 2 --limit 2 --json | jq -c '[.rows, .limited]')" '[2,true]'
+is 'as many as there are' "$(appcore model replay wine --to 2 --limit 22 --json | jq -c '[.rows, .limited]')" '[22,false]'
+is 'all but one' "$(appcore model replay wine --to 2 --limit 21 --json | jq -c '[.rows, .limited]')" '[21,true]'
 is 'as CSV' "$(appcore model replay wine --to 2 --csv | tail -n +2 | wc -l)" 22
 text=$(appcore model replay wine --to 2)
 like 'for people' "$text" '10 of 22 answers change \(45.45 %\)'

@@ -31,7 +31,7 @@ static void deletes_the_oldest(void)
 
 	test_begin(db);
 	for (int i = 0; i < 10; i++)
-		put_row(db, 1700000000000 + 1000 * i);
+		put_row(db, 1700000000000 + INT64_C(1000) * i);
 	OK(shadows_delete_before(db, 1700000005000, 3, &n, NULL));
 	CU_ASSERT_EQUAL(n, 3);
 	OK(shadows_delete_before(db, 1700000005000, 30, &n, NULL));
