@@ -96,6 +96,11 @@ static bool alloc_arrays(struct batch *batch)
 	       (classes == 0 || (batch->labels && batch->probabilities));
 }
 
+bool batch_is_large(const struct request *req, size_t n, size_t width)
+{
+	return !req->slow && (n > BATCH_INLINE || n * (width > 0 ? width : 1) > BATCH_INLINE_VALUES);
+}
+
 struct batch *batch_new(struct request *req, const struct model_version *version, size_t n, size_t width)
 {
 	struct batch *batch = arena_zalloc(&req->arena, sizeof(*batch));

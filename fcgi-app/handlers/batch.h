@@ -15,6 +15,7 @@
 enum {
 	BATCH_INLINE = 16,              /* rows; with more, the model is asked on a slow thread */
 	BATCH_INLINE_BYTES = 16 * 1024, /* of a body that is read on the event thread */
+	BATCH_INLINE_VALUES = 4096,     /* that the rows have in all, missing ones counted */
 };
 
 struct batch {
@@ -58,6 +59,9 @@ const struct model_version *batch_version(struct request *req, struct str name, 
 /* The version that a route picks for this request (canary.h). NULL: answered, 503. */
 const struct model_version *batch_pick(struct request *req, const struct model_route *route)
 	__attribute__((nonnull(1), warn_unused_result));
+
+/* The rows are too many, or too wide, to be read on the event thread, however short the body is. */
+bool batch_is_large(const struct request *req, size_t n, size_t width) __attribute__((nonnull, warn_unused_result));
 
 /* A batch of n rows of `width` numbers, or of n texts for a model of texts. NULL: answered. */
 struct batch *batch_new(struct request *req, const struct model_version *version, size_t n, size_t width)

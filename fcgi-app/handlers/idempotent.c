@@ -55,8 +55,12 @@ bool idempotent_read(struct idempotent *idem, struct request *req)
 	add_text(&state, "", 1);
 	add_text(&state, key.p, key.n);
 	crypto_generichash_final(&state, idem->key_hash, sizeof(idem->key_hash));
-	crypto_generichash(idem->fingerprint, sizeof(idem->fingerprint), (const uint8_t *)req->body.p, req->body.n,
-			   NULL, 0);
+	/* What comes before the tensors decides what the body means. */
+	crypto_generichash_init(&state, NULL, 0, sizeof(idem->fingerprint));
+	if (req->tensors_offset_text.p)
+		add_text(&state, req->tensors_offset_text.p, req->tensors_offset_text.n);
+	add_text(&state, req->body.p, req->body.n);
+	crypto_generichash_final(&state, idem->fingerprint, sizeof(idem->fingerprint));
 	idem->keyed = true;
 	return true;
 }

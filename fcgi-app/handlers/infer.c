@@ -459,6 +459,10 @@ static void read_and_go(struct request *req, struct db *db)
 	}
 	infer->model = infer->version->model;
 	enum status status = read_request(infer, &err);
+	if (status == STATUS_OK && batch_is_large(req, infer->rows, infer->width)) {
+		request_go_slow(req, req->app->slow, read_and_go);
+		return;
+	}
 	if (status == STATUS_OK) {
 		batch = batch_new(req, infer->version, infer->rows, infer->width);
 		if (!batch)

@@ -255,7 +255,9 @@ static bool read_one(struct batch *batch, struct json_value value, int form)
 
 /* --- the handlers --- */
 
-/* A batch with its rows read. NULL: answered and finished. */
+static void predict(struct request *req, struct db *db);
+
+/* A batch with its rows read. NULL: answered and finished, or handed to a slow thread. */
 static struct batch *read_batch(struct request *req, const struct model_version *version)
 {
 	const struct model *model = version->model;
@@ -273,6 +275,10 @@ static struct batch *read_batch(struct request *req, const struct model_version 
 			goto answered;
 	} else if (!model->manifest) {
 		width = instances_count(value);
+	}
+	if (batch_is_large(req, n, width)) {
+		request_go_slow(req, req->app->slow, predict);
+		return NULL;
 	}
 	struct batch *batch = batch_new(req, version, n, width > 0 ? width : 1);
 	if (!batch)

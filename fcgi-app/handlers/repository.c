@@ -255,7 +255,11 @@ static void try_versions(struct request *req, struct db *db)
 		change(repository);
 		return;
 	}
-	request_answer_detail(req, 400, str_of(named.text));
+	/* What is wrong with the machine is for its log. */
+	if (status == STATUS_INVALID || status == STATUS_NOT_FOUND || status == STATUS_CONFLICT)
+		request_answer_detail(req, 400, str_of(named.text));
+	else
+		request_answer_error(req, status, &named);
 	request_finish(req);
 }
 

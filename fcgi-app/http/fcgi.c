@@ -197,14 +197,16 @@ static void write_slowly(struct pool_job *job, void *thread_state)
 	mailbox_send(req->app->mailbox, &req->mail);
 }
 
-/* Large answers wait for slow threads in a number that the pool's queue has room for. */
+/* Large answers wait for slow threads in a number that the pool's queue has room for. What was written is never refused
+ * afterwards: the queue has a place for each connection besides. */
 static bool reserve(struct request *req)
 {
 	struct conn *conn = conn_of(req);
+	bool written = req->route && req->route->lane == ROUTE_LANE_WRITE && req->response.status < 300;
 
 	if (req->streamed || req->response.body.n <= RESPONSE_INLINE)
 		return true;
-	if (conn->server->large == APP_LARGE_ANSWERS)
+	if (conn->server->large >= APP_LARGE_ANSWERS && !written)
 		return false;
 	conn->server->large++;
 	conn->large = true;

@@ -34,6 +34,17 @@ void model_drop(struct model *model)
 	free(model);
 }
 
+/* The result of several classes is a label's number, whatever became of the sums that it was chosen by. */
+static bool is_finite(const struct model *model, const struct model_batch *batch, size_t i)
+{
+	size_t n = batch->probabilities ? (size_t)model->classes_n : 0;
+	bool finite = isfinite(batch->results[i]);
+
+	for (size_t k = 0; k < n; k++)
+		finite = finite && isfinite(batch->probabilities[i * n + k]);
+	return finite;
+}
+
 enum status model_predict(const struct model *model, const struct model_batch *batch, size_t *bad, struct err *err)
 {
 	enum model_input_kind kind = batch->texts ? MODEL_TEXT : MODEL_VECTOR;
@@ -47,7 +58,7 @@ enum status model_predict(const struct model *model, const struct model_batch *b
 			       batch->width);
 	enum status status = model->ops->predict(model, batch, bad, err);
 	for (size_t i = 0; status == STATUS_OK && i < batch->n; i++) {
-		if (!isfinite(batch->results[i])) {
+		if (!is_finite(model, batch, i)) {
 			*bad = i;
 			return err_set(err, STATUS_INVALID, "The result is not a finite number");
 		}

@@ -70,8 +70,8 @@ struct model *model_new(void) __attribute__((warn_unused_result));
 struct model *model_hold(struct model *model);
 void model_drop(struct model *model);
 
-/* Asks the model. STATUS_INVALID when it does not take this kind or width of input, or a result is not finite; *bad is
- * the place of the input in the batch that the error is about. Any thread. */
+/* Asks the model. STATUS_INVALID when it does not take this kind or width of input, or a result or probability is not
+ * finite; *bad is the place of the input in the batch that the error is about. Any thread. */
 enum status model_predict(const struct model *model, const struct model_batch *batch, size_t *bad, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 

@@ -135,20 +135,6 @@ static void put_row(const struct model *model, const struct model_batch *batch, 
 	}
 }
 
-/* A category that the manifest has not is missing, as it is to XGBoost's own interfaces. */
-static void put_columns(const struct model *model, const double *row, double *columns)
-{
-	const struct xgboost *xgboost = model->state;
-	int n = preprocess_columns(xgboost->preprocess);
-
-	preprocess_row(xgboost->preprocess, row, columns);
-	if (!preprocess_is_none(xgboost->preprocess))
-		return;
-	for (int i = 0; i < n; i++)
-		if (model->manifest->inputs[i].type == MANIFEST_CATEGORY && columns[i] < 0)
-			columns[i] = (double)NAN;
-}
-
 enum status xgboost_margins(const struct model *model, const double *rows, size_t n, float *margins,
 			    struct arena *arena)
 {
@@ -166,7 +152,7 @@ enum status xgboost_margins(const struct model *model, const double *rows, size_
 		const double *from = rows + done * inputs;
 		float *to = margins + done * margins_n;
 		for (size_t i = 0; i < now && columns; i++)
-			put_columns(model, from + i * inputs, columns + i * width);
+			preprocess_row(xgboost->preprocess, from + i * inputs, columns + i * width);
 		for (size_t i = 0; i < now; i++)
 			memcpy(to + i * margins_n, xgboost->base, margins_n * sizeof(float));
 		trees_sum_floats(xgboost->trees, columns ? columns : from, now, to, scratch);

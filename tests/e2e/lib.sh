@@ -185,9 +185,18 @@ make_database() { # NAME
 	server "CREATE DATABASE $database"
 	databases+=("$database")
 }
+# An autovacuum that is in it may not be ended by us, but ends soon.
+drop_database() { # NAME
+	local tries=20
+	until server "DROP DATABASE IF EXISTS $1 WITH (FORCE)" 2>/dev/null; do
+		tries=$((tries - 1))
+		[ "$tries" -gt 0 ] || return 1
+		sleep 0.5
+	done
+}
 drop_databases() { # those of this topic
 	local database
-	for database in "${databases[@]}"; do server "DROP DATABASE IF EXISTS $database WITH (FORCE)"; done
+	for database in "${databases[@]}"; do drop_database "$database"; done
 }
 
 sql() { # SELECT: rows as lines, columns with | between them
@@ -224,7 +233,7 @@ has_table() { # NAME
 }
 empty_database() { # as if there had never been one
 	if on_postgres; then
-		server "DROP DATABASE $database WITH (FORCE)"
+		drop_database "$database"
 		server "CREATE DATABASE $database"
 	else
 		rm -r "$dir/data"

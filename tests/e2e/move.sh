@@ -190,7 +190,7 @@ is 'the same rows' "$(seen_by_postgres "$name")" "$(seen_by_sqlite "$dir/data/pr
 
 fresh cut
 begin_move 1
-ask "$name" "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()" >/dev/null
+ask "$name" "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'" >/dev/null
 code=0
 wait "$mover" || code=$?
 is 'a connection that is cut is made anew' "$code" 0

@@ -142,6 +142,16 @@ static void only_finite_results_come_out(void)
 		CU_ASSERT_STRING_EQUAL(err.text, "The result is not a finite number");
 		CU_ASSERT_EQUAL(bad, i);
 	}
+	/* Of several classes the result is a number whatever the probabilities are. */
+	double probabilities[6] = {0.5, 0.5, 0.5, (double)NAN, 0.5, 0.5};
+	model.classes_n = 2;
+	batch.probabilities = probabilities;
+	memset(given, 0, sizeof(given));
+	CU_ASSERT_EQUAL(model_predict(&model, &batch, &bad, &err), STATUS_INVALID);
+	CU_ASSERT_EQUAL(bad, 1);
+	probabilities[3] = 0.5;
+	CU_ASSERT_EQUAL(model_predict(&model, &batch, &bad, &err), STATUS_OK);
+	batch.probabilities = NULL;
 	given[0] = given[1] = given[2] = -DBL_MAX;
 	CU_ASSERT_EQUAL(model_predict(&model, &batch, &bad, &err), STATUS_OK);
 	CU_ASSERT_EQUAL(results[2], -DBL_MAX);

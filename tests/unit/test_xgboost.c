@@ -276,7 +276,9 @@ static void steps_and_categories(void)
 
 	CU_ASSERT_EQUAL(predict(model, (double[]){1, 0}), 1.75);
 	CU_ASSERT_EQUAL(predict(model, (double[]){2, 0}), 2.0);
-	CU_ASSERT_EQUAL(predict(model, (double[]){-1, 0}), 2.0); /* not in the list: missing */
+	CU_ASSERT_EQUAL(predict(model, (double[]){-1, 0}),
+			1.75); /* not in the list: the number that it has in training */
+	CU_ASSERT_EQUAL(predict(model, (double[]){(double)NAN, 0}), 2.0);
 	model_drop(model);
 	model = helper_model("xgboost", INPUTS, "[{\"step\":\"impute\",\"inputs\":[\"f0\"],\"values\":[0]}]",
 			     REGRESSION, "", SMALL);
