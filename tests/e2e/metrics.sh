@@ -61,6 +61,7 @@ series() { fetch && grep -vc '^#' "$dir/metrics"; }
 codes "$base/random-[1-100]/x" >/dev/null
 for method in PROPFIND FOO BAR BAZ; do req "$method" /version; done
 within 'unknown paths share a value' 3 now_is 'http_requests_total{method="GET",endpoint="unmatched",status_code="404"}' 100.0
+sleep 1
 before=$(series)
 codes "$base/more-[1-100]/y" >/dev/null
 for method in QUX QUUX; do req "$method" /version; done

@@ -273,38 +273,52 @@ static void many_threads_submit(void)
 		free(submitters[t].ops);
 }
 
-/* All in one batch: some fail before they write, some after. */
+/* Ten ops of which some fail, before they write or after. How often the first one ran. */
+static int runs_of_first(const char *name, bool write_first)
+{
+	struct store *store = open_store(name, 0);
+	struct test_op *ops = new_ops("x", 10);
+	struct db *other = keep_turn(name, store);
+
+	for (int i = 0; i < 10; i++) {
+		ops[i].answer = i % 3 == 1 ? STATUS_CONFLICT : STATUS_OK;
+		ops[i].write_first = write_first;
+		OK(store_write(store, &ops[i].op));
+	}
+	give_turn(other);
+	wait_dones(10);
+	for (int i = 0; i < 10; i++) {
+		IS(ops[i].op.status, ops[i].answer);
+		IS(ops[i].op.err.status, ops[i].answer);
+		CU_ASSERT_EQUAL(ops[i].dones, 1);
+		CU_ASSERT_FALSE(ops[i].repeated);
+	}
+	int runs = ops[0].runs;
+	CU_ASSERT_STRING_EQUAL(ops[1].op.err.text, "as told");
+	OK(store_health(store, NULL));
+	close_store(store);
+	CU_ASSERT_EQUAL(rows_in(name), 7);
+	free(ops);
+	return runs;
+}
+
+/* All are in one batch, unless the machine is so busy that the batch's time is over after the first. */
 static void a_failing_op_harms_nobody(void)
 {
 	static const struct {
 		const char *name;
 		bool write_first;
 		int runs;
-	} cases[] = {{"clean.db", false, 1}, {"mess.db", true, 2}};
+	} cases[] = {{"clean", false, 1}, {"mess", true, 2}};
 
 	for (int c = 0; c < 2; c++) {
-		struct store *store = open_store(cases[c].name, 0);
-		struct test_op *ops = new_ops("x", 10);
-		struct db *other = keep_turn(cases[c].name, store);
-		for (int i = 0; i < 10; i++) {
-			ops[i].answer = i % 3 == 1 ? STATUS_CONFLICT : STATUS_OK;
-			ops[i].write_first = cases[c].write_first;
-			OK(store_write(store, &ops[i].op));
+		int runs = 0;
+		for (int tries = 0; tries < 10 && runs != cases[c].runs; tries++) {
+			char name[32];
+			snprintf(name, sizeof(name), "%s%d.db", cases[c].name, tries);
+			runs = runs_of_first(name, cases[c].write_first);
 		}
-		give_turn(other);
-		wait_dones(10);
-		for (int i = 0; i < 10; i++) {
-			IS(ops[i].op.status, ops[i].answer);
-			IS(ops[i].op.err.status, ops[i].answer);
-			CU_ASSERT_EQUAL(ops[i].dones, 1);
-			CU_ASSERT_FALSE(ops[i].repeated);
-		}
-		CU_ASSERT_EQUAL(ops[0].runs, cases[c].runs);
-		CU_ASSERT_STRING_EQUAL(ops[1].op.err.text, "as told");
-		OK(store_health(store, NULL));
-		close_store(store);
-		CU_ASSERT_EQUAL(rows_in(cases[c].name), 7);
-		free(ops);
+		CU_ASSERT_EQUAL(runs, cases[c].runs);
 	}
 }
 
