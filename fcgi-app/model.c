@@ -114,8 +114,13 @@ static int run_verb(int argc, char **argv, struct model_command *c)
 	c->n = argc - 2;
 	if (c->n < VERBS[verb].least || c->n > VERBS[verb].most)
 		return command_fail(EXIT_USAGE, "%s wants %s; see --help.", VERBS[verb].name, VERBS[verb].wants);
-	if (!command_open_db(&c->config, &c->db, VERBS[verb].writes ? DB_WRITE : DB_READ, &code))
+	/* A folder is checked where there is no service, too. */
+	if (VERBS[verb].run == model_run_check && c->n == 1) {
+		if (!command_load_config(&c->config))
+			return EXIT_USAGE;
+	} else if (!command_open_db(&c->config, &c->db, VERBS[verb].writes ? DB_WRITE : DB_READ, &code)) {
 		return code;
+	}
 	code = VERBS[verb].run(c);
 	db_close(c->db);
 	config_release(&c->config);

@@ -150,6 +150,7 @@ whole() {
 	done
 }
 holds 'what is in the folder is whole' whole
+holds 'a folder is checked without a database, too' env -C "$dir" DATABASE_URL=sqlite:///no/such.db "$binary" model check "$(model 4)"
 is 'nothing else is' "$(find "$models" -mindepth 1 -maxdepth 1 -name '.*' ! -name .lock | wc -l)" 0
 for i in {1..12}; do
 	appcore model add "$(model 4)" --name killed --version "$i" --if-absent >/dev/null || not_ok "add $i again"
