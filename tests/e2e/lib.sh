@@ -274,10 +274,18 @@ read_answer() { # from the files that curl wrote; of several answers the last
 	done < <(sed 's/^[^:]*:/\L&/' "$dir/head")
 }
 
-burst() { # CURL ARGUMENTS...: requests of a URL with a [1-N] glob over one connection; the last answer as req leaves it
-	status=$(curl -sS -4 -m 60 --cacert "$scratch/tls/cert.pem" -D "$dir/head" -o "$dir/body" -w '%{http_code} ' "$@" 2>"$dir/curl.err") || true
-	status=${status% }
-	status=${status##* }
+# All requests of a URL with a [1-N] glob at once, however slow the machine; the first that nginx refused as req leaves it.
+refused_of() { # CURL ARGUMENTS...
+	local answer
+	status=none body='' h=()
+	rm -rf "$dir/refused"
+	mkdir "$dir/refused"
+	curl -sS -4 -Z --parallel-immediate --parallel-max 100 -m 60 --cacert "$scratch/tls/cert.pem" -i -o "$dir/refused/#1" "$@" 2>"$dir/curl.err" || true
+	answer=$(grep -l '^HTTP/[0-9.]* 429' "$dir/refused"/* | head -n 1)
+	[ -n "$answer" ] || return 0
+	status=429
+	sed '/^\r$/q' "$answer" >"$dir/head"
+	sed '1,/^\r$/d' "$answer" >"$dir/body"
 	read_answer
 }
 

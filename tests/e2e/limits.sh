@@ -67,10 +67,10 @@ is 'reads without a key are not counted to it' "$(codes --interface 127.0.0.22 "
 
 # --- nginx's zones ---
 
-codes=$(codes --interface 127.0.0.31 "$clear/version?[1-60]")
+codes=$(codes -Z --parallel-immediate --parallel-max 60 --interface 127.0.0.31 "$clear/version?[1-60]")
 like 'clear HTTP: 30 r/s with a burst of 20 (A-114)' "$(count_of 200 "$codes") of 60" '^(2[0-9]|3[0-9]|4[0-9]) of'
 is 'the others are 429' "$(($(count_of 200 "$codes") + $(count_of 429 "$codes")))" 60
-burst --interface 127.0.0.32 "$clear/version?[1-60]"
+refused_of --interface 127.0.0.32 "$clear/version?[1-60]"
 answer "nginx's own 429 (X-20)" 429 '{"detail":"Rate limit exceeded. Try again later."}'
 is 'its headers' "${h[content-type]-} ${h[retry-after]-} ${h[x-ratelimit-remaining]-} ${h[x-frame-options]-} ${h[x-content-type-options]-}" 'application/json 1 0 DENY nosniff'
 codes=$(codes --interface 127.0.0.33 "$base/api/v1/version?[1-75]")
