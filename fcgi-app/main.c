@@ -180,6 +180,7 @@ int command_exit_code(enum status status)
 	case STATUS_UNAVAILABLE:
 	case STATUS_UNKNOWN_OUTCOME:
 	case STATUS_NO_MEMORY:
+	case STATUS_CANCELLED:
 	case STATUS_INTERNAL:
 	case STATUS__MAX:
 		break;

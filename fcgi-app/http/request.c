@@ -208,6 +208,7 @@ void request_answer_detail(struct request *req, int http_status, struct str deta
 static const char *told(enum status status)
 {
 	switch (status) {
+	case STATUS_CANCELLED:
 	case STATUS_INTERNAL:
 		return "Internal Server Error";
 	case STATUS_UNAVAILABLE:

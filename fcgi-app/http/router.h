@@ -9,11 +9,15 @@ enum route_auth {
 	ROUTE_OPEN, /* anybody */
 	ROUTE_KEY,  /* X-API-Key */
 	ROUTE_READ, /* as PREDICTIONS_READ says: open, or a key */
+	ROUTE_USER, /* a person: Authorization: Bearer with a token (401 otherwise), or X-API-Key with a key of theirs
+		     */
 };
 
 enum route_rate {
 	ROUTE_UNLIMITED, /* probes */
 	ROUTE_LIMITED,   /* RATE_LIMIT_PER_MINUTE per client address, and the key's own rate */
+	ROUTE_PER_USER,  /* USER_RATE_LIMIT_PER_MINUTE per user and route, and the key's own rate; no address is counted
+			  */
 };
 
 enum route_cors {
@@ -25,6 +29,8 @@ enum route_body {
 	ROUTE_NO_BODY,   /* what comes is not read */
 	ROUTE_ANY_BODY,  /* the handler judges the media type */
 	ROUTE_JSON_BODY, /* anything else is 415 */
+	ROUTE_FORM_BODY, /* the handler reads a form, and answers 422 to anything else */
+	ROUTE_LARGE,     /* JSON of up to BATCH_BODY_BYTES, which nginx must let pass, too */
 	ROUTE_TENSORS,   /* JSON, or JSON with binary tensors behind it; anything else is 415 */
 };
 
@@ -43,6 +49,7 @@ struct route {
 	route_handler *handler;
 	enum route_auth auth;
 	const char *scope; /* that the key must have; NULL: none */
+	bool superuser;    /* ROUTE_USER: only superusers */
 	enum route_rate rate;
 	enum route_cors cors;
 	enum route_body body;

@@ -7,9 +7,10 @@
 #ifndef APPCORE_AUTH_KEYRING_H
 #define APPCORE_AUTH_KEYRING_H
 
+#include "base/id.h"
 #include "store/keys.h"
 
-enum { KEY_TEXT_BYTES = 3 + 16 + 1 + 43 + 1 };
+enum { KEY_TEXT_BYTES = 3 + 16 + 1 + 43 + 1, CALLER_NAME_BYTES = 401 };
 
 /* Who makes a request. */
 struct caller {
@@ -17,6 +18,11 @@ struct caller {
 	char name[KEY_NAME_BYTES];     /* "default-user" for the key from the environment */
 	int64_t rate_per_minute;       /* -1: the setting's default; 0: no limit */
 	char scopes[KEY_SCOPES_BYTES]; /* comma separated; empty for the key from the environment */
+	/* A person, by a token or by a key of theirs (ROUTE_USER); else 0 and empty. */
+	int64_t user_id;
+	char username[CALLER_NAME_BYTES];
+	char session[ID_TEXT_BYTES]; /* the token's; empty with a key */
+	bool superuser;
 };
 
 /* What a scope allows is said where it is asked for (routes.c). */

@@ -31,6 +31,19 @@ struct config {
 	const char *http_contract;                                  /* off, local, on */
 	const char *predictions_read;                               /* open, key */
 	int64_t retention_days;
+	const char *secret_key, *secret_key_previous; /* secrets: what signs access tokens, and what did before */
+	const char *algorithm;                        /* HS256 */
+	int64_t access_token_expire_minutes, refresh_token_expire_days;
+	int64_t user_rate_limit_per_minute;                    /* per user and route */
+	int64_t password_threads;                              /* hashes at once, in each worker */
+	int64_t login_lockout_failures, login_lockout_seconds; /* 0 failures: accounts are never locked */
+	const char *sentiment_model;
+	int64_t batch_body_bytes, batch_max; /* of a batch for the background */
+	int64_t workers;                     /* `appcore work` processes that scripts/service.sh starts */
+	int64_t task_threads, task_lease_seconds;
+	const char *schedule_backup, *schedule_retention, *schedule_expiry,
+		*schedule_checkpoint; /* cron; empty: never */
+	const char *mail_command;     /* gets a message on its standard input; empty: DATA_DIR/outbox */
 	const char *tls_certificate, *tls_key;
 
 	struct arena arena; /* where the texts live */

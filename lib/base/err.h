@@ -16,6 +16,7 @@ enum status {
 	STATUS_UNAVAILABLE,     /* the store can't be used now (disk full, read-only, gone); nothing was changed */
 	STATUS_UNKNOWN_OUTCOME, /* a commit failed half-way: it may or may not be stored */
 	STATUS_NO_MEMORY,       /* a bound on memory was reached; nothing was changed */
+	STATUS_CANCELLED,       /* somebody asked for its end */
 	STATUS_INTERNAL,        /* our fault */
 	STATUS__MAX
 };

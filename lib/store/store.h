@@ -33,9 +33,10 @@ struct store_op {
 	enum status (*run)(struct db *db, struct store_op *op, struct err *err);
 	void (*done)(struct store_op *op); /* mailbox's thread; op->status and op->err are set */
 	const uint8_t *identity;           /* 16 bytes of the request for the crash mark; may be NULL */
-	bool small; /* a read of one row or so: on PostgreSQL it shares round trips with others */
-	bool alone; /* a write that shares its transaction with no other (locks, long work) */
-	bool fresh; /* a read that must see what its caller has written: never from a replica */
+	bool small;    /* a read of one row or so: on PostgreSQL it shares round trips with others */
+	bool alone;    /* a write that shares its transaction with no other (locks, long work) */
+	unsigned wake; /* of a write: 1 << WAKE_… for each topic (wake.h) to wake after its commit; `run` may set it */
+	bool fresh;    /* a read that must see what its caller has written: never from a replica */
 
 	/* Set by the store. */
 	enum status status;

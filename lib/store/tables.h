@@ -6,7 +6,7 @@
 
 #include "store/db.h"
 
-enum { TABLES_COLUMNS_MAX = 16 };
+enum { TABLES_COLUMNS_MAX = 24 };
 
 struct table_column {
 	const char *name;

@@ -1,0 +1,3 @@
+DROP TABLE task_schedules;
+DROP TABLE task_parts;
+DROP TABLE background_tasks;

@@ -1,0 +1,122 @@
+/* Table background_tasks: the queue, its states and its results; task_parts: payloads too large for a row.
+ *
+ * All that writes wants a write transaction and leaves the waking to its caller (wake.h, after the commit): whatever
+ * adds or returns a task wakes WAKE_TASKS, whatever changes one wakes WAKE_EVENTS. Each transaction that changes tasks
+ * takes one number for all of them (tasks_begin_change), which orders changes as they are committed. */
+#ifndef APPCORE_STORE_TASKS_H
+#define APPCORE_STORE_TASKS_H
+
+#include "base/arena.h"
+#include "base/id.h"
+#include "store/db.h"
+
+enum task_status {
+	TASK_PENDING,
+	TASK_PROCESSING,
+	TASK_COMPLETED,
+	TASK_FAILED, /* ended with an error that another try does not help */
+	TASK_CANCELLED,
+	TASK_DEAD, /* failed as often as its kind is tried: `appcore task retry` */
+	TASK_STATUS__MAX
+};
+const char *task_status_name(enum task_status status) __attribute__((returns_nonnull)); /* "pending" */
+bool task_status_parse(struct str name, enum task_status *out) __attribute__((nonnull, warn_unused_result));
+static inline bool task_is_over(enum task_status status)
+{
+	return status >= TASK_COMPLETED;
+}
+
+enum { TASK_KIND_BYTES = 101, TASK_TIME_BYTES = 32, TASK_WORKER_BYTES = 65, TASK_PART_BYTES = 256 * 1024 };
+
+struct task_row {
+	struct id id;
+	int64_t user_id; /* 0: the service's own */
+	char kind[TASK_KIND_BYTES];
+	enum task_status status;
+	struct str payload, result, error; /* in the caller's arena when read; p is NULL where the column is */
+	char created_at[TASK_TIME_BYTES], updated_at[TASK_TIME_BYTES];
+	int64_t priority, run_us, lease_us, claim, attempts;
+	char worker[TASK_WORKER_BYTES];
+	bool cancel; /* asked for */
+	int64_t done, total;
+	int64_t expires_us, change;
+};
+
+typedef bool task_row_fn(void *arg, const struct task_row *row);
+
+/* The number that all changes of this transaction carry. The row that counts is locked until the commit. */
+enum status tasks_begin_change(struct db *db, int64_t *change, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Adds a pending task: id, user_id, kind, payload, created_at, priority, run_us, total, change. One that is there
+ * already stays (*stored false): the same request again. */
+enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored, struct err *err)
+	__attribute__((nonnull(1, 2, 3), warn_unused_result));
+
+/* A part of a payload, by number from 0; parts come before their task. Reading: STATUS_NOT_FOUND past the last; the
+ * data is in the arena. */
+enum status tasks_insert_part(struct db *db, const struct id *task, int64_t number, struct str data, int64_t now_us,
+			      struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
+enum status tasks_read_part(struct db *db, const struct id *task, int64_t number, struct arena *arena, struct str *data,
+			    struct err *err) __attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
+
+/* Claims at most `n` pending tasks that are due at now_us, the most urgent first (PostgreSQL: SKIP LOCKED), and such as
+ * were claimed and whose lease has ended. `kinds`: a comma separated list to choose from, empty: all. *found rows are
+ * set, their texts in the arena. *next_us (may be NULL): when the next pending one becomes due or a lease ends; 0:
+ * none. */
+enum status tasks_claim(struct db *db, const char *worker, struct str kinds, int64_t now_us, int64_t lease_until_us,
+			int64_t change, struct task_row *rows, int n, struct arena *arena, int *found, int64_t *next_us,
+			struct err *err) __attribute__((nonnull(1, 2, 7, 9, 10), warn_unused_result));
+
+/* What a worker writes of a task that it holds: status, result, error, done, total, run_us, lease_us, attempts,
+ * expires_us, change and the time; only where `claim` is still its own. STATUS_CONFLICT: it is not (the lease ended and
+ * somebody else has it): roll back, nothing of this task may be stored. *cancel: it is to be cancelled. */
+enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_us, bool *cancel, struct err *err)
+	__attribute__((nonnull(1, 2, 4), warn_unused_result));
+
+/* Asks for an end: a pending one is cancelled at once, one that runs when its worker sees it. *row is the task after
+ * it. `user_id` -1: anybody's. STATUS_NOT_FOUND, STATUS_CONFLICT (it is over; *row is set). */
+enum status tasks_cancel(struct db *db, const struct id *id, int64_t user_id, int64_t change, int64_t now_us,
+			 struct arena *arena, struct task_row *row, struct err *err)
+	__attribute__((nonnull(1, 2, 6, 7), warn_unused_result));
+
+/* Puts a dead, failed or cancelled task into the queue again, with attempts from 0. STATUS_NOT_FOUND, STATUS_CONFLICT.
+ */
+enum status tasks_retry(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Reading. `user_id` -1: anybody's. STATUS_NOT_FOUND. */
+enum status tasks_find(struct db *db, const struct id *id, int64_t user_id, struct arena *arena, struct task_row *row,
+		       struct err *err) __attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
+
+struct tasks_filter {
+	int64_t user_id;         /* -1: anybody's */
+	const struct id *before; /* those older than this one; NULL: from the newest */
+	int status;              /* enum task_status; -1: any */
+	struct str kind;         /* empty: any */
+	int64_t limit;
+};
+/* Newest first, without payload and result. */
+enum status tasks_list(struct db *db, const struct tasks_filter *filter, task_row_fn *fn, void *arg, struct err *err)
+	__attribute__((nonnull(1, 2, 3), warn_unused_result));
+
+/* Rows whose last change is after (change, id), in that order, without payload and result, at most `limit`. */
+enum status tasks_changes(struct db *db, int64_t change, const struct id *id, int64_t user_id, int64_t limit,
+			  task_row_fn *fn, void *arg, struct err *err)
+	__attribute__((nonnull(1, 3, 6), warn_unused_result));
+
+/* The newest change that is committed. */
+enum status tasks_last_change(struct db *db, int64_t *change, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* How many are waiting (pending), running, and dead, by kind. */
+typedef bool task_count_fn(void *arg, struct str kind, enum task_status status, int64_t n);
+enum status tasks_count(struct db *db, task_count_fn *fn, void *arg, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Deletes at most `limit` finished tasks that expired before now_us, with their parts, and parts of no task that are
+ * older than a day. */
+enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
+	__attribute__((nonnull(1, 4), warn_unused_result));
+
+#endif

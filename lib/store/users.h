@@ -1,0 +1,50 @@
+/* Table users. Texts are as names.h normalises them. All that writes wants a write transaction. */
+#ifndef APPCORE_STORE_USERS_H
+#define APPCORE_STORE_USERS_H
+
+#include "store/db.h"
+
+enum { USER_NAME_BYTES = 401, USER_EMAIL_BYTES = 1021, USER_HASH_BYTES = 256, USER_TIME_BYTES = 32 };
+
+struct user_row {
+	int64_t id; /* users_insert fills it */
+	char email[USER_EMAIL_BYTES], email_key[USER_EMAIL_BYTES];
+	char username[USER_NAME_BYTES], username_key[USER_NAME_BYTES];
+	char hash[USER_HASH_BYTES]; /* of the password */
+	bool active, superuser;
+	char created_at[USER_TIME_BYTES], updated_at[USER_TIME_BYTES]; /* "2026-02-07T10:40:00.123456", UTC */
+	int64_t failed_logins, locked_until_us;
+};
+
+typedef bool user_row_fn(void *arg, const struct user_row *row);
+
+/* STATUS_CONFLICT: the name or the address is taken. */
+enum status users_insert(struct db *db, struct user_row *row, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* STATUS_NOT_FOUND: nobody. */
+enum status users_find(struct db *db, int64_t id, struct user_row *row, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+enum status users_find_name(struct db *db, struct str username_key, struct user_row *row, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
+/* Writes email, username, hash, active, superuser, failed_logins, locked_until_us; renews updated_at (also in *row)
+ * when one of the first five changed. STATUS_CONFLICT, STATUS_NOT_FOUND. */
+enum status users_update(struct db *db, struct user_row *row, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* All of them, oldest first. */
+enum status users_each(struct db *db, user_row_fn *fn, void *arg, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Who a token is from, in one small read: is the session there and not ended at `now_us`, and what of its user. */
+struct user_session {
+	bool known; /* user and session are there, the session goes on */
+	bool active, superuser;
+	char username[USER_NAME_BYTES];
+};
+enum status users_find_session(struct db *db, int64_t user_id, struct str session, int64_t now_us,
+			       struct user_session *out, struct err *err)
+	__attribute__((nonnull(1, 5), warn_unused_result));
+
+#endif
