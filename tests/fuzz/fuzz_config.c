@@ -73,7 +73,7 @@ static void read_back(const struct buf *shell)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	enum { SETTINGS_PRINTED = 32 };
+	enum { SETTINGS_PRINTED = 50 };
 	static char *none[] = {NULL};
 	struct config config;
 	struct config_problems problems;
