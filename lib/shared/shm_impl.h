@@ -27,6 +27,7 @@ enum {
 	/* Twice the promised 1,024, so that sets (chosen by a hash) do not overflow before that many run. */
 	SHM_RUNNING_SETS = 32,
 	SHM_RUNNING_WAYS = 64,
+	SHM_WAKES = 2, /* WAKE__MAX */
 	SHM_LIMIT_WAYS = 8,
 	SHM_LIMIT_SETS = LIMIT_CLIENTS / SHM_LIMIT_WAYS,
 	SHM_LIMIT_CELLS = LIMIT_EXACT + 1, /* a window of 100 cell widths touches 101 cells */
@@ -129,6 +130,12 @@ struct shm_running_set {
 	_Atomic uint64_t identities[SHM_RUNNING_WAYS][2];
 };
 
+/* A topic that is slept on (wake.h). */
+struct shm_wake {
+	_Alignas(SHM_LINE) _Atomic uint32_t counter;
+	_Atomic uint32_t sleepers;
+};
+
 /* Requests of a client at (about) one time. */
 struct shm_limit_cell {
 	uint32_t offset_ms; /* since the entry's base, of the newest request in it */
@@ -163,6 +170,7 @@ struct shm_segment {
 	_Alignas(SHM_PAGE) shm_lock series_lock;
 	_Atomic uint64_t boot; /* hash of the boot that the times below belong to */
 	uint8_t secret[16];    /* crypto_shorthash's key */
+	struct shm_wake wakes[SHM_WAKES];
 	struct shm_marks marks;
 	struct shm_running_set running[SHM_RUNNING_SETS];
 	struct shm_limit_set limit[SHM_LIMIT_SETS];

@@ -6,6 +6,7 @@
 #include "store/store_impl.h"
 
 #include "base/clock.h"
+#include "shared/wake.h"
 #include "store/generations.h"
 
 #include <errno.h>
@@ -291,6 +292,18 @@ static const struct err *all_unavailable(const struct op_list *batch)
 	return batch->first ? &batch->first->err : NULL;
 }
 
+/* What was committed is there to be found now. */
+static void wake_sleepers(struct store *store, const struct op_list *batch)
+{
+	unsigned wake = 0;
+
+	for (const struct store_op *op = batch->first; op; op = op->next)
+		wake |= op->status == STATUS_OK ? op->wake : 0;
+	for (int topic = 0; store->shm && topic < WAKE__MAX; topic++)
+		if (wake & 1u << topic)
+			wake_all(store->shm, (enum wake_topic)topic);
+}
+
 /* Ops that failed by themselves keep their own answer only if the transaction they saw was committed. */
 static void end_batch(struct store *store, struct op_list *batch, bool ran, struct err *err)
 {
@@ -317,6 +330,8 @@ static void end_batch(struct store *store, struct op_list *batch, bool ran, stru
 		store_refuse(batch, err);
 	}
 	keep_uncertain(batch);
+	if (ran)
+		wake_sleepers(store, batch);
 	store_complete(store, batch); /* before the checkpoint: they are on the disk */
 	if (ran)
 		checkpoint(store);

@@ -48,8 +48,8 @@ typedef bool task_row_fn(void *arg, const struct task_row *row);
 enum status tasks_begin_change(struct db *db, int64_t *change, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Adds a pending task: id, user_id, kind, payload, created_at, priority, run_us, total, change. One that is there
- * already stays (*stored false): the same request again. */
+/* Adds a pending task: id, user_id, kind, payload, created_at (empty: now), priority, run_us (0: at once), total,
+ * change. One that is there already stays (*stored false): the same request again. */
 enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 
@@ -57,16 +57,30 @@ enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored
  * data is in the arena. */
 enum status tasks_insert_part(struct db *db, const struct id *task, int64_t number, struct str data, int64_t now_us,
 			      struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
+/* Deletes the parts of a task that is over. */
+enum status tasks_delete_parts(struct db *db, const struct id *task, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
 enum status tasks_read_part(struct db *db, const struct id *task, int64_t number, struct arena *arena, struct str *data,
 			    struct err *err) __attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
 
-/* Claims at most `n` pending tasks that are due at now_us, the most urgent first (PostgreSQL: SKIP LOCKED), and such as
- * were claimed and whose lease has ended. `kinds`: a comma separated list to choose from, empty: all. *found rows are
- * set, their texts in the arena. *next_us (may be NULL): when the next pending one becomes due or a lease ends; 0:
- * none. */
-enum status tasks_claim(struct db *db, const char *worker, struct str kinds, int64_t now_us, int64_t lease_until_us,
-			int64_t change, struct task_row *rows, int n, struct arena *arena, int *found, int64_t *next_us,
-			struct err *err) __attribute__((nonnull(1, 2, 7, 9, 10), warn_unused_result));
+/* Who claims, and what. */
+struct tasks_claim {
+	const char *worker;
+	struct str together; /* kinds, with commas between them, of which many are claimed at once; of others one */
+	int64_t now_us, lease_until_us, change;
+};
+
+/* Claims at most `n` tasks: one whose lease has ended, alone, for it may be what ended its worker; else pending ones
+ * that are due, all of one priority, the most urgent first (PostgreSQL: SKIP LOCKED). Each claim counts as an attempt
+ * from then on. *found rows are set, their texts in the arena. */
+enum status tasks_claim(struct db *db, const struct tasks_claim *claim, struct task_row *rows, int n,
+			struct arena *arena, int *found, struct err *err)
+	__attribute__((nonnull(1, 2, 3, 5, 6), warn_unused_result));
+
+/* A read: whether there is something to claim at now_us, and if not, when the next one becomes due or a lease ends; 0:
+ * nobody knows of any. */
+enum status tasks_peek(struct db *db, int64_t now_us, bool *due, int64_t *next_us, struct err *err)
+	__attribute__((nonnull(1, 3, 4), warn_unused_result));
 
 /* What a worker writes of a task that it holds: status, result, error, done, total, run_us, lease_us, attempts,
  * expires_us, change and the time; only where `claim` is still its own. STATUS_CONFLICT: it is not (the lease ended and
@@ -108,6 +122,9 @@ enum status tasks_changes(struct db *db, int64_t change, const struct id *id, in
 /* The newest change that is committed. */
 enum status tasks_last_change(struct db *db, int64_t *change, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* The time of the text columns: "2026-02-07T10:40:00.123456", UTC. */
+void tasks_format_time(int64_t wall_us, char out[static TASK_TIME_BYTES]) __attribute__((nonnull));
 
 /* How many are waiting (pending), running, and dead, by kind. */
 typedef bool task_count_fn(void *arg, struct str kind, enum task_status status, int64_t n);

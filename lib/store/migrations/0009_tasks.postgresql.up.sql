@@ -22,8 +22,10 @@ CREATE TABLE background_tasks (
     change        BIGINT NOT NULL DEFAULT 0
 );
 
-CREATE INDEX idx_background_tasks_ready ON background_tasks (priority DESC, run_us, task_id) WHERE status = 'pending';
+CREATE INDEX idx_background_tasks_ready ON background_tasks (priority DESC, run_us, task_id, task_type)
+    WHERE status = 'pending';
 CREATE INDEX idx_background_tasks_lease ON background_tasks (lease_us) WHERE status = 'processing';
+CREATE INDEX idx_background_tasks_dead ON background_tasks (task_type) WHERE status = 'dead';
 CREATE INDEX idx_background_tasks_expires ON background_tasks (expires_us) WHERE expires_us > 0;
 CREATE INDEX ix_background_tasks_user_id ON background_tasks (user_id, task_id);
 CREATE INDEX idx_background_tasks_change ON background_tasks (change, task_id);

@@ -29,9 +29,12 @@ CREATE TABLE background_tasks (
     change        INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
--- What may be claimed, best first; what is claimed and may have been lost; what is over and may go.
-CREATE INDEX idx_background_tasks_ready ON background_tasks (priority DESC, run_us, task_id) WHERE status = 'pending';
+-- What may be claimed, best first; what is claimed and may have been lost; what waits for somebody to look at
+-- it; what is over and may go.
+CREATE INDEX idx_background_tasks_ready ON background_tasks (priority DESC, run_us, task_id, task_type)
+    WHERE status = 'pending';
 CREATE INDEX idx_background_tasks_lease ON background_tasks (lease_us) WHERE status = 'processing';
+CREATE INDEX idx_background_tasks_dead ON background_tasks (task_type) WHERE status = 'dead';
 CREATE INDEX idx_background_tasks_expires ON background_tasks (expires_us) WHERE expires_us > 0;
 -- The tasks of one caller, newest first; changes in their order.
 CREATE INDEX ix_background_tasks_user_id ON background_tasks (user_id, task_id);
