@@ -275,6 +275,18 @@ void app_complete(struct request *req)
 	req->transport->respond(req);
 }
 
+/* The time is that until the head: how long somebody listens is no latency. */
+void app_park(struct request *req, struct parked *parked)
+{
+	double seconds = (double)(clock_mono_ns() - req->start_ns) / 1e9;
+
+	if (req->request_id.n > 0)
+		response_header(&req->response, "X-Request-ID", req->request_id);
+	count(req, seconds);
+	write_log_line(req, seconds);
+	req->transport->park(req, parked);
+}
+
 /* --- ticking --- */
 
 static enum status read_keys(struct db *db, struct store_op *op, struct err *err)

@@ -96,6 +96,10 @@ void app_run(struct request *req) __attribute__((nonnull));
 /* Logs and counts the finished request and hands it to the transport. Event thread; through request_finish(). */
 void app_complete(struct request *req) __attribute__((nonnull));
 
+/* Logs and counts a request whose answer begins now and goes on without a thread (struct transport), instead of
+ * app_complete. `parked` is its owner's, and with `gone` set. Event thread. */
+void app_park(struct request *req, struct parked *parked) __attribute__((nonnull));
+
 void app_count_rejected(struct app *app, enum app_rejected reason) __attribute__((nonnull));
 void app_count_idempotency(struct app *app, enum app_idempotency outcome) __attribute__((nonnull));
 

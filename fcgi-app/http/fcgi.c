@@ -8,6 +8,9 @@
  * next request, so the socket's buffer is empty when an answer starts, and one of up to RESPONSE_INLINE bytes never
  * blocks. Larger ones are written by a slow thread, piece by piece, each when the socket can take it.
  *
+ * A parked request (server-sent events) gives libfcgi's buffers back once its head is out: its pieces are written as
+ * records by fcgi_stream.c, when the socket takes them. Meanwhile its peer sends nothing; that it closes is its end.
+ *
  * libfcgi never accepts here (listening socket -1). FCGX_Accept_r begins with a finish, which closes the connection
  * unless keepConnection is set, so a fresh request gets ipcFd and keepConnection by hand first; afterwards ipcFd < 0
  * says that the connection is closed. */
@@ -17,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/fcgi_scan.h"
+#include "http/fcgi_stream.h"
 
 #include <errno.h>
 #include <fcgiapp.h>
@@ -31,6 +35,7 @@ enum {
 	PEEK_BYTES = 64 * 1024,
 	RESPONSE_INLINE = 32 * 1024,
 	PIECE = 32 * 1024,
+	STREAM_PIECE = 32 * 1024,
 	IO_TIMEOUT_S = 10,
 	PARTIAL_MS = 10 * 1000,
 	SWEEP_MS = 1000,
@@ -47,7 +52,14 @@ struct conn {
 	bool whole;                /* the request's body had come with it */
 	bool passed;               /* the request may be answered by its handler */
 	bool large;                /* its answer has a place among the large ones */
+	bool streaming;            /* its answer is fcgi_stream's */
+	bool wants_output;         /* the loop is to tell when the socket takes more */
+	bool dirty;                /* in the list of those that have something to send */
+	struct parked *parked;     /* who pushes the pieces; NULL: nobody any more */
+	struct fcgi_stream stream; /* while streaming */
+	uint64_t ended_ms;         /* since when its end waits to be sent */
 	uint64_t partial_ms;       /* since when half a request waits; 0: none */
+	struct conn *next_dirty;
 	struct conn *next, **link; /* list of open connections, or of closed ones */
 };
 
@@ -55,7 +67,7 @@ struct fcgi_server {
 	struct loop_watch watch; /* first: of the listening socket */
 	struct loop *loop;
 	struct app *app;
-	struct conn *open, *closed;
+	struct conn *open, *closed, *dirty;
 	int connections, busy;
 	int large; /* answers that wait for a slow thread, or are with one */
 	bool accepting, draining;
@@ -243,6 +255,137 @@ static bool stream(struct request *req, struct str piece)
 	return req->method == HTTP_HEAD || put(conn, piece, true);
 }
 
+/* --- parked requests --- */
+
+static void mark_dirty(struct conn *conn)
+{
+	if (conn->dirty)
+		return;
+	conn->dirty = true;
+	conn->next_dirty = conn->server->dirty;
+	conn->server->dirty = conn;
+}
+
+static void park(struct request *req, struct parked *parked)
+{
+	struct conn *conn = conn_of(req);
+	struct buf head;
+
+	fcgi_stream_init(&conn->stream, conn->fcgx.ipcFd, (unsigned)conn->fcgx.requestId);
+	conn->streaming = true;
+	conn->parked = parked;
+	parked->req = req;
+	buf_init(&head, &req->arena);
+	response_head(&req->response, false, &head);
+	fcgi_stream_put(&conn->stream, buf_view(&head));
+	conn->stream.lost |= head.failed;
+	FCGX_Free(&conn->fcgx, 0);
+	request_reset(req);
+	request_release(req);
+	mark_dirty(conn);
+}
+
+static void push(struct parked *parked, struct str piece)
+{
+	struct conn *conn = conn_of(parked->req);
+
+	fcgi_stream_put(&conn->stream, piece);
+	if (conn->stream.out.n > STREAM_PIECE && !conn->wants_output)
+		fcgi_stream_flush(&conn->stream);
+	mark_dirty(conn);
+}
+
+/* Its owner is told, or has said so. */
+static void end_stream(struct conn *conn)
+{
+	conn->parked = NULL;
+	conn->ended_ms = clock_mono_ms();
+	conn->last |= conn->server->draining;
+	fcgi_stream_end(&conn->stream);
+	mark_dirty(conn);
+}
+
+static void end(struct parked *parked)
+{
+	end_stream(conn_of(parked->req));
+}
+
+static void tell_gone(struct conn *conn, enum parked_end why)
+{
+	struct parked *parked = conn->parked;
+
+	conn->parked = NULL;
+	if (parked)
+		parked->gone(parked, why);
+}
+
+/* The connection is free for its next request, or closed. */
+static void leave_stream(struct conn *conn, bool good)
+{
+	fcgi_stream_release(&conn->stream);
+	conn->streaming = false;
+	if (!good || conn->last)
+		close_now(conn);
+	recycle(conn);
+}
+
+static void want_output(struct conn *conn, bool wanted)
+{
+	if (conn->wants_output == wanted)
+		return;
+	conn->wants_output = wanted;
+	loop_want_output(conn->server->loop, &conn->watch, wanted);
+}
+
+static void flush_stream(struct conn *conn)
+{
+	bool done = fcgi_stream_flush(&conn->stream);
+
+	if (conn->stream.lost) {
+		tell_gone(conn, conn->stream.slow ? PARKED_TOO_SLOW : PARKED_PEER_GONE);
+		leave_stream(conn, false);
+		return;
+	}
+	want_output(conn, !done);
+	if (done && !conn->parked)
+		leave_stream(conn, true);
+}
+
+/* What came while it was not looked at yet, or has come now. */
+static void look_at_stream(struct conn *conn)
+{
+	conn->again = false;
+	switch (fcgi_stream_read(&conn->stream)) {
+	case FCGI_STREAM_QUIET:
+		break;
+	case FCGI_STREAM_ABORTS:
+		conn->again = true;
+		if (!conn->parked)
+			break;
+		tell_gone(conn, PARKED_PEER_GONE);
+		end_stream(conn);
+		break;
+	case FCGI_STREAM_IS_GONE:
+		tell_gone(conn, PARKED_PEER_GONE);
+		leave_stream(conn, false);
+		return;
+	}
+	flush_stream(conn);
+}
+
+static void send_pushed(struct fcgi_server *server)
+{
+	while (server->dirty) {
+		struct conn *conn = server->dirty;
+		server->dirty = conn->next_dirty;
+		conn->dirty = false;
+		if (conn->streaming && conn->again)
+			look_at_stream(conn);
+		else if (conn->streaming)
+			flush_stream(conn);
+	}
+}
+
 /* --- reading --- */
 
 static void take_params(struct conn *conn)
@@ -374,7 +517,14 @@ static void checked(struct request *req, bool passed)
 }
 
 static const struct transport TRANSPORT = {
-	.checked = checked, .reserve = reserve, .respond = respond, .stream = stream};
+	.checked = checked,
+	.reserve = reserve,
+	.respond = respond,
+	.stream = stream,
+	.park = park,
+	.push = push,
+	.end = end,
+};
 
 /* A whole request is in the socket, or (`whole` is false) its parameters are. */
 static void start_request(struct conn *conn, bool whole)
@@ -434,7 +584,9 @@ static void conn_ready(struct loop_watch *watch)
 {
 	struct conn *conn = (struct conn *)(void *)watch;
 
-	if (conn->busy)
+	if (conn->streaming)
+		look_at_stream(conn);
+	else if (conn->busy)
 		conn->again = true;
 	else
 		read_requests(conn);
@@ -525,6 +677,10 @@ void fcgi_drain(struct fcgi_server *server)
 	struct conn *next;
 	for (struct conn *conn = server->open; conn; conn = next) {
 		next = conn->next;
+		if (conn->parked) {
+			tell_gone(conn, PARKED_DRAINED);
+			end_stream(conn);
+		}
 		if (conn->busy)
 			continue;
 		/* What has arrived is served; a connection without anything is closed. */
@@ -549,6 +705,7 @@ int fcgi_busy(const struct fcgi_server *server)
 
 void fcgi_sweep(struct fcgi_server *server, uint64_t now_ms)
 {
+	send_pushed(server);
 	while (server->closed) {
 		struct conn *conn = server->closed;
 		server->closed = conn->next;
@@ -561,7 +718,9 @@ void fcgi_sweep(struct fcgi_server *server, uint64_t now_ms)
 	struct conn *next;
 	for (struct conn *conn = server->open; conn; conn = next) {
 		next = conn->next;
-		if (!conn->busy && conn->partial_ms != 0 && now_ms - conn->partial_ms > PARTIAL_MS)
+		if (conn->streaming && !conn->parked && now_ms > conn->ended_ms + IO_TIMEOUT_S * UINT64_C(1000))
+			leave_stream(conn, false);
+		else if (!conn->busy && conn->partial_ms != 0 && now_ms - conn->partial_ms > PARTIAL_MS)
 			drop(conn);
 	}
 }
@@ -570,8 +729,12 @@ void fcgi_close(struct fcgi_server *server)
 {
 	if (!server)
 		return;
-	while (server->open)
+	while (server->open) {
+		tell_gone(server->open, PARKED_DRAINED);
+		fcgi_stream_release(&server->open->stream);
+		server->open->streaming = false;
 		drop(server->open);
+	}
 	fcgi_sweep(server, 0);
 	free(server);
 }

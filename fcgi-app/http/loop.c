@@ -42,6 +42,14 @@ bool loop_add(struct loop *loop, struct loop_watch *watch, bool edge)
 	return epoll_ctl(loop->fd, EPOLL_CTL_ADD, watch->fd, &event) == 0;
 }
 
+void loop_want_output(struct loop *loop, struct loop_watch *watch, bool wanted)
+{
+	struct epoll_event event = {.events = EPOLLIN | EPOLLET | EPOLLRDHUP | (wanted ? EPOLLOUT : 0u),
+				    .data.ptr = watch};
+
+	epoll_ctl(loop->fd, EPOLL_CTL_MOD, watch->fd, &event);
+}
+
 void loop_remove(struct loop *loop, struct loop_watch *watch)
 {
 	epoll_ctl(loop->fd, EPOLL_CTL_DEL, watch->fd, NULL);

@@ -22,6 +22,9 @@ void loop_close(struct loop *loop);
 /* Starts watching (edge-triggered when `edge`). False when there is no room. */
 bool loop_add(struct loop *loop, struct loop_watch *watch, bool edge) __attribute__((nonnull, warn_unused_result));
 
+/* Whether `ready` is also to be called when the descriptor, which is watched by edge, can be written again. */
+void loop_want_output(struct loop *loop, struct loop_watch *watch, bool wanted) __attribute__((nonnull));
+
 /* Stops watching; needed only for a descriptor that stays open. */
 void loop_remove(struct loop *loop, struct loop_watch *watch) __attribute__((nonnull));
 

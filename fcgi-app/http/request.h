@@ -33,6 +33,22 @@ enum http_method {
 	HTTP_METHOD__MAX
 };
 
+enum { PARKED_MAX = 4096 }; /* requests that a worker may have parked at once */
+
+/* Why a parked request ended without its owner's doing. */
+enum parked_end {
+	PARKED_PEER_GONE,
+	PARKED_TOO_SLOW, /* it took less than was pushed */
+	PARKED_DRAINED,  /* the worker is to end: the answer was ended properly */
+};
+
+/* A request whose answer goes on without a thread (server-sent events). Embedded in what its owner keeps of it. */
+struct parked {
+	struct request *req; /* the transport's: all that it held is gone */
+	/* The transport has forgotten it. Called between other work, never from push or end. Event thread. */
+	void (*gone)(struct parked *parked, enum parked_end why);
+};
+
 /* What the layer that carries requests does with a finished or streaming response. */
 struct transport {
 	/* The checks are over. Passed: the handler may run (app_run) as soon as req->body is set. Else the response is
@@ -46,6 +62,13 @@ struct transport {
 	/* Sends a piece of the body now, the head first; blocks, within a timeout. False when the peer is gone: stop.
 	 * Slow threads only. */
 	bool (*stream)(struct request *req, struct str piece);
+	/* Sends the head and keeps the request open; what it held (arena, texts) is given back. The three are for the
+	 * event thread; through app_park(). */
+	void (*park)(struct request *req, struct parked *parked);
+	/* A piece of the answer; it goes out at the end of this round. One who doesn't take them is dropped. */
+	void (*push)(struct parked *parked, struct str piece);
+	/* Ends the answer properly, after what was pushed; forgets `parked`. */
+	void (*end)(struct parked *parked);
 };
 
 enum { REQUEST_PARAMS = 2 };

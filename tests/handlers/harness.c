@@ -86,6 +86,48 @@ static bool stream(struct request *req, struct str piece)
 	return true;
 }
 
+static void park(struct request *req, struct parked *parked)
+{
+	struct exchange *x = exchange_of(req);
+
+	must(!req->slow && !x->parked && !x->done, "a request is parked once, by the event thread");
+	keep_head(x, false);
+	end_with_nul(&x->body);
+	x->parked = parked;
+	parked->req = req;
+	request_reset(req);
+	request_release(req);
+}
+
+static void push(struct parked *parked, struct str piece)
+{
+	struct exchange *x = exchange_of(parked->req);
+
+	must(x->parked == parked, "pushed to what is not parked");
+	buf_str(&x->body, piece);
+	end_with_nul(&x->body);
+	x->pieces++;
+}
+
+static void end(struct parked *parked)
+{
+	struct exchange *x = exchange_of(parked->req);
+
+	must(x->parked == parked, "ended what is not parked");
+	x->parked = NULL;
+	x->done = true;
+}
+
+void harness_leave(struct exchange *x, enum parked_end why)
+{
+	struct parked *parked = x->parked;
+
+	must(parked != NULL, "not parked");
+	x->parked = NULL;
+	x->done = true;
+	parked->gone(parked, why);
+}
+
 /* --- asking --- */
 
 static void set_param(struct request *req, const char *name, const char *value)
@@ -155,7 +197,8 @@ static void checked(struct request *req, bool passed)
 	shm_working_on(NULL);
 }
 
-static const struct transport TRANSPORT = {.checked = checked, .respond = respond, .stream = stream};
+static const struct transport TRANSPORT = {
+	.checked = checked, .respond = respond, .stream = stream, .park = park, .push = push, .end = end};
 
 struct exchange *harness_send(struct harness *h, const struct ask *ask)
 {
@@ -206,6 +249,30 @@ struct exchange *harness_wait(struct exchange *x)
 		pump_once(x->harness, 20);
 	}
 	return x;
+}
+
+struct exchange *harness_listen(struct harness *h, const struct ask *ask)
+{
+	struct exchange *x = harness_send(h, ask);
+	uint64_t end_ms = clock_mono_ms() + ANSWER_MS;
+
+	while (!x->done && !x->parked) {
+		must(clock_mono_ms() < end_ms, "no answer came");
+		pump_once(h, 20);
+	}
+	return x;
+}
+
+bool harness_hears(struct exchange *x, const char *text)
+{
+	uint64_t end_ms = clock_mono_ms() + ANSWER_MS;
+
+	while (!strstr(answer_body(x), text)) {
+		if (x->done || clock_mono_ms() > end_ms)
+			return false;
+		pump_once(x->harness, 20);
+	}
+	return true;
 }
 
 struct exchange *harness_ask(struct harness *h, const struct ask *ask)
@@ -446,8 +513,11 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 
 void harness_close(struct harness *h)
 {
-	for (struct exchange *x = h->exchanges; x; x = x->next)
+	for (struct exchange *x = h->exchanges; x; x = x->next) {
+		if (x->parked)
+			harness_leave(x, PARKED_DRAINED);
 		harness_wait(x);
+	}
 	h->app.draining = true;
 	pool_stop(h->app.slow);
 	shadow_close(h->app.shadow);

@@ -45,7 +45,8 @@ struct exchange {
 	int status;
 	struct buf head, body; /* heap; what was sent, each with a NUL behind */
 	int pieces, gone_after;
-	struct str late_body; /* what app_run gets, now or from a slow thread */
+	struct parked *parked; /* who pushes pieces into `body`; NULL: it isn't parked, or no more */
+	struct str late_body;  /* what app_run gets, now or from a slow thread */
 	bool has_body, late;
 	char edge_id[40];
 };
@@ -84,6 +85,12 @@ void harness_close(struct harness *h);
 struct exchange *harness_ask(struct harness *h, const struct ask *ask);
 /* Sends; the answer may come later. */
 struct exchange *harness_send(struct harness *h, const struct ask *ask);
+/* Sends, and waits until the answer goes on (x->parked) or is there. */
+struct exchange *harness_listen(struct harness *h, const struct ask *ask);
+/* Waits until the body of an answer that goes on has the text; false when it ends without, or half a minute does. */
+bool harness_hears(struct exchange *x, const char *text);
+/* Its peer goes. */
+void harness_leave(struct exchange *x, enum parked_end why);
 /* Opens mail and expires writes until the answer is there; aborts after half a minute. */
 struct exchange *harness_wait(struct exchange *x);
 /* Waits until the breaker is in that state; false when it does not get there. */
