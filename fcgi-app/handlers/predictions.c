@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "handlers/handlers.h"
-#include "http/invalid.h"
+#include "http/query.h"
 #include "store/prediction_cache.h"
 #include "store/predictions.h"
 
@@ -285,67 +285,6 @@ static void submit_list(struct reading *reading)
 
 /* --- query parameters --- */
 
-/* Whole number with a sign at the most; saturates far outside any bound. */
-static bool parse_int(struct str text, int64_t *out)
-{
-	struct str digits = str_trim(text);
-	bool negative = digits.n > 0 && digits.p[0] == '-';
-	uint64_t value = 0;
-
-	if (digits.n > 0 && (digits.p[0] == '-' || digits.p[0] == '+'))
-		digits = (struct str){digits.p + 1, digits.n - 1};
-	if (digits.n == 0)
-		return false;
-	for (size_t i = 0; i < digits.n; i++) {
-		if (digits.p[i] < '0' || digits.p[i] > '9')
-			return false;
-		if (value < 1000000000000u)
-			value = value * 10 + (uint64_t)(digits.p[i] - '0');
-	}
-	*out = negative ? -(int64_t)value : (int64_t)value;
-	return true;
-}
-
-static void bad_query(struct request *req, const char *type, const char *msg, const char *field, struct str input,
-		      struct str ctx)
-{
-	invalid_answer_one(req, &(struct violation){.type = type,
-						    .msg = msg,
-						    .where = "query",
-						    .field = field,
-						    .index = -1,
-						    .input = invalid_input_text(req, input),
-						    .ctx = ctx});
-}
-
-/* ?limit=, from 0 (or 1) to `max`. False: answered. */
-static bool read_limit(struct request *req, int fallback, int min, int max, int *out)
-{
-	struct str text;
-	int64_t value;
-	char msg[80];
-	struct buf ctx;
-
-	*out = fallback;
-	if (!request_query(req, STR("limit"), &text))
-		return true;
-	if (!parse_int(text, &value)) {
-		bad_query(req, "int_parsing", "Input should be a valid integer, unable to parse string as an integer",
-			  "limit", text, (struct str){0});
-		return false;
-	}
-	if (value >= min && value <= max) {
-		*out = (int)value;
-		return true;
-	}
-	bool low = value < min;
-	snprintf(msg, sizeof(msg), "Input should be %s than or equal to %d", low ? "greater" : "less", low ? min : max);
-	buf_init(&ctx, &req->arena);
-	buf_fmt(&ctx, "{\"%s\":%d}", low ? "ge" : "le", low ? min : max);
-	bad_query(req, low ? "greater_than_equal" : "less_than_equal", msg, "limit", text, buf_view(&ctx));
-	return false;
-}
-
 /* A time as it is stored, so that text compares as time does. False: answered. */
 static bool read_time(struct request *req, const char *field, struct str *out)
 {
@@ -365,8 +304,8 @@ static bool read_time(struct request *req, const char *field, struct str *out)
 	}
 	char *iso = arena_alloc(&req->arena, CLOCK_ISO_BYTES);
 	if (!iso || !clock_parse_iso(text, &us)) {
-		bad_query(req, "datetime_parsing", "Input should be a valid datetime (RFC 3339)", field, text,
-			  (struct str){0});
+		query_answer(req, "datetime_parsing", "Input should be a valid datetime (RFC 3339)", field, text,
+			     (struct str){0});
 		return false;
 	}
 	clock_format_iso(us, iso);
@@ -383,8 +322,8 @@ static bool read_text(struct request *req, const char *field, struct str *out)
 	if (!request_query(req, str_of(field), &text))
 		return true;
 	if (text.n == 0 || text.n > TEXT_MAX || !str_is_utf8(text)) {
-		bad_query(req, "string_type", "Input should be a string of 1 to 128 characters", field,
-			  (struct str){text.p, text.n < TEXT_MAX ? text.n : TEXT_MAX}, (struct str){0});
+		query_answer(req, "string_type", "Input should be a string of 1 to 128 characters", field,
+			     (struct str){text.p, text.n < TEXT_MAX ? text.n : TEXT_MAX}, (struct str){0});
 		return false;
 	}
 	*out = text;
@@ -409,8 +348,8 @@ static bool read_cursor(struct request *req, struct predictions_query *query)
 	struct str rest = {plain, n};
 	struct str at = good ? str_cut(&rest, ' ') : (struct str){0};
 	if (!good || at.n != CLOCK_ISO_BYTES - 1 || !clock_parse_iso(at, &us) || !id_parse(rest, &id)) {
-		bad_query(req, "cursor_invalid", "Input should be a next_cursor of an earlier page", "cursor",
-			  (struct str){text.p, text.n < 200 ? text.n : 200}, (struct str){0});
+		query_answer(req, "cursor_invalid", "Input should be a next_cursor of an earlier page", "cursor",
+			     (struct str){text.p, text.n < 200 ? text.n : 200}, (struct str){0});
 		return false;
 	}
 	query->after_created_at = at;
@@ -421,30 +360,36 @@ static bool read_cursor(struct request *req, struct predictions_query *query)
 void predictions_get_list(struct request *req)
 {
 	struct reading *reading = start_reading(req, false);
+	int64_t limit;
 
 	if (!reading)
 		return;
-	if (read_limit(req, LIMIT_DEFAULT, 0, PREDICTIONS_PAGE_MAX, &reading->limit))
-		submit_list(reading);
-	else
+	if (!query_read_int(req, "limit", LIMIT_DEFAULT, 0, PREDICTIONS_PAGE_MAX, &limit)) {
 		request_finish(req);
+		return;
+	}
+	reading->limit = (int)limit;
+	submit_list(reading);
 }
 
 void predictions_v1_list(struct request *req)
 {
 	struct reading *reading = start_reading(req, true);
+	int64_t limit;
 
 	if (!reading)
 		return;
 	struct predictions_query *query = &reading->query;
-	if (read_limit(req, V1_LIMIT_DEFAULT, 1, V1_LIMIT_MAX, &query->limit) &&
+	if (query_read_int(req, "limit", V1_LIMIT_DEFAULT, 1, V1_LIMIT_MAX, &limit) &&
 	    read_time(req, "created_from", &query->from) && read_time(req, "created_until", &query->until) &&
 	    read_text(req, "model_version", &query->model_version) &&
 	    read_text(req, "model_name", &query->model_name) && read_text(req, "key_id", &query->key_id) &&
-	    read_cursor(req, query))
+	    read_cursor(req, query)) {
+		query->limit = (int)limit;
 		submit_list(reading);
-	else
+	} else {
 		request_finish(req);
+	}
 }
 
 /* --- one --- */
