@@ -28,12 +28,14 @@ RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 lib
                     libsodium23>=1.0.18 libhiredis0.14|libhiredis1.1.0 curl openssl ca-certificates
 BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2 libjson-c-dev>=0.16 \
                     libsqlite3-dev>=3.40 libpq-dev>=15 libsodium-dev>=1.0.18 \
-                    libhiredis-dev>=0.14
+                    libhiredis-dev>=0.14 python3 python3-yaml
 TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr jq sqlite3 wrk \
                     nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2 e2fsprogs systemd-container \
                     redis-server
 # For `make test-postgres` and its faults only: servers that the tests start for themselves.
 SERVER_PACKAGES  := postgresql>=15 pgbouncer>=1.18 libfaketime faketime python3-asyncpg
+# For `make test-docs` only: a browser, and npm where it did not come with another nodejs.
+DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema $(if $(shell command -v npm),,nodejs>=18 npm)
 # For `make parity` and `make bench-models` only: the libraries that models are from.
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
 quoted = $(foreach package,$(1),'$(package)')
@@ -43,10 +45,12 @@ LIB_C := $(wildcard lib/*/*.c)
 APP_C := $(wildcard fcgi-app/*.c fcgi-app/*/*.c)
 LIB_O := $(LIB_C:%.c=$(OUT)/%.o) $(OUT)/gen/migrations.o
 APP_O := $(APP_C:%.c=$(OUT)/%.o)
+# What nginx serves of itself: the description of the API, and its page.
+WEB   := build/web/openapi.json
 UNIT  := $(patsubst %.c,$(OUT)/%,$(wildcard tests/unit/test_*.c))
 HANDLER := $(patsubst %.c,$(OUT)/%,$(wildcard tests/handlers/test_*.c))
 
-all: $(OUT)/appcore ## build the release binary (VARIANT=asan, tsan, coverage, faults for others)
+all: $(OUT)/appcore $(WEB) ## build the release binary (VARIANT=asan, tsan, coverage, faults for others)
 
 $(OUT)/appcore: $(APP_O) $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -72,6 +76,12 @@ $(OUT)/gen/migrations.c: scripts/embed_migrations.sh $(wildcard lib/store/migrat
 $(OUT)/gen/migrations.o: $(OUT)/gen/migrations.c | $(OUT)/libraries
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+$(WEB): docs/openapi.yaml scripts/make_openapi.py scripts/make_web.sh $(wildcard docs/ui/*)
+	@scripts/make_web.sh
+
+web: ## fetch the viewer of /docs from npm
+	@scripts/make_web.sh --viewer
+
 # What all tests share.
 UNIT_O := $(addprefix $(OUT)/tests/unit/,unit.o database.o)
 
@@ -89,7 +99,9 @@ HANDLER_LIBS = -lcunit $(filter-out -lfcgi,$(LDLIBS))
 $(OUT)/tests/handlers/test_%: $(OUT)/tests/handlers/test_%.o $(HANDLER_O) $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(HANDLER_LIBS)
 
-handlers: $(HANDLER) ## build and run the tests of the handlers (of VARIANT)
+$(OUT)/tests/handlers/test_openapi: | $(WEB)
+
+handlers: $(HANDLER) $(WEB) ## build and run the tests of the handlers (of VARIANT)
 	@scripts/run_units.sh $(HANDLER)
 
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(HANDLER_O) $(OUT)/libappcore.a
@@ -132,15 +144,20 @@ deps-postgres: deps ## the same, and the servers of `make test-postgres`; none o
 deps-models: deps ## the same, and the libraries that models are from
 	@scripts/deps.sh $(CHECK) $(call quoted,$(MODEL_PACKAGES))
 
+deps-docs: deps ## the same, and what tries the description of the API: a browser and npm
+	@scripts/deps.sh $(CHECK) $(call quoted,$(DOCS_PACKAGES))
+
 deps-run: # what `make run` needs: no tools of the tests
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES))
 
 run: deps-run ## install, build, start and show the logs; Ctrl-C stops everything
 	@$(MAKE) --no-print-directory all
+	@scripts/make_web.sh --viewer-if-npm
 	@exec scripts/service.sh run
 
 start: deps-run ## the same in the background; returns once it is healthy
 	@$(MAKE) --no-print-directory all
+	@scripts/make_web.sh --viewer-if-npm
 	@exec scripts/service.sh start
 
 stop: ## drain and stop
@@ -165,6 +182,8 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 	for file in $(wildcard models/*/*/*); do install -D -m 644 "$$file" "$(SHARE)/appcore/$$file" || exit; done
 	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
 	install -D -m 644 -t $(SHARE)/appcore .env.example
+	install -D -m 644 -t $(SHARE)/appcore/web $(WEB)
+	install -D -m 644 -t $(SHARE)/appcore/web/docs build/web/docs/*
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	for unit in systemd/*.service systemd/*.target; do \
 		sed 's|/usr/local/|$(PREFIX)/|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; done
@@ -178,6 +197,9 @@ tests: $(UNIT) $(HANDLER) # the programs alone
 
 test: deps ## install, build and run all tests: unit, handlers, end to end; the last line counts them
 	@scripts/test.sh release
+
+test-docs: deps-docs web all ## the description of the API against the service: linter, examples, generated client, page in a browser
+	@tests/docs/run.sh
 
 test-postgres: deps-postgres ## the same tests with PostgreSQL instead of SQLite, on a server of their own
 	@scripts/test_postgres.sh
@@ -210,6 +232,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 .PHONY: all unit bench clean help deps deps-postgres deps-models deps-run run start stop status restart reload install \
-        tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models
+        web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -8,6 +8,7 @@
 #   NGINX_LOG_DIR        logs                                          NGINX_DIR
 #   NGINX_USER           user (and group) of nginx's workers, when root starts it; root in development, so that they
 #                        can enter a folder that only root may enter
+#   NGINX_WEB_DIR        what scripts/make_web.sh has made      build/web of a checkout, web of an installation
 #   NGINX_EXTRA_SERVER   a file that is included in the direct, clear and HTTPS servers (the bench's own locations)
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -175,6 +176,7 @@ set_paths() {
 	V[RUN_DIR]=$(path RUN_DIR "$RUN_DIR")
 	V[EDGE_LOG]=$(path EDGE_LOG "$EDGE_LOG")
 	V[METRICS_FILE]=${V[RUN_DIR]}/metrics.prom
+	V[WEB_DIR]=$(path NGINX_WEB_DIR "${NGINX_WEB_DIR:-$([ -e "$home/Makefile" ] && echo "$home/build/web" || echo "$home/web")}")
 	V[TLS_CERTIFICATE]=$(path TLS_CERTIFICATE "${TLS_CERTIFICATE:-$RUN_DIR/tls/cert.pem}")
 	V[TLS_KEY]=$(path TLS_KEY "${TLS_KEY:-$RUN_DIR/tls/key.pem}")
 	V[EXTRA]=''
@@ -230,6 +232,7 @@ main() {
 	V[CONTRACT_GUARD]=''
 	fill files.conf.in >"$target/files_https.conf"
 	fill files.conf.in >"$target/files_direct.conf"
+	fill docs.conf.in >"$target/docs.conf"
 	V[CONTRACT_GUARD]=$guard
 }
 
