@@ -121,9 +121,30 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 					 METRICS_LABELLED)},
 	[METRICS_REDIS_OPENED] = {.name = "appcore_redis_breaker_opened_total",
 				  COUNTER("How often the circuit breaker before Redis opened", METRICS_LABELLED)},
+	[METRICS_TASKS_CREATED] = {.name = "tasks_created_total",
+				   COUNTER("Background tasks created", METRICS_LABELLED)},
+	[METRICS_TASKS_COMPLETED] = {.name = "tasks_completed_total",
+				     COUNTER("Background tasks that ended, by how they did", METRICS_LABELLED)},
+	[METRICS_TASK_DURATION] = {.name = "task_processing_duration_seconds",
+				   HISTOGRAM("Time that an attempt at a background task took",
+					     METRICS_LABELLED | METRICS_SECONDS,
+					     {0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0,
+					      300.0, 1800.0})},
+	[METRICS_QUEUE_DEPTH] = {.name = "queue_depth", GAUGE("Background tasks that wait", METRICS_SHARED)},
+	[METRICS_TASK_WAIT] = {.name = "appcore_task_wait_seconds",
+			       HISTOGRAM("Time from when a background task was due until it was begun",
+					 METRICS_LABELLED | METRICS_SECONDS,
+					 {0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0,
+					  1800.0})},
+	[METRICS_TASK_ATTEMPTS] = {.name = "appcore_task_attempts_total",
+				   COUNTER("Attempts at background tasks", METRICS_LABELLED)},
+	[METRICS_TASKS_NOW] = {.name = "appcore_tasks",
+			       GAUGE("Background tasks that wait, run, or are dead", METRICS_LABELLED)},
+	[METRICS_TASK_THREADS] = {.name = "appcore_task_threads",
+				  GAUGE("Threads for background tasks, busy and idle", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 45, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 53, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

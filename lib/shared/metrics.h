@@ -63,6 +63,14 @@ enum metrics_family {
 	METRICS_REDIS_ROUND_TRIP, /* appcore_redis_round_trip_seconds{operation} (histogram) */
 	METRICS_REDIS_BREAKER,    /* appcore_redis_breaker_state{instance}: 0 closed, 1 half open, 2 open */
 	METRICS_REDIS_OPENED,     /* appcore_redis_breaker_opened_total{instance} */
+	METRICS_TASKS_CREATED,    /* tasks_created_total{kind} */
+	METRICS_TASKS_COMPLETED,  /* tasks_completed_total{kind,status}: completed, failed, cancelled, dead */
+	METRICS_TASK_DURATION,    /* task_processing_duration_seconds{kind}, of each attempt (histogram) */
+	METRICS_QUEUE_DEPTH,      /* queue_depth: tasks that wait, one for the service */
+	METRICS_TASK_WAIT,        /* appcore_task_wait_seconds{kind}, from being due to being begun (histogram) */
+	METRICS_TASK_ATTEMPTS,    /* appcore_task_attempts_total{kind} */
+	METRICS_TASKS_NOW,        /* appcore_tasks{kind,status}: pending, processing, dead, as last counted */
+	METRICS_TASK_THREADS,     /* appcore_task_threads{instance,state}: busy, idle */
 	METRICS__MAX
 };
 

@@ -508,6 +508,30 @@ enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_
 	return status;
 }
 
+enum status tasks_renew(struct db *db, const struct id *id, int64_t claim, int64_t lease_us, bool *cancel,
+			struct err *err)
+{
+	static const char sql[] = "UPDATE background_tasks SET lease_us = $1 WHERE task_id = $2 AND claim = $3"
+				  " AND status = 'processing' RETURNING cancel";
+	struct stmt *stmt;
+	bool there;
+
+	*cancel = false;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, lease_us);
+	bind_id(stmt, 2, id);
+	db_bind_i64(stmt, 3, claim);
+	status = db_step(stmt, &there, err);
+	if (status == STATUS_OK && there)
+		*cancel = db_column_i64(stmt, 0) != 0;
+	db_reset(stmt);
+	if (status == STATUS_OK && !there)
+		status = err_set(err, STATUS_CONFLICT, "the task is not this worker's any more");
+	return status;
+}
+
 static enum status set_cancelled(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
 {
 	static const char sql[] = "UPDATE background_tasks SET cancel = 1,"

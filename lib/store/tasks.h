@@ -88,6 +88,11 @@ enum status tasks_peek(struct db *db, int64_t now_us, bool *due, int64_t *next_u
 enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_us, bool *cancel, struct err *err)
 	__attribute__((nonnull(1, 2, 4), warn_unused_result));
 
+/* A worker's sign of life for a task that runs long: the lease alone, without a change to tell of. STATUS_CONFLICT: the
+ * task is not its own any more. */
+enum status tasks_renew(struct db *db, const struct id *id, int64_t claim, int64_t lease_us, bool *cancel,
+			struct err *err) __attribute__((nonnull(1, 2, 5), warn_unused_result));
+
 /* Asks for an end: a pending one is cancelled at once, one that runs when its worker sees it. *row is the task after
  * it. `user_id` -1: anybody's. STATUS_NOT_FOUND, STATUS_CONFLICT (it is over; *row is set). */
 enum status tasks_cancel(struct db *db, const struct id *id, int64_t user_id, int64_t change, int64_t now_us,

@@ -1,0 +1,22 @@
+/* The functions of the kinds in the table (kinds.c). */
+#ifndef APPCORE_TASK_FUNCTIONS_H
+#define APPCORE_TASK_FUNCTIONS_H
+
+#include "task/kinds.h"
+
+/* --- plain.c --- */
+enum status task_echo(struct task_run *run, struct err *err);
+enum status task_sleep(struct task_run *run, struct err *err);
+const char *task_sleep_check(struct str payload, const char **field);
+
+/* --- upkeep.c --- */
+enum status task_expiry(struct task_run *run, struct err *err);
+enum status task_retention(struct task_run *run, struct err *err);
+enum status task_backup(struct task_run *run, struct err *err);
+enum status task_wal_checkpoint(struct task_run *run, struct err *err);
+
+/* --- mail.c --- */
+enum status task_send_email(struct task_run *run, struct err *err);
+const char *task_send_email_check(struct str payload, const char **field);
+
+#endif

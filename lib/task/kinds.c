@@ -1,0 +1,60 @@
+/* The kinds of tasks. What a column means stands in kinds.h. */
+#include "task/functions.h"
+
+enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
+
+const struct task_kind TASK_KINDS[] = {
+	{.name = "echo",
+	 .run = task_echo,
+	 .callers = TASK_CALLERS_USERS,
+	 .small = true,
+	 .attempts = 3,
+	 .backoff_s = 1,
+	 .time_limit_s = 10,
+	 .result_lifetime_s = 7 * DAY},
+	{.name = "sleep",
+	 .run = task_sleep,
+	 .check = task_sleep_check,
+	 .callers = TASK_CALLERS_ADMIN,
+	 .attempts = 3,
+	 .backoff_s = 1,
+	 .time_limit_s = 2 * HOUR,
+	 .result_lifetime_s = 7 * DAY},
+	{.name = "expiry",
+	 .run = task_expiry,
+	 .callers = TASK_CALLERS_NONE,
+	 .attempts = 1, /* the next one is due soon */
+	 .time_limit_s = HOUR,
+	 .result_lifetime_s = DAY},
+	{.name = "retention",
+	 .run = task_retention,
+	 .callers = TASK_CALLERS_NONE,
+	 .attempts = 5,
+	 .backoff_s = 5 * MINUTE,
+	 .time_limit_s = 6 * HOUR,
+	 .result_lifetime_s = 30 * DAY},
+	{.name = "backup",
+	 .run = task_backup,
+	 .callers = TASK_CALLERS_ADMIN,
+	 .attempts = 3,
+	 .backoff_s = 5 * MINUTE,
+	 .time_limit_s = 6 * HOUR,
+	 .result_lifetime_s = 90 * DAY},
+	{.name = "checkpoint",
+	 .run = task_wal_checkpoint,
+	 .callers = TASK_CALLERS_NONE,
+	 .attempts = 2,
+	 .backoff_s = MINUTE,
+	 .time_limit_s = 10 * MINUTE,
+	 .result_lifetime_s = DAY},
+};
+
+const int TASK_KINDS_N = (int)(sizeof(TASK_KINDS) / sizeof(TASK_KINDS[0]));
+
+const struct task_kind *task_kind_find(struct str name)
+{
+	for (int i = 0; i < TASK_KINDS_N; i++)
+		if (str_eq(name, str_of(TASK_KINDS[i].name)))
+			return &TASK_KINDS[i];
+	return NULL;
+}

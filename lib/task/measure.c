@@ -1,0 +1,152 @@
+/* Counting tasks. The thread reads the table; it writes gauges; it ends when task_measure_stop asks. */
+#include "task/measure.h"
+
+#include "base/clock.h"
+#include "shared/metrics.h"
+#include "shared/wake.h"
+#include "task/kinds.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { EVERY_MS = 1000, IDLE_MS = 10 * 1000 };
+
+struct task_measure {
+	const struct config *config;
+	struct shm *shm;
+	struct db *db; /* NULL: there was none to be had yet */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stopping; /* guarded by lock */
+	int64_t waiting;
+	int64_t (*counts)[TASK_STATUS__MAX]; /* by kind, the last for kinds that are not in the table */
+};
+
+void task_created_count(struct shm *shm, struct str kind, uint64_t n)
+{
+	struct metrics_label label = {"kind", kind};
+
+	metrics_add(shm, metrics_find(shm, METRICS_TASKS_CREATED, &label, 1), n);
+}
+
+static bool count_one(void *arg, struct str kind, enum task_status status, int64_t n)
+{
+	struct task_measure *measure = arg;
+	const struct task_kind *found = task_kind_find(kind);
+
+	measure->counts[found ? found - TASK_KINDS : TASK_KINDS_N][status] += n;
+	if (status == TASK_PENDING)
+		measure->waiting += n;
+	return true;
+}
+
+/* A series appears when there is something to count in it, and stays. */
+static void tell(struct task_measure *measure, int64_t (*before)[TASK_STATUS__MAX])
+{
+	for (int k = 0; k <= TASK_KINDS_N; k++) {
+		for (int i = 0; i < TASK_STATUS__MAX; i++) {
+			if (measure->counts[k][i] == 0 && before[k][i] == 0)
+				continue;
+			struct metrics_label labels[] = {
+				{"kind", k < TASK_KINDS_N ? str_of(TASK_KINDS[k].name) : STR("unknown")},
+				{"status", str_of(task_status_name((enum task_status)i))},
+			};
+			metrics_set(measure->shm, metrics_find(measure->shm, METRICS_TASKS_NOW, labels, 2),
+				    (double)measure->counts[k][i]);
+		}
+	}
+	metrics_set(measure->shm, metrics_find(measure->shm, METRICS_QUEUE_DEPTH, NULL, 0), (double)measure->waiting);
+}
+
+static void count(struct task_measure *measure)
+{
+	size_t size = (size_t)(TASK_KINDS_N + 1) * sizeof(*measure->counts);
+	int64_t(*before)[TASK_STATUS__MAX] = malloc(size);
+
+	if (!before)
+		return;
+	memcpy(before, measure->counts, size);
+	memset(measure->counts, 0, size);
+	measure->waiting = 0;
+	if (tasks_count(measure->db, count_one, measure, NULL) == STATUS_OK)
+		tell(measure, before);
+	else
+		memcpy(measure->counts, before, size);
+	free(before);
+}
+
+static bool pause_unless_stopping(struct task_measure *measure)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += EVERY_MS / 1000;
+	pthread_mutex_lock(&measure->lock);
+	if (!measure->stopping)
+		(void)pthread_cond_timedwait(&measure->wake, &measure->lock, &until);
+	bool stopping = measure->stopping;
+	pthread_mutex_unlock(&measure->lock);
+	return !stopping;
+}
+
+static void *measure_main(void *arg)
+{
+	struct task_measure *measure = arg;
+
+	do {
+		uint32_t seen = wake_seen(measure->shm, WAKE_EVENTS);
+		if (!measure->db &&
+		    db_open(&measure->db, str_of(measure->config->database_url), DB_READ, NULL) != STATUS_OK)
+			measure->db = NULL;
+		if (measure->db)
+			count(measure);
+		(void)wake_wait(measure->shm, WAKE_EVENTS, seen, measure->db ? IDLE_MS : EVERY_MS);
+	} while (pause_unless_stopping(measure));
+	db_close(measure->db);
+	return NULL;
+}
+
+bool task_measure_start(struct task_measure **out, const struct config *config, struct shm *shm)
+{
+	struct task_measure *measure = calloc(1, sizeof(*measure));
+	pthread_condattr_t attr;
+
+	*out = NULL;
+	if (!measure)
+		return false;
+	measure->counts = calloc((size_t)TASK_KINDS_N + 1, sizeof(*measure->counts));
+	measure->config = config;
+	measure->shm = shm;
+	pthread_mutex_init(&measure->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&measure->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	if (!measure->counts || pthread_create(&measure->thread, NULL, measure_main, measure) != 0) {
+		free(measure->counts);
+		free(measure);
+		return false;
+	}
+	pthread_setname_np(measure->thread, "tasks-count");
+	*out = measure;
+	return true;
+}
+
+void task_measure_stop(struct task_measure *measure)
+{
+	if (!measure)
+		return;
+	pthread_mutex_lock(&measure->lock);
+	measure->stopping = true;
+	pthread_cond_signal(&measure->wake);
+	pthread_mutex_unlock(&measure->lock);
+	wake_all(measure->shm, WAKE_EVENTS);
+	pthread_join(measure->thread, NULL);
+	pthread_mutex_destroy(&measure->lock);
+	pthread_cond_destroy(&measure->wake);
+	free(measure->counts);
+	free(measure);
+}
