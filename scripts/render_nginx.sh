@@ -162,6 +162,7 @@ set_sizes() {
 	fi
 	V[WORKER_CONNECTIONS]=$((V[NOFILE] / 2))
 	V[MAX_BODY_BYTES]=$MAX_BODY_BYTES
+	V[BATCH_BODY_BYTES]=$BATCH_BODY_BYTES
 	V[KEEPALIVE]=${NGINX_KEEPALIVE:-128}
 	V[USER]=''
 	[ "$(id -u)" -ne 0 ] || V[USER]="user ${NGINX_USER:-root};"

@@ -32,4 +32,7 @@ route_handler inference_post_infer;
 /* predictions.c */
 route_handler predictions_get_list, predictions_get_one, predictions_v1_list, predictions_v1_one;
 
+/* sentiment.c, sentiment_batch.c, sentiment_task.c, sentiment_history.c */
+route_handler sentiment_post_analyze, sentiment_post_batch, sentiment_get_task, sentiment_get_history;
+
 #endif

@@ -5,7 +5,7 @@
 #include "base/id.h"
 #include "store/db.h"
 
-enum { SENTIMENT_TIME_BYTES = 32, SENTIMENT_VERSION_BYTES = 128 };
+enum { SENTIMENT_TIME_BYTES = 32, SENTIMENT_VERSION_BYTES = 132 };
 
 struct sentiment_row {
 	struct id id;

@@ -250,6 +250,19 @@ enum status tasks_read_part(struct db *db, const struct id *task, int64_t number
 	return status;
 }
 
+enum status tasks_delete_part(struct db *db, const struct id *task, int64_t number, struct err *err)
+{
+	static const char sql[] = "DELETE FROM task_parts WHERE id = $1";
+	char id[PART_ID_BYTES];
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, part_id(task, number, id));
+	return db_run(stmt, NULL, err);
+}
+
 /* '0' is the character behind '/'. */
 static enum status delete_parts(struct db *db, struct str task, struct err *err)
 {

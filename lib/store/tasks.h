@@ -57,7 +57,9 @@ enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored
  * data is in the arena. */
 enum status tasks_insert_part(struct db *db, const struct id *task, int64_t number, struct str data, int64_t now_us,
 			      struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
-/* Deletes the parts of a task that is over. */
+/* Deletes one that is not needed any more; and all parts of a task that is over. */
+enum status tasks_delete_part(struct db *db, const struct id *task, int64_t number, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
 enum status tasks_delete_parts(struct db *db, const struct id *task, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 enum status tasks_read_part(struct db *db, const struct id *task, int64_t number, struct arena *arena, struct str *data,

@@ -15,6 +15,11 @@ enum status task_retention(struct task_run *run, struct err *err);
 enum status task_backup(struct task_run *run, struct err *err);
 enum status task_wal_checkpoint(struct task_run *run, struct err *err);
 
+/* --- sentiment_batch.c --- */
+enum status task_sentiment_batch(struct task_run *run, struct err *err);
+enum status task_sentiment(struct task_run *run, struct err *err);
+const char *task_sentiment_check(struct str payload, const char **field);
+
 /* --- mail.c --- */
 enum status task_send_email(struct task_run *run, struct err *err);
 const char *task_send_email_check(struct str payload, const char **field);

@@ -1,5 +1,6 @@
 /* The kinds of tasks. What a column means stands in kinds.h. */
 #include "task/functions.h"
+#include "task/sentiment.h"
 
 enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
 
@@ -20,6 +21,21 @@ const struct task_kind TASK_KINDS[] = {
 	 .backoff_s = 1,
 	 .time_limit_s = 2 * HOUR,
 	 .result_lifetime_s = 7 * DAY},
+	{.name = SENTIMENT_KIND_BATCH,
+	 .run = task_sentiment_batch,
+	 .callers = TASK_CALLERS_NONE, /* its texts come with POST /api/v1/sentiment/analyze/batch */
+	 .attempts = 10,
+	 .backoff_s = 5,
+	 .time_limit_s = 6 * HOUR,
+	 .result_lifetime_s = 30 * DAY},
+	{.name = SENTIMENT_KIND_ONE,
+	 .run = task_sentiment,
+	 .check = task_sentiment_check,
+	 .callers = TASK_CALLERS_USERS,
+	 .attempts = 10,
+	 .backoff_s = 5,
+	 .time_limit_s = MINUTE,
+	 .result_lifetime_s = 30 * DAY},
 	{.name = "expiry",
 	 .run = task_expiry,
 	 .callers = TASK_CALLERS_NONE,

@@ -1,0 +1,324 @@
+/* The kinds "sentiment_batch" and "sentiment".
+ *
+ * A batch is worked on part by part, and a part in steps: some texts are classified, and their rows and the progress
+ * are one transaction, so that nothing is stored twice or lost however often the worker dies. A step is as large as
+ * fits the time that a turn to write should take. A part goes with its last step. */
+#include "task/sentiment.h"
+
+#include "base/clock.h"
+#include "task/functions.h"
+
+enum {
+	STEP_LEAST = 32,
+	STEP_MOST = 1000,
+	STEP_FIRST = 200,
+	STEP_REMOTE = 500,     /* nobody waits for a turn */
+	STEP_US = 2500,        /* of a turn */
+	PART_BYTES = 16 << 20, /* memory for a part, and for a step */
+};
+
+/* A batch under way. */
+struct batch {
+	struct task_run *run;
+	const struct model *model;
+	struct arena part_arena, step_arena; /* its texts; what the model needs */
+	struct sentiment_row row;            /* what all rows have in common */
+	char task_id[ID_TEXT_BYTES];
+	int64_t done, total;
+	size_t step; /* texts in one */
+};
+
+/* A step: what its transaction stores. */
+struct step {
+	struct batch *batch;
+	struct sentiment_row *rows;
+	size_t n;
+	int64_t part; /* that ends with it; -1: none */
+	uint64_t us;  /* that storing took */
+};
+
+/* The version that was chosen when the task came, if it is still loaded; else the one that the route gives the task. */
+static const struct model *find_model(const struct task_run *run, struct str version)
+{
+	struct str name = str_of(run->config->sentiment_model);
+	const struct model_version *found = model_set_find(run->models, name, version);
+	const struct model_route *route = model_set_find_route(run->models, name);
+	uint64_t draw;
+
+	if (!found && route) {
+		memcpy(&draw, run->task->id.b + 8, sizeof(draw));
+		found = model_route_pick(route, draw);
+	}
+	return found && sentiment_can(found->model) ? found->model : NULL;
+}
+
+static enum status no_model(const struct task_run *run, struct err *err)
+{
+	return err_set(err, STATUS_UNAVAILABLE,
+		       "No version of the model %s (SENTIMENT_MODEL) that classifies texts is loaded.",
+		       run->config->sentiment_model);
+}
+
+/* --- storing --- */
+
+static enum status store_step(struct db *db, struct task_run *run, void *arg, struct err *err)
+{
+	struct step *step = arg;
+	uint64_t start_ns = clock_mono_ns();
+	enum status status = sentiments_insert_all(db, step->rows, step->n, err);
+
+	if (status == STATUS_OK && step->part >= 0)
+		status = tasks_delete_part(db, &run->task->id, step->part, err);
+	step->us = (clock_mono_ns() - start_ns) / 1000;
+	return status;
+}
+
+/* The next step takes as long as one should, by what this one took. */
+static void adapt(struct batch *batch, const struct step *step)
+{
+	size_t next;
+
+	if (db_is_remote(batch->run->db))
+		return;
+	next = (size_t)((double)step->n * STEP_US / (double)(step->us > 0 ? step->us : 1));
+	next = (next + batch->step) / 2;
+	batch->step = next < STEP_LEAST ? STEP_LEAST : next > STEP_MOST ? STEP_MOST : next;
+}
+
+/* --- a part --- */
+
+static enum status classify_step(struct batch *batch, const struct str *texts, size_t n, struct sentiment_row *rows,
+				 struct err *err)
+{
+	uint64_t start_ns = clock_mono_ns();
+
+	arena_reset(&batch->step_arena);
+	struct sentiment_says *says = arena_alloc(&batch->step_arena, n * sizeof(*says));
+	if (!says)
+		return err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
+	enum status status = sentiment_classify(batch->model, texts, n, &batch->step_arena, says, err);
+	double seconds = (double)((clock_mono_ns() - start_ns) / 10 / n) / 1e8;
+	for (size_t i = 0; status == STATUS_OK && i < n; i++) {
+		rows[i] = batch->row;
+		rows[i].position = batch->done + (int64_t)i;
+		rows[i].id = sentiments_id_in_task(&batch->run->task->id, rows[i].position);
+		rows[i].text = texts[i];
+		rows[i].sentiment = says[i].sentiment;
+		rows[i].confidence = says[i].confidence;
+		rows[i].processing_s = seconds;
+	}
+	return status;
+}
+
+/* The texts of a part from the `skip`-th on. */
+static enum status read_texts(struct batch *batch, struct str data, int64_t skip, struct str **texts, size_t *n,
+			      struct err *err)
+{
+	struct sentiment_fault fault;
+	struct json_fault bad;
+	struct json_value list, item;
+	struct json_iter iter;
+	size_t count = 0;
+
+	*n = 0;
+	if (!json_check(data, 2, &list, &bad) || list.type != JSON_ARRAY)
+		return err_set(err, STATUS_INVALID, "A part of the texts is damaged.");
+	json_iter_init(&iter, list);
+	while (json_next(&iter, NULL, &item))
+		count++;
+	*texts = arena_alloc(&batch->part_arena, (count + 1) * sizeof(**texts));
+	if (!*texts)
+		return err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
+	json_iter_init(&iter, list);
+	for (int64_t i = 0; json_next(&iter, NULL, &item); i++) {
+		if (i < skip)
+			continue;
+		if (!sentiment_read_text(item, &batch->part_arena, &(*texts)[*n], &fault))
+			return fault.type ? err_set(err, STATUS_INVALID, "A text of the batch is none: %s.", fault.msg)
+					  : err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
+		++*n;
+	}
+	return STATUS_OK;
+}
+
+/* `count` texts, of which the first `skip` are done. */
+static enum status run_part(struct batch *batch, int64_t number, int64_t count, int64_t skip, struct err *err)
+{
+	struct task_run *run = batch->run;
+	struct sentiment_row *rows;
+	struct str data, *texts = NULL;
+	size_t n = 0;
+
+	arena_reset(&batch->part_arena);
+	enum status status = tasks_read_part(run->db, &run->task->id, number, &batch->part_arena, &data, err);
+	if (status == STATUS_NOT_FOUND)
+		return err_set(err, STATUS_INVALID, "A part of the texts is gone.");
+	if (status == STATUS_OK)
+		status = read_texts(batch, data, skip, &texts, &n, err);
+	if (status != STATUS_OK)
+		return status;
+	if ((int64_t)n != count - skip)
+		return err_set(err, STATUS_INVALID, "A part of the texts is damaged.");
+	if (!(rows = arena_alloc(&batch->part_arena, (n < STEP_MOST ? n + 1 : STEP_MOST) * sizeof(*rows))))
+		return err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
+	for (size_t i = 0; status == STATUS_OK && i < n;) {
+		size_t some = n - i < batch->step ? n - i : batch->step;
+		struct step step = {.batch = batch, .rows = rows, .n = some, .part = i + some == n ? number : -1};
+		status = classify_step(batch, texts + i, some, rows, err);
+		if (status == STATUS_OK)
+			status = task_checkpoint(run, batch->done + (int64_t)some, batch->total, store_step, &step,
+						 err);
+		if (status == STATUS_OK) {
+			batch->done += (int64_t)some;
+			adapt(batch, &step);
+		}
+		i += some;
+	}
+	return status;
+}
+
+/* --- the kinds --- */
+
+static void fill_row(struct batch *batch)
+{
+	const struct task_row *task = batch->run->task;
+	struct sentiment_row *row = &batch->row;
+
+	id_format(&task->id, batch->task_id);
+	*row = (struct sentiment_row){.user_id = task->user_id, .task_id = str_of(batch->task_id)};
+	memcpy(row->created_at, task->created_at, sizeof(row->created_at));
+	sentiment_format_version(batch->model, row->model_version);
+}
+
+/* {"version":…,"counts":[…]} */
+static enum status read_payload(const struct task_run *run, struct str *version, struct json_value *counts,
+				struct err *err)
+{
+	struct json_value root, value;
+	struct json_fault bad;
+
+	if (!json_check(run->task->payload, 3, &root, &bad) || !json_member(root, STR("version"), &value) ||
+	    value.type != JSON_STRING || !json_member(root, STR("counts"), counts) || counts->type != JSON_ARRAY)
+		return err_set(err, STATUS_INVALID,
+			       "Batches are made by POST /api/v1/sentiment/analyze/batch, which stores their texts.");
+	*version = json_string(value, run->arena);
+	return version->p ? STATUS_OK : err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
+}
+
+static enum status run_parts(struct batch *batch, struct json_value counts, struct err *err)
+{
+	enum status status = STATUS_OK;
+	struct json_value item;
+	struct json_iter iter;
+	int64_t before = 0;
+	double count;
+
+	json_iter_init(&iter, counts);
+	for (int64_t number = 0; status == STATUS_OK && json_next(&iter, NULL, &item); number++) {
+		if (!json_number(item, &count) || count < 1 || count > SENTIMENT_BATCH_MAX)
+			return err_set(err, STATUS_INVALID, "The batch's payload is damaged.");
+		if (batch->done < before + (int64_t)count)
+			status = run_part(batch, number, (int64_t)count, batch->done - before, err);
+		before += (int64_t)count;
+	}
+	return status;
+}
+
+static enum status put_result(struct task_run *run, const struct buf *text, struct err *err)
+{
+	if (text->failed)
+		return err_set(err, STATUS_NO_MEMORY, "no memory for a result");
+	run->result = buf_view(text);
+	return STATUS_OK;
+}
+
+enum status task_sentiment_batch(struct task_run *run, struct err *err)
+{
+	struct batch batch = {.run = run, .done = run->task->done, .total = run->task->total, .step = STEP_FIRST};
+	struct json_value counts;
+	struct str version;
+	struct buf result;
+
+	enum status status = read_payload(run, &version, &counts, err);
+	if (status != STATUS_OK)
+		return status;
+	if (!(batch.model = find_model(run, version)))
+		return no_model(run, err);
+	if (db_is_remote(run->db))
+		batch.step = STEP_REMOTE;
+	fill_row(&batch);
+	arena_init(&batch.part_arena, PART_BYTES);
+	arena_init(&batch.step_arena, PART_BYTES);
+	status = run_parts(&batch, counts, err);
+	arena_release(&batch.part_arena);
+	arena_release(&batch.step_arena);
+	if (status != STATUS_OK)
+		return status;
+	buf_init(&result, run->arena);
+	buf_str(&result, STR("{\"texts\":"));
+	json_put_i64(&result, batch.total);
+	buf_char(&result, '}');
+	return put_result(run, &result, err);
+}
+
+/* {"text":…}. False: *msg says why not, `field` is what is wrong; both NULL: out of memory. */
+static bool read_one(struct str payload, struct arena *arena, struct str *text, const char **field, const char **msg)
+{
+	struct sentiment_fault fault;
+	struct json_value root, value;
+	struct json_fault bad;
+
+	*field = "text";
+	*msg = "Field required";
+	if (!json_check(payload, JSON_MAX_DEPTH, &root, &bad) || !json_member(root, STR("text"), &value))
+		return false;
+	if (sentiment_read_text(value, arena, text, &fault))
+		return true;
+	*msg = fault.msg;
+	return false;
+}
+
+const char *task_sentiment_check(struct str payload, const char **field)
+{
+	struct arena arena;
+	struct str text;
+	const char *msg;
+
+	arena_init(&arena, 1 << 20);
+	bool good = read_one(payload, &arena, &text, field, &msg);
+	arena_release(&arena);
+	return good ? NULL : msg ? msg : "Out of memory";
+}
+
+enum status task_sentiment(struct task_run *run, struct err *err)
+{
+	struct batch batch = {.run = run, .done = 0, .total = 1};
+	struct sentiment_row row;
+	const char *field, *msg;
+	struct buf result;
+	struct str text;
+
+	if (!read_one(run->task->payload, run->arena, &text, &field, &msg))
+		return msg ? err_set(err, STATUS_INVALID, "%s: %s", field, msg)
+			   : err_set(err, STATUS_NO_MEMORY, "no memory for a text");
+	if (!(batch.model = find_model(run, STR(""))))
+		return no_model(run, err);
+	fill_row(&batch);
+	arena_init(&batch.step_arena, PART_BYTES);
+	enum status status = classify_step(&batch, &text, 1, &row, err);
+	arena_release(&batch.step_arena);
+	struct step step = {.batch = &batch, .rows = &row, .n = 1, .part = -1};
+	if (status == STATUS_OK)
+		status = task_checkpoint(run, 1, 1, store_step, &step, err);
+	if (status != STATUS_OK)
+		return status;
+	buf_init(&result, run->arena);
+	buf_str(&result, STR("{\"text\":"));
+	json_put_string(&result, row.text);
+	buf_str(&result, STR(",\"sentiment\":"));
+	json_put_string(&result, row.sentiment);
+	buf_str(&result, STR(",\"confidence\":"));
+	json_put_double(&result, row.confidence);
+	buf_char(&result, '}');
+	return put_result(run, &result, err);
+}
