@@ -11,7 +11,7 @@ WARNINGS  := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes 
 CPPFLAGS  += -D_GNU_SOURCE -Ilib -Ifcgi-app $(shell pkg-config --cflags $(PKGS)) -I$(OUT)/gen -DAPPCORE_COMMIT='"$(COMMIT)"'
 CFLAGS    += -std=c17 $(WARNINGS) -fPIE -fstack-protector-strong -pthread
 LDFLAGS   += -pie -pthread -Wl,-z,relro,-z,now
-LDLIBS    += -lfcgi $(shell pkg-config --libs $(PKGS)) -lm
+LDLIBS    += -lfcgi $(shell pkg-config --libs $(PKGS)) -lunistring -lcrypt -lm
 
 CFLAGS_release  := -O2 -g -D_FORTIFY_SOURCE=3
 CFLAGS_asan     := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DAPPCORE_FAULTS
@@ -25,10 +25,11 @@ LDFLAGS += $(filter -fsanitize% --coverage,$(CFLAGS_$(VARIANT)))
 
 # Debian's packages (12 or 13), with the least version where an older one would not do. "make deps" installs them all.
 RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 libjson-c5>=0.16 libsqlite3-0>=3.40 libpq5>=15 \
-                    libsodium23>=1.0.18 libhiredis0.14|libhiredis1.1.0 curl openssl ca-certificates
+                    libsodium23>=1.0.18 libhiredis0.14|libhiredis1.1.0 \
+                    libunistring2|libunistring5 libcrypt1 curl openssl ca-certificates
 BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2 libjson-c-dev>=0.16 \
                     libsqlite3-dev>=3.40 libpq-dev>=15 libsodium-dev>=1.0.18 \
-                    libhiredis-dev>=0.14 python3 python3-yaml
+                    libhiredis-dev>=0.14 libunistring-dev>=1.0 libcrypt-dev python3 python3-yaml
 TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr jq sqlite3 wrk \
                     nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2 e2fsprogs systemd-container \
                     redis-server

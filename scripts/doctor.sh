@@ -8,6 +8,11 @@ export LC_ALL=C
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; } # VERSION MINIMUM
 library() { pkg-config --modversion "$1" 2>/dev/null; }
 first_version() { "$@" 2>&1 | grep -oE '[0-9]+(\.[0-9]+)+' | head -n 1; } # COMMAND...
+unistring() { # it has no file for pkg-config
+	echo '#include <unistring/version.h>' | "${CC:-gcc}" -E -dM - 2>/dev/null |
+		sed -n 's/^#define _LIBUNISTRING_VERSION 0x0*\([0-9A-Fa-f]*\)\([0-9A-Fa-f]\{2\}\)\([0-9A-Fa-f]\{2\}\)$/\1 \2/p' |
+		while read -r major minor; do printf '%d.%d' "0x$major" "0x$minor"; done
+}
 compiler() { "${CC:-gcc}" -dumpfullversion -dumpversion 2>/dev/null; }
 
 bad=0
@@ -37,6 +42,7 @@ if command -v pkg-config >/dev/null; then
 	is sqlite3 3.40 "$(library sqlite3)"
 	is libpq 15 "$(library libpq)"
 	is hiredis 0.14 "$(library hiredis)"
+	is libcrypt 4.4 "$(library libcrypt)"
 else
 	is pkg-config 0.29 ''
 fi
@@ -44,6 +50,7 @@ case $(basename "${CC:-gcc}") in
 clang*) is clang 14 "$(compiler)" ;;
 *) is gcc 12 "$(compiler)" ;;
 esac
+is libunistring 1.0 "$(unistring)"
 if [ "${1:-}" != --build ]; then
 	is nginx 1.22.1 "$(first_version nginx -v)"
 	is spawn-fcgi 1.6.4 "$(first_version spawn-fcgi -v)"

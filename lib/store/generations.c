@@ -14,6 +14,27 @@ enum status generations_bump(struct db *db, struct str topic, struct err *err)
 	return db_run(stmt, NULL, err);
 }
 
+enum status generations_next(struct db *db, struct str topic, int64_t *value, struct err *err)
+{
+	static const char sql[] = "INSERT INTO generations (topic, value) VALUES ($1, 1)"
+				  " ON CONFLICT (topic) DO UPDATE SET value = generations.value + 1 RETURNING value";
+	struct stmt *stmt;
+	bool row;
+
+	*value = 0;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, topic);
+	status = db_step(stmt, &row, err);
+	while (status == STATUS_OK && row) {
+		*value = db_column_i64(stmt, 0);
+		status = db_step(stmt, &row, err);
+	}
+	db_reset(stmt);
+	return status;
+}
+
 enum status generations_read(struct db *db, struct str topic, int64_t *value, struct err *err)
 {
 	static const char sql[] = "SELECT value FROM generations WHERE topic = $1";

@@ -10,6 +10,10 @@
 enum status generations_bump(struct db *db, struct str topic, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 
+/* The same, and *value is the new one: nobody else ever gets it. */
+enum status generations_next(struct db *db, struct str topic, int64_t *value, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
 /* 0 when the topic was never bumped. */
 enum status generations_read(struct db *db, struct str topic, int64_t *value, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));

@@ -18,7 +18,8 @@ struct user_row {
 
 typedef bool user_row_fn(void *arg, const struct user_row *row);
 
-/* STATUS_CONFLICT: the name or the address is taken. */
+/* Fills id, created_at (when it is empty) and updated_at. STATUS_CONFLICT: the name or the address is taken. The same
+ * row again, with the same hash, is no conflict: *row is what was stored then. */
 enum status users_insert(struct db *db, struct user_row *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
@@ -28,10 +29,21 @@ enum status users_find(struct db *db, int64_t id, struct user_row *row, struct e
 enum status users_find_name(struct db *db, struct str username_key, struct user_row *row, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
 
-/* Writes email, username, hash, active, superuser, failed_logins, locked_until_us; renews updated_at (also in *row)
- * when one of the first five changed. STATUS_CONFLICT, STATUS_NOT_FOUND. */
+/* Writes email, username, their keys, hash, active, superuser, failed_logins, locked_until_us; renews updated_at (also
+ * in *row) when something but the last two changed. STATUS_CONFLICT, STATUS_NOT_FOUND. Does not end sessions
+ * (sessions.h): who switches a user off or changes a password does. */
 enum status users_update(struct db *db, struct user_row *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* A login has failed: one more is counted. At `limit` of them in a row (0: never) the user is locked until then, and
+ * counting starts again. Safe when many of one user run at once. */
+enum status users_login_failed(struct db *db, int64_t id, int64_t limit, int64_t locked_until_us, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
+/* One has succeeded: the count and the lock are gone. `fresh_hash` (empty: none) takes the place of `hash` if that is
+ * still the user's: the password was not changed meanwhile. updated_at stays. */
+enum status users_login_succeeded(struct db *db, int64_t id, struct str hash, struct str fresh_hash, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
 
 /* All of them, oldest first. */
 enum status users_each(struct db *db, user_row_fn *fn, void *arg, struct err *err)
@@ -39,7 +51,9 @@ enum status users_each(struct db *db, user_row_fn *fn, void *arg, struct err *er
 
 /* Who a token is from, in one small read: is the session there and not ended at `now_us`, and what of its user. */
 struct user_session {
-	bool known; /* user and session are there, the session goes on */
+	/* User and session are there, and the session goes on, or it ended because the user is not active any more:
+	 * that is to be told first. */
+	bool known;
 	bool active, superuser;
 	char username[USER_NAME_BYTES];
 };
