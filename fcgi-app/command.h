@@ -35,6 +35,9 @@ bool command_load_config(struct config *config) __attribute__((nonnull, warn_unu
 bool command_open_db(struct config *config, struct db **db, enum db_mode mode, int *exit_code)
 	__attribute__((nonnull, warn_unused_result));
 
+/* The schema must be the one this binary was written for, and the data whole: EXIT_OK, or prints why not. */
+int command_check_schema(const struct config *config) __attribute__((nonnull));
+
 /* Options of the form --name or --name VALUE (or --name=VALUE), in any order with the other words. */
 struct option_spec {
 	const char *name;   /* with its dashes */
@@ -54,6 +57,8 @@ const struct command *command_find(const char *name);
 int serve_main(int argc, char **argv);
 int migrate_main(int argc, char **argv);
 int key_main(int argc, char **argv);
+int work_main(int argc, char **argv);
+int task_main(int argc, char **argv);
 int model_main(int argc, char **argv);
 int backup_main(int argc, char **argv);
 int restore_main(int argc, char **argv);

@@ -10,16 +10,15 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "notify.h"
+#include "self.h"
 #include "shared/edge.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <json-c/json_c_version.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum { TICK_MS = 250, MEASURE_MS = 1000, NOTIFY_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000 };
@@ -70,42 +69,6 @@ static void find_gauges(struct app *app, struct gauges *gauges)
 	gauges->edge_readable = metrics_find(app->shm, METRICS_EDGE_READABLE, NULL, 0);
 }
 
-static double resident_bytes(void)
-{
-	long pages = 0, size = 0;
-	FILE *file = fopen("/proc/self/statm", "re");
-
-	if (!file)
-		return 0.0;
-	if (fscanf(file, "%ld %ld", &size, &pages) != 2)
-		pages = 0;
-	fclose(file);
-	return (double)pages * (double)sysconf(_SC_PAGESIZE);
-}
-
-static double open_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	int n = 0;
-
-	if (!dir)
-		return 0.0;
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n - 3; /* ".", ".." and the directory's own */
-}
-
-static double cpu_seconds(void)
-{
-	struct rusage usage;
-
-	if (getrusage(RUSAGE_SELF, &usage) != 0)
-		return 0.0;
-	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
 static void measure(struct keeper *keeper)
 {
 	struct app *app = keeper->app;
@@ -113,10 +76,10 @@ static void measure(struct keeper *keeper)
 	struct db_info info;
 
 	store_info(app->store, &info);
-	metrics_set(app->shm, gauges->resident, resident_bytes());
+	metrics_set(app->shm, gauges->resident, self_resident_bytes());
 	metrics_set(app->shm, gauges->connections, atomic_load_explicit(keeper->connections, memory_order_relaxed));
-	metrics_set(app->shm, gauges->fds, open_fds());
-	metrics_set(app->shm, gauges->cpu, cpu_seconds());
+	metrics_set(app->shm, gauges->fds, self_open_fds());
+	metrics_set(app->shm, gauges->cpu, self_cpu_seconds());
 	metrics_set(app->shm, gauges->queue_write, (double)store_queue_length(app->store));
 	metrics_set(app->shm, gauges->queue_slow,
 		    (double)(pool_queue_length(app->slow) + pool_queue_length(app->lists)));

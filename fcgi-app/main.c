@@ -100,6 +100,31 @@ const struct command COMMANDS[] = {
 	 "--full compares all rows again instead of those that may have changed. --json prints progress and result as\n"
 	 "JSON, one object a line. Keep a password out of the list of processes: libpq reads it from ~/.pgpass or\n"
 	 "PGPASSWORD when URL has none.\n"},
+	{"work", work_main, "work on background tasks",
+	 "usage: appcore work\n"
+	 "\n"
+	 "Works on the tasks of the queue with TASK_THREADS threads until SIGTERM: what runs then ends at its next\n"
+	 "checkpoint and goes back to the queue, within a few seconds. As many workers as are wanted may run, on any\n"
+	 "machine that reaches the database. Logs JSON lines to standard output, or to LOG_FILE.\n"
+	 "\n"
+	 "Exit codes: 0 after SIGTERM, 100 settings are wrong, 111 the system refuses something.\n"},
+	{"task", task_main, "list, show, add, retry and cancel background tasks",
+	 "usage: appcore task list [--status STATUS] [--kind KIND] [--limit N] [--json]\n"
+	 "       appcore task show ID [--json]\n"
+	 "       appcore task add KIND [--payload JSON] [--priority N] [--delay DURATION] [--json]\n"
+	 "       appcore task retry ID|--dead [--kind KIND]\n"
+	 "       appcore task cancel ID\n"
+	 "       appcore task drain [--timeout DURATION]\n"
+	 "       appcore task kinds\n"
+	 "\n"
+	 "list tells the newest first (default 50). STATUS is pending, processing, completed, failed, cancelled or "
+	 "dead.\n"
+	 "add puts a task of the service's own into the queue. retry gives a task that failed, was cancelled or is "
+	 "dead\n"
+	 "another try; --dead all that are dead. cancel ends one that waits at once, one that runs at its next\n"
+	 "checkpoint. drain waits until nothing is due and nothing runs (default 60s; exit code 111 when it does "
+	 "not\n"
+	 "come to that). kinds lists the kinds there are.\n"},
 	{"train", train_main, "train a text classifier from labelled texts",
 	 "usage: appcore train sentiment [--data FILE...] [--text COLUMN] [--label COLUMN] [--ngram 1,2]\n"
 	 "           [--max-features 5000] [--split 0.2] [--seed 42] [--model nb|logistic] [--refit]\n"

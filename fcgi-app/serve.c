@@ -121,8 +121,7 @@ static bool is_listening(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &n) == 0 && value == 1;
 }
 
-/* The schema must be the one this binary was written for, and the data whole. */
-static int check_schema(const struct config *config)
+int command_check_schema(const struct config *config)
 {
 	struct db *db;
 	struct err err;
@@ -328,7 +327,7 @@ static int start(struct worker *worker)
 	block_signals();
 	if (!log_start(log_level_of(config->log_level), config->log_file, config->instance_id))
 		return command_fail(EXIT_SYSTEM, "the log %s can't be written: %s.", config->log_file, strerror(errno));
-	if ((code = check_schema(config)) != EXIT_OK || (code = open_shared(worker)) != EXIT_OK ||
+	if ((code = command_check_schema(config)) != EXIT_OK || (code = open_shared(worker)) != EXIT_OK ||
 	    (code = open_store(worker)) != EXIT_OK || (code = open_redis(worker)) != EXIT_OK ||
 	    (code = open_server(worker)) != EXIT_OK)
 		return code;

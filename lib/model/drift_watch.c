@@ -163,7 +163,7 @@ static bool is_elected(struct drift_watch *watch)
 	int n = shm_workers(watch->shm, clock_mono_ms(), workers);
 
 	for (int i = 0; i < n; i++)
-		if (workers[i].slot < shm_slot(watch->shm))
+		if (workers[i].role == SHM_SERVES && workers[i].slot < shm_slot(watch->shm))
 			return false;
 	return true;
 }

@@ -61,7 +61,7 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 				    COUNTER("Series asked for that did not fit", METRICS_COMPUTED)},
 	[METRICS_SERVICE_START] = {.name = "appcore_service_start_time_seconds",
 				   GAUGE("When the first of the workers started, as Unix time", METRICS_COMPUTED)},
-	[METRICS_WORKERS] = {.name = "appcore_workers", GAUGE("Live worker processes", METRICS_COMPUTED)},
+	[METRICS_WORKERS] = {.name = "appcore_workers", GAUGE("Live worker processes that answer requests", METRICS_COMPUTED)},
 	[METRICS_WORKER_START] = {.name = "appcore_worker_start_time_seconds",
 				  GAUGE("When the worker started, as Unix time", METRICS_COMPUTED)},
 	[METRICS_WORKER_RESIDENT] = {.name = "appcore_worker_resident_bytes",

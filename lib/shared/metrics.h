@@ -34,7 +34,7 @@ enum metrics_family {
 	METRICS_RENDERED,            /* appcore_metrics_rendered_timestamp_seconds */
 	METRICS_SERIES_DROPPED,      /* appcore_metrics_series_dropped_total */
 	METRICS_SERVICE_START,       /* appcore_service_start_time_seconds */
-	METRICS_WORKERS,             /* appcore_workers: live workers */
+	METRICS_WORKERS,             /* appcore_workers: live workers that serve */
 	METRICS_WORKER_START,        /* appcore_worker_start_time_seconds{instance} */
 	METRICS_WORKER_RESIDENT,     /* appcore_worker_resident_bytes{instance} */
 	METRICS_WORKER_CONNECTIONS,  /* appcore_worker_connections{instance} */

@@ -272,7 +272,7 @@ static void put_computed(struct buf *out, uint32_t i, const struct metrics_sums 
 	uint64_t live = 0;
 
 	for (int v = 0; v < sums->views_n; v++)
-		live += (uint64_t)sums->views[v].live_n;
+		live += (uint64_t)sums->views[v].serving_n;
 	if (i == METRICS_APP_INFO)
 		put_text(out, "app_info{version=\"" APPCORE_VERSION "\"} 1.0\n");
 	else if (i == METRICS_RENDERED)

@@ -35,6 +35,11 @@ void shm_close(struct shm *shm);
 enum status shm_claim_slot(struct shm *shm, const char *instance, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
+/* What a worker does. The claim above is SHM_SERVES. */
+enum shm_role { SHM_SERVES, SHM_WORKS /* on tasks */ };
+enum status shm_claim_slot_as(struct shm *shm, const char *instance, enum shm_role role, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
 /* This process's slot, or -1. */
 int shm_slot(const struct shm *shm) __attribute__((nonnull));
 
@@ -49,6 +54,7 @@ void shm_beat(struct shm *shm, uint64_t now_ms) __attribute__((nonnull));
 struct shm_worker {
 	int slot;
 	int pid;
+	enum shm_role role;
 	char instance[SHM_INSTANCE_BYTES];
 	int64_t start_us;   /* wall time */
 	uint64_t silent_ms; /* since the last beat; 0 before the first */

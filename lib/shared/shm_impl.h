@@ -96,9 +96,9 @@ struct shm_series {
 
 /* A worker's place. Two cache lines: who it is (rarely written), and what it writes all the time. */
 struct shm_slot {
-	_Alignas(SHM_LINE) _Atomic uint64_t owner; /* shm_owner_self() of the worker; 0: given back */
-	_Atomic uint32_t generation;               /* 0: never used */
-	uint32_t reserved;
+	_Alignas(SHM_LINE) _Atomic uint64_t owner;         /* shm_owner_self() of the worker; 0: given back */
+	_Atomic uint32_t generation;                       /* 0: never used */
+	_Atomic uint32_t role;                             /* enum shm_role */
 	_Atomic int64_t start_us;                          /* wall time */
 	_Atomic uint64_t instance[SHM_INSTANCE_BYTES / 8]; /* text with NULs behind it */
 	_Alignas(SHM_LINE) _Atomic uint64_t beat_ms;       /* 0: has not beaten yet. Not described from here on. */
@@ -249,6 +249,7 @@ struct shm_view {
 	uint32_t series; /* published when it was opened */
 	bool live[SHM_VIEW_SLOTS];
 	int live_n;
+	int serving_n; /* of them those that answer requests */
 };
 
 /* Views of all segments in the run directory, the handle's own first. Files that do not hold what they should are left

@@ -111,7 +111,7 @@ static bool begin_service(struct shm *shm, int64_t now_us)
 	return true;
 }
 
-static void take_slot(struct shm *shm, int chosen, const union instance *in, int64_t now_us)
+static void take_slot(struct shm *shm, int chosen, const union instance *in, enum shm_role role, int64_t now_us)
 {
 	struct shm_slot *slot = &shm->seg->slots[chosen];
 	uint32_t generation = atomic_load(&slot->generation) + 1;
@@ -122,6 +122,7 @@ static void take_slot(struct shm *shm, int chosen, const union instance *in, int
 	atomic_store(&slot->generation, generation);
 	atomic_store(&slot->start_us, now_us);
 	atomic_store(&slot->beat_ms, 0);
+	atomic_store(&slot->role, role);
 	for (size_t i = 0; i < INSTANCE_WORDS; i++)
 		atomic_store_explicit(&slot->instance[i], in->words[i], memory_order_relaxed);
 	atomic_store_explicit(&slot->owner, shm->self, memory_order_release);
@@ -131,7 +132,7 @@ static void take_slot(struct shm *shm, int chosen, const union instance *in, int
 	shm->row = shm->seg->cells[chosen];
 }
 
-enum status shm_claim_slot(struct shm *shm, const char *instance, struct err *err)
+enum status shm_claim_slot_as(struct shm *shm, const char *instance, enum shm_role role, struct err *err)
 {
 	union instance in = instance_of(instance);
 	enum status status = STATUS_OK;
@@ -152,11 +153,16 @@ enum status shm_claim_slot(struct shm *shm, const char *instance, struct err *er
 	else if (!others && !begin_service(shm, now_us))
 		status = err_set(err, STATUS_UNAVAILABLE, "The system gives no random bytes.");
 	else
-		take_slot(shm, chosen, &in, now_us);
+		take_slot(shm, chosen, &in, role, now_us);
 	if (status == STATUS_OK)
 		shm_views_retire(shm);
 	close(lock);
 	return status;
+}
+
+enum status shm_claim_slot(struct shm *shm, const char *instance, struct err *err)
+{
+	return shm_claim_slot_as(shm, instance, SHM_SERVES, err);
 }
 
 void shm_close(struct shm *shm)
@@ -217,6 +223,7 @@ int shm_workers(struct shm *shm, uint64_t now_ms, struct shm_worker out[static S
 		out[n] = (struct shm_worker){
 			.slot = i,
 			.pid = shm_owner_pid(owner),
+			.role = (enum shm_role)atomic_load(&slot->role),
 			.start_us = atomic_load(&slot->start_us),
 			.silent_ms = silence(slot, 0, now_ms),
 		};

@@ -48,12 +48,13 @@ static bool view_read(struct shm_view *view, const struct shm_describe *ours, ui
 	view->series = atomic_load_explicit(&totals->series, memory_order_acquire);
 	if (view->series > view->d.series.n)
 		return false;
-	view->live_n = 0;
+	view->live_n = view->serving_n = 0;
 	for (uint32_t i = 0; i < view->d.slots.n; i++) {
 		const struct shm_slot *slot = shm_view_at(view, view->d.slots, i);
 		uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
 		view->live[i] = owner != 0 && shm_owner_alive(owner);
 		view->live_n += view->live[i];
+		view->serving_n += view->live[i] && atomic_load(&slot->role) == SHM_SERVES;
 	}
 	return true;
 }
