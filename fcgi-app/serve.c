@@ -2,11 +2,11 @@
  *
  * Threads: this one is the event thread (all connections, reads, ticks); the commit thread (store.c); a few slow
  * threads (large bodies and answers); one that loads models (swap.c); the shadow (lib/model/shadow.c); the watch over
- * drift (lib/model/drift_watch.c); the keeper (metrics file, silent peers); the log's writer; with REDIS_URL one that
- * connects to Redis and listens (redis.c). The event thread ends the process: after SIGTERM when nothing is on the way
- * any more, at once after a second SIGTERM, and likewise, with a failure, when a commit had an outcome that nobody can
- * know. A worker that found its database read-only serves what can be read, and executes itself anew on the same
- * listening socket when it could write. */
+ * drift (lib/model/drift_watch.c); the one that counts tasks (lib/task/measure.c); the keeper (metrics file, silent
+ * peers); the log's writer; with REDIS_URL one that connects to Redis and listens (redis.c). The event thread ends the
+ * process: after SIGTERM when nothing is on the way any more, at once after a second SIGTERM, and likewise, with a
+ * failure, when a commit had an outcome that nobody can know. A worker that found its database read-only serves what
+ * can be read, and executes itself anew on the same listening socket when it could write. */
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -18,6 +18,7 @@
 #include "store/installation.h"
 #include "store/migrate.h"
 #include "store/moves.h"
+#include "task/measure.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +44,7 @@ struct worker {
 	struct loop *loop;
 	struct fcgi_server *server;
 	struct keeper *keeper;
+	struct task_measure *tasks;
 	struct loop_watch mail_watch, signal_watch, redis_watch;
 	atomic_int connections;
 	int terms;         /* SIGTERMs so far */
@@ -298,6 +300,7 @@ static int open_server(struct worker *worker)
 	if (worker->signal_watch.fd < 0 || !loop_add(worker->loop, &worker->signal_watch, false) ||
 	    !loop_add(worker->loop, &worker->mail_watch, false) ||
 	    (app->redis && !loop_add(worker->loop, &worker->redis_watch, false)) ||
+	    !task_measure_start(&worker->tasks, &worker->config, app->shm) ||
 	    !keeper_start(&worker->keeper, app, &worker->connections))
 		return command_fail(EXIT_SYSTEM, "the worker can't be set up: %s.", strerror(errno));
 	return EXIT_OK;
@@ -454,6 +457,7 @@ static void stop(struct worker *worker)
 	if (!becomes_next(worker))
 		notify_send("WATCHDOG_USEC=60000000");
 	keeper_stop(worker->keeper);
+	task_measure_stop(worker->tasks);
 	pool_stop(app->lists);
 	pool_stop(app->slow);
 	drift_watch_stop(app->drift);
