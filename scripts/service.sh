@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The development service: nginx and the instances, as the user who calls this, in the working directory.
+# The development service: nginx, the instances, and the workers for background tasks, as the user who calls this, in the working directory.
 #
 #   service.sh start      starts it and returns once it is healthy
 #   service.sh run        the same, then shows the logs; Ctrl-C stops everything
@@ -136,12 +136,21 @@ nginx_pid() {
 	fi
 }
 
-known_instances() { # the numbers of all pid files
+known_instances() { # of all pid files: numbers, and "work-" with a number
 	local file
 	for file in "$RUN_DIR"/appcore-*.pid; do
 		[ -e "$file" ] || continue
 		file=${file##*/appcore-}
 		printf '%s\n' "${file%.pid}"
+	done
+}
+
+# As the settings say: those that serve, then those that work on tasks.
+all_indexes() {
+	local i
+	seq "$INSTANCES"
+	for ((i = 1; i <= WORKERS; i++)); do
+		printf 'work-%s\n' "$i"
 	done
 }
 
@@ -165,7 +174,7 @@ signal() { kill "-$1" "${@:2}" 2>/dev/null || true; }
 is_running() { # everything
 	local i
 	[ -n "$(nginx_pid)" ] || return 1
-	for ((i = 1; i <= INSTANCES; i++)); do
+	for i in $(all_indexes); do
 		[ -n "$(pid_of supervisor "$i")" ] || return 1
 	done
 }
@@ -278,10 +287,10 @@ start_supervisors() {
 	limit=$(ulimit -Hn)
 	if [ "$limit" = unlimited ] || [ "$limit" -gt 65536 ]; then limit=65536; fi
 	ulimit -Sn "$limit" 2>/dev/null || true
-	for ((i = 1; i <= INSTANCES; i++)); do
+	for i in $(all_indexes); do
 		# A session of its own: Ctrl-C in the terminal is for this script only.
 		setsid "$scripts/supervise.sh" "$i" </dev/null >>"$RUN_DIR/log/appcore-$i.log" 2>&1 9>&- &
-		supervisors[i]=$!
+		supervisors[$i]=$!
 	done
 }
 
@@ -307,12 +316,13 @@ wait_healthy() {
 	local deadline=$((SECONDS + 15)) i
 	while [ -z "$ending" ]; do
 		problem=
-		for ((i = 1; i <= INSTANCES; i++)); do
-			[ -n "$(start_of "${supervisors[i]}")" ] || {
+		for i in $(all_indexes); do
+			[ -n "$(start_of "${supervisors[$i]}")" ] || {
 				problem="Instance $i gave up."
-				wait "${supervisors[i]}" || ended=$?
+				wait "${supervisors[$i]}" || ended=$?
 				return 1
 			}
+			[ "${i#work-}" = "$i" ] || continue
 			answers $((DIRECT_PORT + i)) || problem="Instance $i does not answer on port $((DIRECT_PORT + i))."
 		done
 		[ -n "$problem" ] || return 0
@@ -345,7 +355,7 @@ rotate_logs() {
 
 note_sizes() {
 	local file i
-	for ((i = 1; i <= INSTANCES; i++)); do
+	for i in $(all_indexes); do
 		size_before[$RUN_DIR/log/appcore-$i.log]=0
 	done
 	size_before[$nginx_dir/error.log]=0
@@ -357,8 +367,8 @@ note_sizes() {
 
 # start: leaves $fresh set when it was this call that started it. A signal meanwhile sets $ending and undoes it.
 start() {
-	local supervisors=() problem='' output ended=111
-	local -A size_before=()
+	local problem='' output ended=111
+	local -A size_before=() supervisors=()
 	trap 'ending=1' INT TERM HUP
 	ensure_env_file
 	load_settings
@@ -473,8 +483,12 @@ verb_status() {
 	local i pid answer part=0 whole=0
 	load_settings
 	printf '%-10s %-8s %-10s %s\n' PROCESS PID UPTIME ANSWERS
-	for i in nginx $(seq "$INSTANCES"); do
-		if [ "$i" = nginx ]; then
+	for i in nginx $(all_indexes); do
+		if [ "${i#work-}" != "$i" ]; then
+			pid=$(pid_of worker "$i")
+			answer=yes # nobody asks it anything: it is there
+			i=WORKER-${i#work-}
+		elif [ "$i" = nginx ]; then
 			pid=$(nginx_pid)
 			curl -sf --noproxy '*' -o /dev/null -m 2 "http://127.0.0.1:$DIRECT_PORT/nginx-health" && answer=yes || answer=no
 		else
@@ -504,21 +518,24 @@ need_running() {
 }
 
 verb_restart() {
-	local i old patience
+	local i old patience name
 	need_running
-	for ((i = 1; i <= INSTANCES; i++)); do
+	for i in $(all_indexes); do
 		old=$(pid_of worker "$i")
 		if [ -n "$old" ]; then
 			signal TERM "$old"
 			wait_gone 120 "$old" || signal KILL "$old"
 		fi
 		patience=150
-		until [ -n "$(pid_of worker "$i")" ] && [ "$(pid_of worker "$i")" != "$old" ] && answers $((DIRECT_PORT + i)); do
+		until [ -n "$(pid_of worker "$i")" ] && [ "$(pid_of worker "$i")" != "$old" ] &&
+			{ [ "${i#work-}" != "$i" ] || answers $((DIRECT_PORT + i)); }; do
 			patience=$((patience - 1))
 			[ "$patience" -gt 0 ] || code=111 fail "Instance $i did not come back; the others were left alone."
 			sleep 0.1
 		done
-		say "API-$i has restarted."
+		name=API-$i
+		[ "${i#work-}" = "$i" ] || name=WORKER-${i#work-}
+		say "$name has restarted."
 	done
 }
 
@@ -534,7 +551,7 @@ accepting() { # PID-OF-THE-MASTER
 verb_reload() {
 	local pid former one now patience=100
 	need_running
-	[ "$(known_instances | wc -l)" -eq "$INSTANCES" ] || fail 'INSTANCES has changed: stop and start instead.'
+	[ "$(known_instances | grep -vc '^work-')" -eq "$INSTANCES" ] || fail 'INSTANCES has changed: stop and start instead.'
 	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY"
 	render_nginx
 	pid=$(nginx_pid)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Keeps one worker running: supervise.sh INDEX, with RUN_DIR and APPCORE_BIN (absolute) in the environment.
+# Keeps one worker running: supervise.sh INDEX, with RUN_DIR and APPCORE_BIN (absolute) in the environment. The INDEX is a
+# number for one that serves, "work-" and a number for one that works on background tasks.
 #
 # spawn-fcgi binds RUN_DIR/appcore-INDEX.sock and becomes the worker (-n); it does not start again what has died, this does:
 # 100 ms later, and slower (up to 2 s) when one after the other dies within half a second. Exit code 100 means that the
@@ -13,6 +14,10 @@ socket=$RUN_DIR/appcore-$index.sock
 pid_file=$RUN_DIR/appcore-$index.pid
 worker=
 stopping=
+case $index in
+work-*) name=WORKER-${index#work-} ;;
+*) name=API-$index ;;
+esac
 
 start_of() { # PID: its start time in clock ticks since boot; nothing when there is no such process
 	local stat
@@ -26,8 +31,8 @@ say() { # LEVEL MESSAGE
 	local now moment=$EPOCHREALTIME
 	TZ=UTC printf -v now '%(%Y-%m-%d %H:%M:%S)T' "${moment%[.,]*}"
 	moment=${moment#*[.,]}
-	printf '{"timestamp":"%s,%s","level":"%s","logger":"appcore.supervise","message":"API-%s: %s"}\n' \
-		"$now" "${moment:0:3}" "$1" "$index" "$2"
+	printf '{"timestamp":"%s,%s","level":"%s","logger":"appcore.supervise","message":"%s: %s"}\n' \
+		"$now" "${moment:0:3}" "$1" "$name" "$2"
 }
 
 write_pids() {
@@ -39,8 +44,9 @@ write_pids() {
 
 # If this process is killed, its worker drains (pdeathsig) instead of serving on without anybody who knows of it.
 start_worker() {
-	INSTANCE_ID=API-$index setpriv --pdeathsig TERM \
-		spawn-fcgi -n -s "$socket" -M 0660 -b 1024 -- "$APPCORE_BIN" serve &
+	local command=(spawn-fcgi -n -s "$socket" -M 0660 -b 1024 -- "$APPCORE_BIN" serve)
+	[ "$name" = "API-$index" ] || command=("$APPCORE_BIN" work)
+	INSTANCE_ID=$name setpriv --pdeathsig TERM "${command[@]}" &
 	worker=$!
 	write_pids
 }
