@@ -145,12 +145,13 @@ enum status keyring_check(const struct keyring *ring, struct str key, int64_t no
 	}
 	if (ring->generation < 0 && is_table_key(key))
 		return STATUS_UNAVAILABLE;
-	if (!found || row->revoked_us != 0 || (row->expires_us != 0 && row->expires_us <= now_us))
+	if (!found || row->suspended || row->revoked_us != 0 || (row->expires_us != 0 && row->expires_us <= now_us))
 		return STATUS_FORBIDDEN;
 	memcpy(out->key_id, row->id, sizeof(out->key_id));
 	memcpy(out->name, row->name, sizeof(out->name));
 	memcpy(out->scopes, row->scopes, sizeof(out->scopes));
 	out->rate_per_minute = row->rate_per_minute;
+	out->user_id = row->user_id;
 	return STATUS_OK;
 }
 

@@ -63,8 +63,8 @@ void keyring_take(struct keyring *ring, struct keyring_rows *rows) __attribute__
 enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Who presents this key at `now_us`. STATUS_UNAUTHENTICATED: no key; STATUS_FORBIDDEN: unknown, revoked or expired;
- * STATUS_UNAVAILABLE: it is not the environment's, and the table could not be read yet. */
+/* Who presents this key at `now_us`. STATUS_UNAUTHENTICATED: no key; STATUS_FORBIDDEN: unknown, revoked, expired, or of
+ * a user who is switched off; STATUS_UNAVAILABLE: it is not the environment's, and the table could not be read yet. */
 enum status keyring_check(const struct keyring *ring, struct str key, int64_t now_us, struct caller *out)
 	__attribute__((nonnull, warn_unused_result));
 

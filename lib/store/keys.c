@@ -5,7 +5,12 @@
 
 #include <stdio.h>
 
-#define COLUMNS "id, name, hash, rate_per_minute, created_us, expires_us, revoked_us, scopes"
+#define COLUMNS "id, name, hash, rate_per_minute, created_us, expires_us, revoked_us, scopes, user_id"
+/* Keys are worth as much as their user: whoever is switched off can't go on with them. */
+#define SUSPENDED                                                                                                      \
+	"CASE WHEN user_id = 0 OR EXISTS (SELECT 1 FROM users u WHERE u.id = user_id AND u.is_active = 1)"             \
+	" THEN 0 ELSE 1 END"
+#define READ COLUMNS ", " SUSPENDED
 
 static void read_text(struct stmt *stmt, int c, char *out, size_t size)
 {
@@ -31,6 +36,8 @@ static void read_row(struct stmt *stmt, struct key_row *row)
 	row->expires_us = db_column_i64(stmt, 5);
 	row->revoked_us = db_column_i64(stmt, 6);
 	read_text(stmt, 7, row->scopes, sizeof(row->scopes));
+	row->user_id = db_column_i64(stmt, 8);
+	row->suspended = db_column_i64(stmt, 9) != 0;
 }
 
 static enum status find_by(struct db *db, const char *sql, struct str value, bool *found, struct key_row *row,
@@ -53,8 +60,9 @@ static enum status find_by(struct db *db, const char *sql, struct str value, boo
 /* The key that is not revoked. */
 static enum status find(struct db *db, struct str id_or_name, struct key_row *row, struct err *err)
 {
-	static const char by_id[] = "SELECT " COLUMNS " FROM api_keys WHERE id = $1 AND revoked_us = 0";
-	static const char by_name[] = "SELECT " COLUMNS " FROM api_keys WHERE name = $1 AND revoked_us = 0";
+	static const char by_id[] = "SELECT " READ " FROM api_keys WHERE id = $1 AND revoked_us = 0";
+	static const char by_name[] = "SELECT " READ
+				      " FROM api_keys WHERE name = $1 AND revoked_us = 0 AND user_id = 0";
 	bool found;
 
 	enum status status = find_by(db, by_id, id_or_name, &found, row, err);
@@ -65,14 +73,17 @@ static enum status find(struct db *db, struct str id_or_name, struct key_row *ro
 	return status;
 }
 
-static enum status check_insert(struct db *db, const struct key_row *row, struct err *err)
+/* *there: this very key has been inserted before. */
+static enum status check_insert(struct db *db, const struct key_row *row, bool *there, struct err *err)
 {
-	static const char sql[] = "SELECT " COLUMNS
-				  " FROM api_keys WHERE id = $1 OR (name = $2 AND revoked_us = 0) LIMIT 1";
+	static const char sql[] = "SELECT " READ " FROM api_keys WHERE id = $1"
+				  " OR (name = $2 AND user_id = $3 AND revoked_us = 0) ORDER BY id LIMIT 1";
 	struct str name = {row->name, strnlen(row->name, sizeof(row->name))};
+	struct key_row taken;
 	struct stmt *stmt;
-	bool taken;
+	bool found;
 
+	*there = false;
 	if (name.n == 0 || name.n == sizeof(row->name) || !str_is_utf8(name))
 		return err_set(err, STATUS_INVALID, "name: must be 1 to %d bytes of UTF-8", KEY_NAME_BYTES - 1);
 	enum status status = db_prepare(db, sql, &stmt, err);
@@ -80,19 +91,27 @@ static enum status check_insert(struct db *db, const struct key_row *row, struct
 		return status;
 	db_bind_text(stmt, 1, str_of(row->id));
 	db_bind_text(stmt, 2, name);
-	status = db_step(stmt, &taken, err);
+	db_bind_i64(stmt, 3, row->user_id);
+	status = db_step(stmt, &found, err);
+	if (status == STATUS_OK && found)
+		read_row(stmt, &taken);
 	db_reset(stmt);
-	if (status == STATUS_OK && taken)
-		status = err_set(err, STATUS_CONFLICT, "there is a valid API key of this name already");
-	return status;
+	if (status != STATUS_OK || !found)
+		return status;
+	*there = strcmp(taken.id, row->id) == 0 && memcmp(taken.hash, row->hash, KEY_HASH_BYTES) == 0 &&
+		 strcmp(taken.name, row->name) == 0 && taken.user_id == row->user_id;
+	return *there ? STATUS_OK : err_set(err, STATUS_CONFLICT, "there is a valid API key of this name already");
 }
 
 enum status keys_insert(struct db *db, const struct key_row *row, struct err *err)
 {
-	static const char sql[] = "INSERT INTO api_keys (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+	static const char sql[] = "INSERT INTO api_keys (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 	struct stmt *stmt;
+	bool there;
 
-	enum status status = check_insert(db, row, err);
+	enum status status = check_insert(db, row, &there, err);
+	if (status == STATUS_OK && there)
+		return STATUS_OK;
 	if (status == STATUS_OK)
 		status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
@@ -105,6 +124,7 @@ enum status keys_insert(struct db *db, const struct key_row *row, struct err *er
 	db_bind_i64(stmt, 6, row->expires_us);
 	db_bind_i64(stmt, 7, row->revoked_us);
 	db_bind_text(stmt, 8, str_of(row->scopes));
+	db_bind_i64(stmt, 9, row->user_id);
 	status = db_run(stmt, NULL, err);
 	return status == STATUS_OK ? generations_bump(db, KEYS_TOPIC, err) : status;
 }
@@ -124,6 +144,40 @@ enum status keys_revoke(struct db *db, struct str id_or_name, int64_t now_us, st
 	db_bind_text(stmt, 2, str_of(row.id));
 	status = db_run(stmt, NULL, err);
 	return status == STATUS_OK ? generations_bump(db, KEYS_TOPIC, err) : status;
+}
+
+enum status keys_revoke_of(struct db *db, int64_t user_id, struct str id, int64_t now_us, struct err *err)
+{
+	static const char sql[] = "UPDATE api_keys SET revoked_us = $1 WHERE id = $2 AND user_id = $3"
+				  " AND revoked_us = 0";
+	struct stmt *stmt;
+	int64_t revoked;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
+	db_bind_text(stmt, 2, id);
+	db_bind_i64(stmt, 3, user_id);
+	status = db_run(stmt, &revoked, err);
+	if (status == STATUS_OK && revoked == 0)
+		return err_set(err, STATUS_NOT_FOUND, "there is no valid API key with this id");
+	return status == STATUS_OK ? generations_bump(db, KEYS_TOPIC, err) : status;
+}
+
+enum status keys_revoke_all(struct db *db, int64_t user_id, int64_t now_us, struct err *err)
+{
+	static const char sql[] = "UPDATE api_keys SET revoked_us = $1 WHERE user_id = $2 AND revoked_us = 0";
+	struct stmt *stmt;
+	int64_t revoked;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
+	db_bind_i64(stmt, 2, user_id);
+	status = db_run(stmt, &revoked, err);
+	return status == STATUS_OK && revoked > 0 ? generations_bump(db, KEYS_TOPIC, err) : status;
 }
 
 /* "<name> (until rotation, <id>)", the name cut between characters where both do not fit. */
@@ -170,19 +224,16 @@ enum status keys_rotate(struct db *db, struct str id_or_name, struct key_row *fr
 	memcpy(fresh->scopes, old.scopes, sizeof(fresh->scopes));
 	fresh->rate_per_minute = old.rate_per_minute;
 	fresh->expires_us = old.expires_us;
+	fresh->user_id = old.user_id;
 	fresh->revoked_us = 0;
 	return keys_insert(db, fresh, err);
 }
 
-enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
+static enum status each(struct stmt *stmt, key_row_fn *fn, void *arg, struct err *err)
 {
-	static const char sql[] = "SELECT " COLUMNS " FROM api_keys ORDER BY created_us, id";
-	struct stmt *stmt;
+	enum status status = STATUS_OK;
 	bool more = true;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
 	while (more && (status = db_step(stmt, &more, err)) == STATUS_OK && more) {
 		struct key_row row;
 		read_row(stmt, &row);
@@ -190,4 +241,25 @@ enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
 	}
 	db_reset(stmt);
 	return status;
+}
+
+enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
+{
+	static const char sql[] = "SELECT " READ " FROM api_keys ORDER BY created_us, id";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	return status == STATUS_OK ? each(stmt, fn, arg, err) : status;
+}
+
+enum status keys_each_of(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
+{
+	static const char sql[] = "SELECT " READ " FROM api_keys WHERE user_id = $1 ORDER BY created_us, id";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, user_id);
+	return each(stmt, fn, arg, err);
 }

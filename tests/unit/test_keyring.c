@@ -3,6 +3,7 @@
 
 #include "auth/keyring.h"
 #include "store/generations.h"
+#include "store/users.h"
 
 static const int64_t NOW = INT64_C(1700000000000000);
 
@@ -304,6 +305,36 @@ static void scopes_belong_to_a_key(void)
 		CU_ASSERT_FALSE(scopes_are_valid(str_of(bad[i])));
 }
 
+/* A key says whose it is, and works as long as they may. */
+static void keys_of_users(void)
+{
+	struct db *db = test_database("users.db");
+	struct made made = make("laptop");
+	struct user_row user = {.active = true, .username = "u", .username_key = "u", .email = "e", .email_key = "e"};
+	struct keyring ring;
+	struct caller caller;
+
+	test_begin(db);
+	OK(users_insert(db, &user, NULL));
+	made.row.user_id = user.id;
+	OK(keys_insert(db, &made.row, NULL));
+	test_commit(db);
+	keyring_init(&ring, STR(""));
+	OK(keyring_refresh(&ring, db, NULL));
+	OK(keyring_check(&ring, str_of(made.text), NOW, &caller));
+	CU_ASSERT_EQUAL(caller.user_id, user.id);
+	for (int i = 0; i < 2; i++) {
+		user.active = !user.active;
+		test_begin(db);
+		OK(users_update(db, &user, NULL));
+		test_commit(db);
+		OK(keyring_refresh(&ring, db, NULL));
+		IS(check(&ring, made.text, NOW), user.active ? STATUS_OK : STATUS_FORBIDDEN);
+	}
+	keyring_release(&ring);
+	db_close(db);
+}
+
 static const struct unit_case CASES[] = {
 	{"the key of the environment", the_key_of_the_environment},
 	{"no key in the environment", no_key_in_the_environment},
@@ -315,6 +346,7 @@ static const struct unit_case CASES[] = {
 	{"both keys are good while they overlap", both_keys_are_good_while_they_overlap},
 	{"scopes belong to a key", scopes_belong_to_a_key},
 	{"known keys outlive a failure", known_keys_outlive_a_failure},
+	{"keys of users", keys_of_users},
 };
 
 int main(void)

@@ -3,6 +3,7 @@
 
 #include "store/generations.h"
 #include "store/keys.h"
+#include "store/users.h"
 
 static struct key_row row_of(const char *id, const char *name)
 {
@@ -193,6 +194,95 @@ static void a_long_name_rotates(void)
 	db_close(db);
 }
 
+/* --- of users --- */
+
+static int64_t add_user(struct db *db, const char *name)
+{
+	struct user_row row = {.active = true};
+
+	snprintf(row.username, sizeof(row.username), "%s", name);
+	snprintf(row.username_key, sizeof(row.username_key), "%s", name);
+	snprintf(row.email_key, sizeof(row.email_key), "%s", name);
+	snprintf(row.hash, sizeof(row.hash), "%s", name);
+	OK(users_insert(db, &row, NULL));
+	return row.id;
+}
+
+static void each_has_keys_of_their_own(void)
+{
+	struct db *db = test_database("owners.db");
+	struct key_row ours = row_of("1", "laptop"), one = row_of("2", "laptop"), two = row_of("3", "laptop"),
+		       again = row_of("4", "laptop");
+	struct rows rows = {0};
+
+	test_begin(db);
+	one.user_id = add_user(db, "one");
+	two.user_id = add_user(db, "two");
+	again.user_id = one.user_id;
+	OK(keys_insert(db, &ours, NULL));
+	OK(keys_insert(db, &one, NULL));
+	OK(keys_insert(db, &two, NULL));
+	IS(keys_insert(db, &again, NULL), STATUS_CONFLICT);
+	/* The same key again is what a repeated request brings. */
+	int64_t before = generation(db);
+	OK(keys_insert(db, &one, NULL));
+	CU_ASSERT_EQUAL(generation(db), before);
+	OK(keys_each_of(db, one.user_id, keep, &rows, NULL));
+	CU_ASSERT_EQUAL_FATAL(rows.n, 1);
+	CU_ASSERT_EQUAL(memcmp(&rows.at[0], &one, sizeof(one)), 0);
+	CU_ASSERT_EQUAL(all(db).n, 3);
+	/* Nobody revokes another's, nor the operator's own by a name that a user took. */
+	IS(keys_revoke_of(db, two.user_id, STR("2"), 5000, NULL), STATUS_NOT_FOUND);
+	IS(keys_revoke_of(db, two.user_id, STR("laptop"), 5000, NULL), STATUS_NOT_FOUND);
+	IS(keys_revoke_of(db, two.user_id, STR("1"), 5000, NULL), STATUS_NOT_FOUND);
+	OK(keys_revoke(db, STR("laptop"), 5000, NULL));
+	IS(keys_revoke(db, STR("laptop"), 5000, NULL), STATUS_NOT_FOUND);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT revoked_us FROM api_keys WHERE id = '1'"), 5000);
+	OK(keys_revoke_of(db, one.user_id, STR("2"), 6000, NULL));
+	IS(keys_revoke_of(db, one.user_id, STR("2"), 7000, NULL), STATUS_NOT_FOUND);
+	OK(keys_insert(db, &again, NULL));
+	/* The operator revokes anybody's by its id, and all of one user's at once. */
+	OK(keys_revoke(db, STR("3"), 8000, NULL));
+	before = generation(db);
+	OK(keys_revoke_all(db, one.user_id, 9000, NULL));
+	CU_ASSERT_EQUAL(generation(db), before + 1);
+	OK(keys_revoke_all(db, one.user_id, 9001, NULL));
+	CU_ASSERT_EQUAL(generation(db), before + 1);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM api_keys WHERE revoked_us = 0"), 0);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT revoked_us FROM api_keys WHERE id = '2'"), 6000);
+	test_commit(db);
+	db_close(db);
+}
+
+static void keys_go_with_their_user(void)
+{
+	struct db *db = test_database("suspended.db");
+	struct key_row ours = row_of("1", "a"), one = row_of("2", "b"), orphan = row_of("3", "c"),
+		       fresh = row_of("4", "");
+	struct user_row user;
+
+	test_begin(db);
+	one.user_id = add_user(db, "one");
+	orphan.user_id = 77;
+	OK(keys_insert(db, &ours, NULL));
+	OK(keys_insert(db, &one, NULL));
+	OK(keys_insert(db, &orphan, NULL));
+	struct rows rows = all(db);
+	CU_ASSERT_TRUE(!rows.at[0].suspended && !rows.at[1].suspended && rows.at[2].suspended);
+	OK(users_find(db, one.user_id, &user, NULL));
+	user.active = false;
+	OK(users_update(db, &user, NULL));
+	rows = all(db);
+	CU_ASSERT_TRUE(!rows.at[0].suspended && rows.at[1].suspended);
+	user.active = true;
+	OK(users_update(db, &user, NULL));
+	CU_ASSERT_FALSE(all(db).at[1].suspended);
+	OK(keys_rotate(db, STR("2"), &fresh, 9000, NULL));
+	CU_ASSERT_EQUAL(fresh.user_id, one.user_id);
+	test_commit(db);
+	db_close(db);
+}
+
 static const struct unit_case CASES[] = {
 	{"inserts, lists oldest first", inserts},
 	{"refuses names that are taken or none", refuses_names},
@@ -200,6 +290,8 @@ static const struct unit_case CASES[] = {
 	{"rotates", rotates},
 	{"does not rotate what is not valid", does_not_rotate},
 	{"a long name rotates", a_long_name_rotates},
+	{"each has keys of their own", each_has_keys_of_their_own},
+	{"keys go with their user", keys_go_with_their_user},
 };
 
 int main(void)
