@@ -8,6 +8,7 @@
 #include "store/idempotency.h"
 #include "store/predictions.h"
 #include "store/retention.h"
+#include "store/sentiments.h"
 #include "store/shadows.h"
 #include "swap.h"
 
@@ -52,12 +53,12 @@ struct keys_op {
 struct retention_op {
 	struct store_op op; /* first: the store hands it back */
 	struct app *app;
-	struct retention_time time;         /* of this round */
-	uint64_t held_ms;                   /* since when nothing is deleted because all is old; 0: it is not so */
-	int64_t predictions, shadows, keys; /* rows the last piece deleted */
-	int64_t weeks;                      /* tables it dropped */
-	bool first;                         /* piece of this round */
-	bool held;                          /* this round deletes nothing */
+	struct retention_time time; /* of this round */
+	uint64_t held_ms;           /* since when nothing is deleted because all is old; 0: it is not so */
+	int64_t predictions, shadows, sentiments, keys; /* rows the last piece deleted */
+	int64_t weeks;                                  /* tables it dropped */
+	bool first;                                     /* piece of this round */
+	bool held;                                      /* this round deletes nothing */
 	bool busy;
 };
 
@@ -133,6 +134,7 @@ bool app_init(struct app *app)
 	series->health = metrics_find(app->shm, METRICS_HEALTH, NULL, 0);
 	series->retention = one_label(app, METRICS_RETENTION_DELETED, "table", "predictions");
 	series->retention_shadows = one_label(app, METRICS_RETENTION_DELETED, "table", "shadow_predictions");
+	series->retention_sentiments = one_label(app, METRICS_RETENTION_DELETED, "table", "sentiment_requests");
 
 	keyring_init(&app->keyring, str_of(app->config->api_key));
 	app->read_needs_key = strcmp(app->config->predictions_read, "key") == 0;
@@ -329,7 +331,7 @@ static enum status delete_piece(struct db *db, struct store_op *op, struct err *
 	char before[CLOCK_ISO_BYTES];
 	enum status status = STATUS_OK;
 
-	retention->predictions = retention->shadows = retention->keys = retention->weeks = 0;
+	retention->predictions = retention->shadows = retention->sentiments = retention->keys = retention->weeks = 0;
 	if (retention->first) {
 		status = retention_ask(db, clock_wall_us(), days, &retention->time, err);
 		retention->held = status == STATUS_OK && (time->apart || is_held(retention));
@@ -344,6 +346,8 @@ static enum status delete_piece(struct db *db, struct store_op *op, struct err *
 		status = predictions_delete_before(db, str_of(before), RETENTION_PIECE, &retention->predictions, err);
 	if (status == STATUS_OK && deletes)
 		status = shadows_delete_before(db, before_us / 1000, RETENTION_PIECE, &retention->shadows, err);
+	if (status == STATUS_OK && deletes)
+		status = sentiments_expire(db, before_us / 1000, RETENTION_PIECE, &retention->sentiments, err);
 	if (status == STATUS_OK && !retention->held)
 		status = idempotency_delete_expired(db, time->now_us, RETENTION_PIECE, &retention->keys, err);
 	return status;
@@ -362,7 +366,7 @@ static void tell_held(const struct retention_op *retention)
 			  server);
 	else
 		log_event(LOG_LEVEL_WARNING,
-			  "retention: even the newest prediction is older than RETENTION_DAYS. If the clock (%s) is "
+			  "retention: even the newest row is older than RETENTION_DAYS. If the clock (%s) is "
 			  "right they are deleted a day after this worker's first look",
 			  server);
 }
@@ -370,7 +374,7 @@ static void tell_held(const struct retention_op *retention)
 static void piece_done(struct store_op *op)
 {
 	struct retention_op *retention = (struct retention_op *)(void *)op;
-	bool more = retention->predictions > 0 || retention->shadows == RETENTION_PIECE ||
+	bool more = retention->predictions > 0 || retention->shadows == RETENTION_PIECE || retention->sentiments > 0 ||
 		    retention->keys == RETENTION_PIECE;
 
 	retention->busy = false;
@@ -380,6 +384,7 @@ static void piece_done(struct store_op *op)
 	}
 	metrics_add(retention->app->shm, retention->app->series.retention, (uint64_t)retention->predictions);
 	metrics_add(retention->app->shm, retention->app->series.retention_shadows, (uint64_t)retention->shadows);
+	metrics_add(retention->app->shm, retention->app->series.retention_sentiments, (uint64_t)retention->sentiments);
 	if (retention->weeks > 0)
 		log_event(LOG_LEVEL_INFO, "retention: %lld weeks of predictions were dropped",
 			  (long long)retention->weeks);

@@ -47,7 +47,7 @@ struct app_series {
 	metrics_series rejected[APP_REJECTED__MAX];
 	metrics_series idempotency[APP_IDEM__MAX];
 	metrics_series cache_hit, cache_miss;
-	metrics_series repeated_writes, health, crashes, retention, retention_shadows;
+	metrics_series repeated_writes, health, crashes, retention, retention_shadows, retention_sentiments;
 };
 
 struct app {

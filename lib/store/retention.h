@@ -9,8 +9,8 @@ struct retention_time {
 	int64_t server_us; /* the database server's; on SQLite this machine's */
 	int64_t now_us;    /* the earlier of both: what is old by it is old */
 	bool apart;        /* they differ by more than an hour: nobody knows what is old */
-	bool all_old;      /* there are predictions, and even the newest is past `days`: either nobody has asked for a
-			    * long time, or the clock is wrong */
+	bool all_old;      /* there are predictions or analysed texts, and even the newest is past `days`: either nobody
+			    * has asked for a long time, or the clock is wrong */
 };
 
 /* Asks for it. `wall_us` is this machine's time; `days` 0: all_old is not looked for. */

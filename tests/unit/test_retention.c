@@ -3,6 +3,10 @@
 
 #include "store_helpers.h"
 
+#include "store/sentiments.h"
+
+#include <sodium.h>
+
 static const int64_t DAY_US = INT64_C(86400) * 1000000;
 
 static void save(struct db *db, const char *id, int64_t wall_us)
@@ -39,6 +43,38 @@ static void the_newest_row_tells(void)
 	db_close(db);
 }
 
+static void analyse(struct db *db, int64_t wall_us)
+{
+	struct edge_identity edge = {.ms = wall_us / 1000};
+	struct sentiment_row row = {.text = STR("x"), .sentiment = STR("positive"), .created_at = "x"};
+	bool stored;
+
+	randombytes_buf(edge.random, sizeof(edge.random));
+	row.id = id_of_edge(&edge);
+	test_begin(db);
+	OK(sentiments_insert(db, &row, &stored, NULL));
+	test_commit(db);
+}
+
+/* Either table may say that the clock is right. */
+static void the_newest_text_tells_too(void)
+{
+	struct db *db = test_database("texts.db");
+	struct retention_time time;
+	int64_t now_us = clock_wall_us();
+
+	analyse(db, now_us - 31 * DAY_US);
+	OK(retention_ask(db, now_us, 30, &time, NULL));
+	CU_ASSERT_TRUE(time.all_old);
+	save(db, "a", now_us - 31 * DAY_US);
+	OK(retention_ask(db, now_us, 30, &time, NULL));
+	CU_ASSERT_TRUE(time.all_old);
+	analyse(db, now_us - 29 * DAY_US);
+	OK(retention_ask(db, now_us, 30, &time, NULL));
+	CU_ASSERT_FALSE(time.all_old);
+	db_close(db);
+}
+
 static void the_earlier_clock_counts(void)
 {
 	static const struct {
@@ -70,6 +106,7 @@ static void the_earlier_clock_counts(void)
 
 static const struct unit_case CASES[] = {
 	{"the newest row tells", the_newest_row_tells},
+	{"the newest text tells, too", the_newest_text_tells_too},
 	{"the earlier clock counts", the_earlier_clock_counts},
 };
 
