@@ -48,6 +48,8 @@ static struct shm_describe describe(uint64_t salt)
 		offsetof(struct shm_segment, marks),
 		offsetof(struct shm_segment, running),
 		offsetof(struct shm_segment, limit),
+		offsetof(struct shm_segment, logins),
+		sizeof(struct shm_login_entry),
 		sizeof(struct shm_running_set),
 		sizeof(struct shm_limit_entry),
 		sizeof(struct shm_limit_set),

@@ -9,6 +9,7 @@
 #define APPCORE_SHARED_SHM_IMPL_H
 
 #include "shared/limit.h"
+#include "shared/logins.h"
 #include "shared/metrics.h"
 #include "shared/shm.h"
 
@@ -30,6 +31,8 @@ enum {
 	SHM_WAKES = 2, /* WAKE__MAX */
 	SHM_LIMIT_WAYS = 8,
 	SHM_LIMIT_SETS = LIMIT_CLIENTS / SHM_LIMIT_WAYS,
+	SHM_LOGIN_WAYS = 8,
+	SHM_LOGIN_SETS = LOGINS_NAMES / SHM_LOGIN_WAYS,
 	SHM_LIMIT_CELLS = LIMIT_EXACT + 1, /* a window of 100 cell widths touches 101 cells */
 	METRICS_TEXT_BYTES = 512,          /* of a series: its labels as they are printed, without braces */
 	METRICS_MAX_BUCKETS = 16,
@@ -158,6 +161,19 @@ struct shm_limit_set {
 	struct shm_limit_entry entries[SHM_LIMIT_WAYS];
 };
 
+/* Failed logins of one name from one address (logins.c). */
+struct shm_login_entry {
+	struct limit_id id;
+	uint64_t paid_ms;  /* until when its failures are paid back */
+	uint64_t until_ms; /* and until when those under way count */
+	uint32_t under_way, reserved;
+};
+
+struct shm_login_set {
+	_Alignas(SHM_LINE) shm_lock lock;
+	struct shm_login_entry entries[SHM_LOGIN_WAYS];
+};
+
 struct shm_segment {
 	struct shm_describe describe;
 	_Alignas(SHM_LINE) struct shm_totals totals;
@@ -174,9 +190,11 @@ struct shm_segment {
 	struct shm_marks marks;
 	struct shm_running_set running[SHM_RUNNING_SETS];
 	struct shm_limit_set limit[SHM_LIMIT_SETS];
+	struct shm_login_set logins[SHM_LOGIN_SETS];
 };
 
 _Static_assert(sizeof(((struct shm_segment *)0)->limit) <= 8u << 20, "the limiter stays under 8 MiB");
+_Static_assert(sizeof(((struct shm_segment *)0)->logins) <= 1u << 20, "failed logins stay under 1 MiB");
 _Static_assert(sizeof(struct shm_slot) == 2 * SHM_LINE, "a slot is two cache lines");
 _Static_assert(METRICS_CELLS * sizeof(uint64_t) % SHM_PAGE == 0, "rows are whole pages");
 

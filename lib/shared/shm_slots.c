@@ -96,6 +96,7 @@ static bool begin_boot(struct shm_segment *seg)
 	memset(&seg->marks, 0, sizeof(seg->marks));
 	for (size_t i = 0; i < SHM_LIMIT_SETS; i++)
 		memset(seg->limit[i].tags, 0, sizeof(seg->limit[i].tags));
+	memset(seg->logins, 0, sizeof(seg->logins));
 	atomic_store(&seg->boot, shm_owner_boot());
 	return true;
 }
