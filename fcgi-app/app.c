@@ -18,6 +18,8 @@
 static const char *const REJECTED[APP_REJECTED__MAX] = {
 	[APP_REJECTED_RATE_LIMIT] = "rate_limit",
 	[APP_REJECTED_KEY_RATE_LIMIT] = "key_rate_limit",
+	[APP_REJECTED_USER_RATE_LIMIT] = "user_rate_limit",
+	[APP_REJECTED_LOGIN_RATE_LIMIT] = "login_rate_limit",
 	[APP_REJECTED_UNAUTHENTICATED] = "unauthenticated",
 	[APP_REJECTED_FORBIDDEN] = "forbidden",
 	[APP_REJECTED_TOO_LARGE] = "too_large",
@@ -33,6 +35,11 @@ static const char *const IDEMPOTENCY[APP_IDEM__MAX] = {
 	[APP_IDEM_REPLAYED] = "replayed",
 	[APP_IDEM_MISMATCH] = "mismatch",
 	[APP_IDEM_RUNNING] = "running",
+};
+
+static const char *const LOGINS[APP_LOGIN__MAX] = {
+	[APP_LOGIN_OK] = "ok",         [APP_LOGIN_WRONG] = "wrong",       [APP_LOGIN_LIMITED] = "limited",
+	[APP_LOGIN_LOCKED] = "locked", [APP_LOGIN_INACTIVE] = "inactive",
 };
 
 /* The statuses that get a series of their own; another one shares the last cell. */
@@ -125,6 +132,8 @@ bool app_init(struct app *app)
 		series->rejected[i] = one_label(app, METRICS_REJECTED, "reason", REJECTED[i]);
 	for (int i = 0; i < APP_IDEM__MAX; i++)
 		series->idempotency[i] = one_label(app, METRICS_IDEMPOTENCY, "outcome", IDEMPOTENCY[i]);
+	for (int i = 0; i < APP_LOGIN__MAX; i++)
+		series->logins[i] = one_label(app, METRICS_LOGINS, "outcome", LOGINS[i]);
 	if (app->redis) {
 		series->cache_hit = one_label(app, METRICS_CACHE, "outcome", "hit");
 		series->cache_miss = one_label(app, METRICS_CACHE, "outcome", "miss");
@@ -137,6 +146,8 @@ bool app_init(struct app *app)
 	series->retention_sentiments = one_label(app, METRICS_RETENTION_DELETED, "table", "sentiment_requests");
 
 	keyring_init(&app->keyring, str_of(app->config->api_key));
+	app->token_keys = (struct token_keys){
+		.keys = {str_of(app->config->secret_key), str_of(app->config->secret_key_previous)}};
 	app->read_needs_key = strcmp(app->config->predictions_read, "key") == 0;
 	/* A body of small numbers becomes up to eight times its size as doubles, and its text is built by doubling. */
 	size_t body = app->config->max_body_bytes > 0 ? (size_t)app->config->max_body_bytes : (size_t)APP_BODY_MAX;
@@ -180,6 +191,11 @@ void app_count_rejected(struct app *app, enum app_rejected reason)
 void app_count_idempotency(struct app *app, enum app_idempotency outcome)
 {
 	metrics_add(app->shm, app->series.idempotency[outcome], 1);
+}
+
+void app_count_login(struct app *app, enum app_login outcome)
+{
+	metrics_add(app->shm, app->series.logins[outcome], 1);
 }
 
 /* --- counting and logging --- */
@@ -249,6 +265,8 @@ static void write_log_line(struct request *req, double seconds)
 	log_str(line, "client", req->remote_addr);
 	if (req->caller.key_id[0])
 		log_str(line, "key_id", str_of(req->caller.key_id));
+	if (req->caller.user_id != 0)
+		log_i64(line, "user_id", req->caller.user_id);
 	if (req->trace_id[0])
 		log_str(line, "trace_id", str_of(req->trace_id));
 	if (req->error.n > 0)

@@ -4,6 +4,7 @@
 #define APPCORE_APP_H
 
 #include "auth/keyring.h"
+#include "auth/token.h"
 #include "base/config.h"
 #include "base/mailbox.h"
 #include "base/pool.h"
@@ -22,6 +23,8 @@
 enum app_rejected {
 	APP_REJECTED_RATE_LIMIT,
 	APP_REJECTED_KEY_RATE_LIMIT,
+	APP_REJECTED_USER_RATE_LIMIT,
+	APP_REJECTED_LOGIN_RATE_LIMIT,
 	APP_REJECTED_UNAUTHENTICATED,
 	APP_REJECTED_FORBIDDEN,
 	APP_REJECTED_TOO_LARGE,
@@ -35,6 +38,15 @@ enum app_rejected {
 
 enum app_idempotency { APP_IDEM_STORED, APP_IDEM_REPLAYED, APP_IDEM_MISMATCH, APP_IDEM_RUNNING, APP_IDEM__MAX };
 
+enum app_login {
+	APP_LOGIN_OK,
+	APP_LOGIN_WRONG,
+	APP_LOGIN_LIMITED,
+	APP_LOGIN_LOCKED,
+	APP_LOGIN_INACTIVE,
+	APP_LOGIN__MAX
+};
+
 struct app_chores;
 
 enum { APP_SLOW_QUEUE = 64, APP_LARGE_ANSWERS = 32 };
@@ -46,6 +58,7 @@ struct app_series {
 	metrics_series durations[ROUTES_MAX + 1][HTTP_METHOD__MAX];
 	metrics_series rejected[APP_REJECTED__MAX];
 	metrics_series idempotency[APP_IDEM__MAX];
+	metrics_series logins[APP_LOGIN__MAX];
 	metrics_series cache_hit, cache_miss;
 	metrics_series repeated_writes, health, crashes, retention, retention_shadows, retention_sentiments;
 };
@@ -59,10 +72,12 @@ struct app {
 	struct limit_redis *limits; /* with redis */
 	struct pool *slow;          /* large bodies and answers; any thread */
 	struct pool *lists;         /* large lists, streamed; any thread */
+	struct pool *passwords;     /* hashing: few at once, for each takes 19 MiB; any thread */
 	struct model_set *models;   /* held; replaced as a whole by app_take_models */
 	struct shadow *shadow;      /* NULL: none, in some tests */
 	struct drift_watch *drift;  /* likewise */
 	struct keyring keyring;
+	struct token_keys token_keys; /* any thread */
 	struct app_series series;
 	bool read_needs_key;
 	size_t arena_limit;        /* bytes a request may use */
@@ -102,6 +117,7 @@ void app_park(struct request *req, struct parked *parked) __attribute__((nonnull
 
 void app_count_rejected(struct app *app, enum app_rejected reason) __attribute__((nonnull));
 void app_count_idempotency(struct app *app, enum app_idempotency outcome) __attribute__((nonnull));
+void app_count_login(struct app *app, enum app_login outcome) __attribute__((nonnull));
 
 /* After each round of the event loop: sends Redis what the round has gathered. And for how long the next may sleep. */
 void app_end_round(struct app *app, uint64_t now_ms) __attribute__((nonnull));

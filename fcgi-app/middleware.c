@@ -5,14 +5,20 @@
  * Limits: what the address may is asked before anything is told, what the key may after the key is known to be good. A
  * refused request is counted nowhere by the limit that refused it, and a request that its key's limit refuses isn't
  * counted against its address either; one that is refused for other reasons (404, 401, 422) is. Redis is asked once,
- * for both: the key is looked at beforehand, without telling. */
+ * for both: the key is looked at beforehand, without telling. What a user may on a route is asked when the user is
+ * known, together with what a key of theirs may. */
 #include "middleware.h"
 
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "person.h"
+
+#include <stdio.h>
 
 typedef enum middleware_result middleware_fn(struct request *req);
+
+enum { ROUTE_TEXT_BYTES = 128, LARGE_FACTOR = 4 };
 
 static enum middleware_result pass_if(bool good)
 {
@@ -170,21 +176,34 @@ static void put_limit_headers(struct request *req, const char *policy, const str
 	response_header(response, "RateLimit", printed(req, &text));
 }
 
-/* What a request may, by its address and by its key, asked of Redis together. Lives in the request's arena. */
-enum limit_kind { LIMIT_ADDRESS, LIMIT_KEY, LIMIT_KIND__MAX };
+/* What a request may, by its address and by its key, or by its user and their key, asked of Redis together. Lives in
+ * the request's arena. */
+enum limit_kind { LIMIT_ADDRESS, LIMIT_KEY, LIMIT_USER, LIMIT_KIND__MAX };
+
+static const char *const LIMIT_POLICIES[LIMIT_KIND__MAX] = {
+	[LIMIT_ADDRESS] = "address", [LIMIT_KEY] = "key", [LIMIT_USER] = "user"};
+static const enum app_rejected LIMIT_REASONS[LIMIT_KIND__MAX] = {[LIMIT_ADDRESS] = APP_REJECTED_RATE_LIMIT,
+								 [LIMIT_KEY] = APP_REJECTED_KEY_RATE_LIMIT,
+								 [LIMIT_USER] = APP_REJECTED_USER_RATE_LIMIT};
 
 struct request_limits {
 	struct limit_redis_take take; /* first */
 	struct request *req;
 	int at[LIMIT_KIND__MAX]; /* where in `take`; -1: not asked */
+	bool of_person;          /* the second time, when the user is known */
 	bool looked;             /* at the key, with the result: */
 	enum status key_status;
 };
 
 static uint32_t address_limit(const struct request *req)
 {
-	return req->route && req->route->rate == ROUTE_UNLIMITED ? 0
-								 : (uint32_t)req->app->config->rate_limit_per_minute;
+	return req->route && req->route->rate != ROUTE_LIMITED ? 0 : (uint32_t)req->app->config->rate_limit_per_minute;
+}
+
+/* Of a request whose user is known. */
+static uint32_t user_limit(const struct request *req)
+{
+	return req->route->rate == ROUTE_PER_USER ? (uint32_t)req->app->config->user_rate_limit_per_minute : 0;
 }
 
 /* Of a request whose caller is known. */
@@ -197,10 +216,33 @@ static uint32_t key_limit(const struct request *req)
 	return req->caller.key_id[0] == '\0' || req->route->rate == ROUTE_UNLIMITED ? 0 : (uint32_t)limit;
 }
 
+/* Of who is nobody yet (to register, say), the address counts. */
+static struct limit_id id_of_user(const struct request *req)
+{
+	const struct limit_id address = limit_id_of_address(req->remote_addr);
+	char text[ROUTE_TEXT_BYTES + sizeof(address.b)];
+
+	snprintf(text, ROUTE_TEXT_BYTES, "%s %s", http_method_name(req->route->method), req->route->pattern);
+	size_t n = strlen(text);
+	if (req->caller.user_id == 0) {
+		memcpy(text + n, address.b, sizeof(address.b));
+		n += sizeof(address.b);
+	}
+	return limit_id_of_user(req->caller.user_id, (struct str){text, n});
+}
+
 static struct limit_id id_of(const struct request *req, enum limit_kind kind)
 {
-	return kind == LIMIT_ADDRESS ? limit_id_of_address(req->remote_addr)
-				     : limit_id_of_key(str_of(req->caller.key_id));
+	switch (kind) {
+	case LIMIT_USER:
+		return id_of_user(req);
+	case LIMIT_KEY:
+		return limit_id_of_key(str_of(req->caller.key_id));
+	case LIMIT_ADDRESS:
+	case LIMIT_KIND__MAX:
+		break;
+	}
+	return limit_id_of_address(req->remote_addr);
 }
 
 static void limits_known(struct limit_redis_take *take)
@@ -215,7 +257,7 @@ static bool wants_key(const struct request *req)
 {
 	enum route_auth auth = req->route->auth;
 
-	return !(auth == ROUTE_OPEN || (auth == ROUTE_READ && !req->app->read_needs_key));
+	return auth == ROUTE_KEY || (auth == ROUTE_READ && req->app->read_needs_key);
 }
 
 static void add_wanted(struct request_limits *limits, enum limit_kind kind, uint32_t limit)
@@ -227,21 +269,32 @@ static void add_wanted(struct request_limits *limits, enum limit_kind kind, uint
 		take->wanted[take->n++] = (struct limit_wanted){id_of(limits->req, kind), limit};
 }
 
-/* Asks Redis for all limits of the request. False: it need not or can't be asked. */
-static bool ask_redis(struct request *req)
+static struct request_limits *new_limits(struct request *req)
 {
 	struct app *app = req->app;
 
 	if (!app->redis || redis_state(app->redis) != REDIS_CLOSED)
-		return false;
+		return NULL;
 	struct request_limits *limits = arena_zalloc(&req->arena, sizeof(*limits));
 	if (!limits)
-		return false;
+		return NULL;
 	req->limits = limits;
 	limits->req = req;
 	limits->take.done = limits_known;
+	for (int i = 0; i < LIMIT_KIND__MAX; i++)
+		limits->at[i] = -1;
+	return limits;
+}
+
+/* Asks Redis for all limits of the request that can be known by now. False: it need not or can't be asked. */
+static bool ask_redis(struct request *req)
+{
+	struct app *app = req->app;
+	struct request_limits *limits = new_limits(req);
+
+	if (!limits)
+		return false;
 	add_wanted(limits, LIMIT_ADDRESS, address_limit(req));
-	limits->at[LIMIT_KEY] = -1;
 	if (req->found == ROUTER_FOUND && wants_key(req)) {
 		limits->looked = true;
 		limits->key_status = keyring_check(&app->keyring, request_key(req), clock_wall_us(), &req->caller);
@@ -249,6 +302,19 @@ static bool ask_redis(struct request *req)
 			add_wanted(limits, LIMIT_KEY, key_limit(req));
 	}
 	return limits->take.n > 0 && limit_redis_ask(app->limits, &limits->take);
+}
+
+/* And when the user is known. */
+static bool ask_redis_of_person(struct request *req)
+{
+	struct request_limits *limits = new_limits(req);
+
+	if (!limits)
+		return false;
+	limits->of_person = true;
+	add_wanted(limits, LIMIT_USER, user_limit(req));
+	add_wanted(limits, LIMIT_KEY, key_limit(req));
+	return limits->take.n > 0 && limit_redis_ask(req->app->limits, &limits->take);
 }
 
 /* Redis's answer, or this machine's own when there is none. */
@@ -265,12 +331,12 @@ static bool take(struct request *req, enum limit_kind kind, uint32_t limit)
 {
 	struct limit_result result = take_one(req, kind, limit);
 
-	put_limit_headers(req, kind == LIMIT_ADDRESS ? "address" : "key", &result);
+	put_limit_headers(req, LIMIT_POLICIES[kind], &result);
 	if (result.allowed)
 		return true;
 	uint64_t seconds = (result.retry_ms + 999) / 1000;
 	response_header_u64(&req->response, "Retry-After", seconds > 0 ? seconds : 1);
-	app_count_rejected(req->app, kind == LIMIT_ADDRESS ? APP_REJECTED_RATE_LIMIT : APP_REJECTED_KEY_RATE_LIMIT);
+	app_count_rejected(req->app, LIMIT_REASONS[kind]);
 	request_answer_detail(req, 429, STR("Rate limit exceeded. Try again later."));
 	return false;
 }
@@ -291,9 +357,23 @@ static enum middleware_result check_key_rate(struct request *req)
 	if (limit == 0 || take(req, LIMIT_KEY, limit))
 		return MIDDLEWARE_PASSED;
 	/* Redis has counted it in neither. */
-	if (address_limit(req) > 0 && !(req->limits && req->limits->take.known))
+	if (req->limits && req->limits->take.known)
+		return MIDDLEWARE_REFUSED;
+	if (address_limit(req) > 0)
 		limit_give_back(req->app->shm, id_of(req, LIMIT_ADDRESS));
+	if (user_limit(req) > 0)
+		limit_give_back(req->app->shm, id_of(req, LIMIT_USER));
 	return MIDDLEWARE_REFUSED;
+}
+
+static enum middleware_result check_user_rate(struct request *req)
+{
+	if (req->route->auth != ROUTE_USER && req->route->rate != ROUTE_PER_USER)
+		return MIDDLEWARE_PASSED;
+	if (!(req->limits && req->limits->of_person) && ask_redis_of_person(req))
+		return MIDDLEWARE_WAITS;
+	uint32_t limit = user_limit(req);
+	return pass_if(limit == 0 || take(req, LIMIT_USER, limit));
 }
 
 /* --- route and caller --- */
@@ -345,6 +425,14 @@ static enum middleware_result check_scope(struct request *req)
 	return MIDDLEWARE_REFUSED;
 }
 
+/* Anybody may register and make keys: what takes an operator's key must not take these. */
+static enum middleware_result refuse_persons_key(struct request *req)
+{
+	app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
+	request_answer_detail(req, 403, STR("This path takes no API key of a user."));
+	return MIDDLEWARE_REFUSED;
+}
+
 static enum middleware_result check_key(struct request *req)
 {
 	struct err err;
@@ -356,7 +444,7 @@ static enum middleware_result check_key(struct request *req)
 										clock_wall_us(), &req->caller);
 	switch (status) {
 	case STATUS_OK:
-		return check_scope(req);
+		return req->caller.user_id == 0 ? check_scope(req) : refuse_persons_key(req);
 	case STATUS_UNAVAILABLE:
 		app_count_rejected(req->app, APP_REJECTED_STORE);
 		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "the API keys could not be read yet"),
@@ -375,10 +463,11 @@ static enum middleware_result check_key(struct request *req)
 
 static enum middleware_result check_media_type(struct request *req)
 {
-	bool tensors = req->route->body == ROUTE_TENSORS;
+	enum route_body body = req->route->body;
+	bool tensors = body == ROUTE_TENSORS;
 	struct str encoding = str_trim(req->content_encoding);
 
-	if (!tensors && req->route->body != ROUTE_JSON_BODY)
+	if (!tensors && body != ROUTE_JSON_BODY && body != ROUTE_LARGE)
 		return MIDDLEWARE_PASSED;
 	if (encoding.n > 0 && !str_eq_nocase(encoding, STR("identity")))
 		request_answer_detail(req, 415, STR("Bodies must be sent without Content-Encoding."));
@@ -395,7 +484,8 @@ static enum middleware_result check_media_type(struct request *req)
 
 static enum middleware_result check_body(struct request *req)
 {
-	int64_t max = req->app->config->max_body_bytes;
+	bool large = req->route->body == ROUTE_LARGE;
+	int64_t max = large ? req->app->config->batch_body_bytes : req->app->config->max_body_bytes;
 
 	if (req->route->body == ROUTE_NO_BODY)
 		return MIDDLEWARE_PASSED;
@@ -410,6 +500,8 @@ static enum middleware_result check_body(struct request *req)
 		request_answer_detail(req, 413, STR("Request body is too large."));
 		return MIDDLEWARE_REFUSED;
 	}
+	if (large) /* the text, and what is made of it */
+		req->arena.limit += LARGE_FACTOR * (size_t)req->content_length;
 	return check_media_type(req);
 }
 
@@ -429,6 +521,8 @@ static middleware_fn *const MIDDLEWARE[] = {
 	check_address_rate, /* RATE_LIMIT_PER_MINUTE */
 	check_route,        /* 404, 405, 307 */
 	check_key,          /* 401, 403 */
+	person_check,       /* 401, 400, 403 of routes for people */
+	check_user_rate,    /* USER_RATE_LIMIT_PER_MINUTE */
 	check_key_rate,     /* the key's own limit */
 	check_body,         /* 413, 415 */
 };

@@ -55,6 +55,15 @@ const struct route ROUTES[] = {
 	ROUTE(POST, "/v2/models/{name}/infer",             inference_post_infer,  KEY,  LIMITED,   LISTED_ORIGINS, TENSORS,   WRITE),
 	ROUTE(POST, "/v2/models/{name}/versions/{version}/infer", inference_post_infer, KEY, LIMITED, LISTED_ORIGINS, TENSORS, WRITE),
 
+	/* accounts */
+	ROUTE(POST, "/api/v1/auth/register",               auth_post_register,    OPEN, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(POST, "/api/v1/auth/login",                  auth_post_login,       OPEN, UNLIMITED, LISTED_ORIGINS, FORM_BODY, WRITE),
+	ROUTE(POST, "/api/v1/auth/refresh",                auth_post_refresh,     OPEN, PER_USER,  LISTED_ORIGINS, FORM_BODY, WRITE),
+	ROUTE(POST, "/api/v1/auth/logout",                 auth_post_logout,      USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(GET,  "/api/v1/users/me",                    users_get_me,          USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(PATCH, "/api/v1/users/me",                   users_patch_me,        USER, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(GET,  "/api/v1/protected",                   users_get_protected,   USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+
 	/* service: /api/v1 */
 	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/version",                     version_get,           OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),

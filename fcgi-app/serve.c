@@ -1,12 +1,13 @@
 /* appcore serve: one worker.
  *
  * Threads: this one is the event thread (all connections, reads, ticks); the commit thread (store.c); a few slow
- * threads (large bodies and answers); one that loads models (swap.c); the shadow (lib/model/shadow.c); the watch over
- * drift (lib/model/drift_watch.c); the one that counts tasks (lib/task/measure.c); the keeper (metrics file, silent
- * peers); the log's writer; with REDIS_URL one that connects to Redis and listens (redis.c). The event thread ends the
- * process: after SIGTERM when nothing is on the way any more, at once after a second SIGTERM, and likewise, with a
- * failure, when a commit had an outcome that nobody can know. A worker that found its database read-only serves what
- * can be read, and executes itself anew on the same listening socket when it could write. */
+ * threads (large bodies and answers); PASSWORD_THREADS that hash; one that loads models (swap.c); the shadow
+ * (lib/model/shadow.c); the watch over drift (lib/model/drift_watch.c); the one that counts tasks (lib/task/measure.c);
+ * the keeper (metrics file, silent peers); the log's writer; with REDIS_URL one that connects to Redis and listens
+ * (redis.c). The event thread ends the process: after SIGTERM when nothing is on the way any more, at once after a
+ * second SIGTERM, and likewise, with a failure, when a commit had an outcome that nobody can know. A worker that found
+ * its database read-only serves what can be read, and executes itself anew on the same listening socket when it could
+ * write. */
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -123,6 +124,7 @@ static bool is_listening(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &value, &n) == 0 && value == 1;
 }
 
+/* The schema must be the one this binary was written for, and the data whole. */
 int command_check_schema(const struct config *config)
 {
 	struct db *db;
@@ -202,7 +204,10 @@ static int open_store(struct worker *worker)
 		.thread_stop = close_list_connection,
 		.arg = worker->app.store,
 	};
-	if (!pool_open(&worker->app.slow, &slow) || !pool_open(&worker->app.lists, &lists))
+	const struct pool_options passwords = {
+		.name = "passwords", .threads = (int)worker->config.password_threads, .queue = APP_SLOW_QUEUE};
+	if (!pool_open(&worker->app.slow, &slow) || !pool_open(&worker->app.lists, &lists) ||
+	    !pool_open(&worker->app.passwords, &passwords))
 		return command_fail(EXIT_SYSTEM, "no threads for slow requests: %s.", strerror(errno));
 	const struct shadow_options shadow = {.store = worker->app.store, .shm = worker->app.shm};
 	if (!shadow_open(&worker->app.shadow, &shadow))
@@ -460,6 +465,7 @@ static void stop(struct worker *worker)
 	task_measure_stop(worker->tasks);
 	pool_stop(app->lists);
 	pool_stop(app->slow);
+	pool_stop(app->passwords);
 	drift_watch_stop(app->drift);
 	app->drift = NULL;
 	shadow_close(app->shadow);
@@ -474,6 +480,7 @@ static void stop(struct worker *worker)
 	loop_close(worker->loop);
 	pool_close(app->lists);
 	pool_close(app->slow);
+	pool_close(app->passwords);
 	store_close(app->store);
 	if (app->chores)
 		app_release(app);

@@ -66,10 +66,13 @@ listen_loopback() { # PORT
 
 max() { [ "$1" -gt "$2" ] && echo "$1" || echo "$2"; }
 
-# The zones have the contract's rates up to the default limit of 100 a minute. Above it they grow with the setting, so
-# that the limit a client meets is the application's; with 0 there are none.
+# The zones have the contract's rates up to the default limits of 100 a minute for an address and 60 for a user. Above
+# them they grow with the settings, so that the limit a client meets is the application's; with 0 there are none. Below
+# /api/ the application counts users and routes, of which an address may have many, and at the login names: what an
+# address may have at once there is wide enough for the application's limit to be met first.
 set_limits() {
-	local limit=$RATE_LIMIT_PER_MINUTE burst=20 wide=100 api_rate=30 general_rate=60 general_burst=59
+	local limit=$RATE_LIMIT_PER_MINUTE users=$USER_RATE_LIMIT_PER_MINUTE
+	local burst=20 wide=100 api_rate=30 general_rate=60 general_burst=600 login_burst=100
 	V[ZONES]='' V[LIMIT_CONTRACT]='' V[LIMIT_HTTPS]='' V[LIMIT_GENERAL]='' V[LIMIT_LOGIN]='' V[LIMIT_CONNECTIONS]=''
 	[ "$limit" -eq 0 ] && return
 	if [ "$limit" -gt 100 ]; then
@@ -77,7 +80,11 @@ set_limits() {
 		burst=$limit
 		wide=$limit
 		general_rate=$limit
-		general_burst=$limit
+		general_burst=$(max 600 "$limit")
+	fi
+	if [ "$users" -gt 60 ]; then
+		general_rate=$(max "$general_rate" "$users")
+		general_burst=$(max "$general_burst" $((10 * users)))
 	fi
 	V[ZONES]="
     # Rejections stand in the access log; a line for each in the error log too would double a flood.
@@ -91,8 +98,8 @@ set_limits() {
     limit_conn_zone \$binary_remote_addr zone=connections:10m;"
 	V[LIMIT_CONTRACT]="        limit_req zone=api_limit burst=$burst nodelay;"
 	V[LIMIT_HTTPS]="        limit_req zone=api_limit burst=$wide nodelay;"
-	V[LIMIT_GENERAL]="        limit_req zone=general burst=$general_burst nodelay;"
-	V[LIMIT_LOGIN]="        limit_req zone=login burst=10 nodelay;"
+	[ "$users" -eq 0 ] || V[LIMIT_GENERAL]="        limit_req zone=general burst=$general_burst nodelay;"
+	V[LIMIT_LOGIN]="        limit_req zone=login burst=$login_burst nodelay;"
 	V[LIMIT_CONNECTIONS]="
     # Requests in progress from one address: slow bodies and slow readers, mostly.
     limit_conn connections 512;"

@@ -35,4 +35,10 @@ route_handler predictions_get_list, predictions_get_one, predictions_v1_list, pr
 /* sentiment.c, sentiment_batch.c, sentiment_task.c, sentiment_history.c */
 route_handler sentiment_post_analyze, sentiment_post_batch, sentiment_get_task, sentiment_get_history;
 
+/* register.c, login.c, sessions.c */
+route_handler auth_post_register, auth_post_login, auth_post_refresh, auth_post_logout;
+
+/* users.c, users_change.c */
+route_handler users_get_me, users_get_protected, users_patch_me;
+
 #endif

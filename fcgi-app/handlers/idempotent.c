@@ -51,6 +51,8 @@ bool idempotent_read(struct idempotent *idem, struct request *req)
 	}
 	crypto_generichash_init(&state, NULL, 0, sizeof(idem->key_hash));
 	add_text(&state, req->caller.key_id, strlen(req->caller.key_id) + 1);
+	if (req->caller.user_id != 0)
+		crypto_generichash_update(&state, (const uint8_t *)&req->caller.user_id, sizeof(req->caller.user_id));
 	add_text(&state, req->path.p, req->path.n);
 	add_text(&state, "", 1);
 	add_text(&state, key.p, key.n);

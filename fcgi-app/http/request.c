@@ -22,6 +22,7 @@ static const struct {
 	{STR_INIT("HTTP_X_API_KEY"), offsetof(struct request, api_key)},
 	{STR_INIT("HTTP_IDEMPOTENCY_KEY"), offsetof(struct request, idempotency_key)},
 	{STR_INIT("HTTP_AUTHORIZATION"), offsetof(struct request, authorization)},
+	{STR_INIT("HTTP_COOKIE"), offsetof(struct request, cookie)},
 	{STR_INIT("HTTP_CONTENT_ENCODING"), offsetof(struct request, content_encoding)},
 	{STR_INIT("HTTP_INFERENCE_HEADER_CONTENT_LENGTH"), offsetof(struct request, tensors_offset_text)},
 	{STR_INIT("HTTP_IF_NONE_MATCH"), offsetof(struct request, if_none_match)},
@@ -44,6 +45,8 @@ void request_reset(struct request *req)
 	req->arena = arena;
 	req->app = app;
 	req->transport = transport;
+	if (app)
+		req->arena.limit = app->arena_limit; /* a large body may have had more */
 	response_init(&req->response, &req->arena);
 }
 
@@ -100,6 +103,24 @@ static struct str url_decode(struct arena *arena, struct str s)
 		}
 	}
 	return (struct str){out, out ? n : 0};
+}
+
+struct str request_url_decode(struct request *req, struct str text)
+{
+	return url_decode(&req->arena, text);
+}
+
+struct str request_cookie(const struct request *req, struct str name)
+{
+	struct str rest = req->cookie;
+
+	while (rest.n > 0) {
+		struct str value = str_trim(str_cut(&rest, ';'));
+		struct str its_name = str_cut(&value, '=');
+		if (str_eq(its_name, name))
+			return value;
+	}
+	return (struct str){0};
 }
 
 bool request_query(struct request *req, struct str name, struct str *value)
@@ -163,14 +184,42 @@ static void run_slow(struct pool_job *job, void *thread_state)
 	shm_working_on(NULL);
 }
 
-void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
+bool request_try_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
 {
 	req->slow_run = run;
 	req->slow = true;
 	req->job.run = run_slow;
 	if (pool_queue_length(pool) < APP_SLOW_QUEUE && pool_submit(pool, &req->job))
-		return;
+		return true;
 	req->slow = false;
+	return false;
+}
+
+static void open_back(struct mail *mail)
+{
+	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
+
+	req->slow = false;
+	shm_working_on(req->edge.random);
+	req->back_run(req);
+	shm_working_on(NULL);
+}
+
+void request_go_back(struct request *req, void (*run)(struct request *req))
+{
+	if (!req->slow) {
+		run(req);
+		return;
+	}
+	req->back_run = run;
+	req->mail = (struct mail){.open = open_back};
+	mailbox_send(req->app->mailbox, &req->mail);
+}
+
+void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
+{
+	if (request_try_slow(req, pool, run))
+		return;
 	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
 	request_refuse(req, STR("Too many large requests at once. Try again later."));
 	request_finish(req);

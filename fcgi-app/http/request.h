@@ -13,6 +13,7 @@ struct app;
 struct route;
 struct request;
 struct request_limits;
+struct person;
 struct model_set;
 
 /* A header that a model's route is sticky by. */
@@ -88,7 +89,7 @@ struct request {
 	struct str remote_addr; /* of the real client, as nginx says */
 	struct str request_id;  /* for correlation: the client's own when valid, else nginx's */
 	struct str edge_msec, edge_id;
-	struct str api_key, authorization, idempotency_key, origin, traceparent;
+	struct str api_key, authorization, cookie, idempotency_key, origin, traceparent;
 	struct str content_encoding, tensors_offset_text; /* of the inference protocol: where binary tensors begin */
 	struct str if_none_match;
 	struct str acr_method, acr_headers; /* Access-Control-Request-* */
@@ -105,6 +106,7 @@ struct request {
 	struct caller caller;
 	int checks_passed;             /* how far in the array of checks */
 	struct request_limits *limits; /* asked of Redis; NULL: not asked */
+	struct person *person;         /* asked of the store; NULL: not asked */
 	uint64_t redis_ms;             /* waited for Redis so far */
 	char trace_id[33];             /* W3C trace id, or empty */
 	uint64_t start_ns;             /* monotonic */
@@ -117,6 +119,7 @@ struct request {
 	struct mail mail;                                     /* brings the request back to the event thread */
 	struct pool_job job;                                  /* takes it to a slow thread */
 	void (*slow_run)(struct request *req, struct db *db); /* request_go_slow's */
+	void (*back_run)(struct request *req);                /* request_go_back's */
 	void *state;                                          /* the handler's own, in the arena */
 };
 
@@ -134,6 +137,13 @@ void request_set_param(struct request *req, struct str name, struct str value) _
 bool request_query(struct request *req, struct str name, struct str *value)
 	__attribute__((nonnull, warn_unused_result));
 
+/* A form's text (application/x-www-form-urlencoded) decoded, into the arena; p is NULL without memory. A bad escape
+ * stays as it is, and the bytes may be any. */
+struct str request_url_decode(struct request *req, struct str text) __attribute__((nonnull, warn_unused_result));
+
+/* A cookie's value as it was sent; the first one wins. Empty: none. Borrows. */
+struct str request_cookie(const struct request *req, struct str name) __attribute__((nonnull));
+
 /* The media type is JSON (application/json, application/…+json), or there is none. */
 bool request_is_json(const struct request *req) __attribute__((nonnull));
 
@@ -147,6 +157,14 @@ void request_finish(struct request *req) __attribute__((nonnull));
  * run(req, db) is called; db is NULL when there is none to be had. Answers 503 itself when the queue is full. */
 void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
 	__attribute__((nonnull));
+
+/* The same, but false when the queue is full, and nothing was answered. */
+bool request_try_slow(struct request *req, struct pool *pool, void (*run)(struct request *req, struct db *db))
+	__attribute__((nonnull, warn_unused_result));
+
+/* Calls run(req) on the event thread: now when this is it, else through the mailbox, and this thread is done with the
+ * request. */
+void request_go_back(struct request *req, void (*run)(struct request *req)) __attribute__((nonnull));
 
 /* The path is the Open Inference Protocol's: /v2 and below. Its errors have a form of their own. */
 bool request_is_inference(const struct request *req) __attribute__((nonnull));

@@ -16,8 +16,8 @@ enum route_auth {
 enum route_rate {
 	ROUTE_UNLIMITED, /* probes */
 	ROUTE_LIMITED,   /* RATE_LIMIT_PER_MINUTE per client address, and the key's own rate */
-	ROUTE_PER_USER,  /* USER_RATE_LIMIT_PER_MINUTE per user and route, and the key's own rate; no address is counted
-			  */
+	ROUTE_PER_USER,  /* USER_RATE_LIMIT_PER_MINUTE per user and route, and the key's own rate; on an open route per
+			    address and route */
 };
 
 enum route_cors {

@@ -14,7 +14,7 @@
 #include <sodium.h>
 
 enum { LIMIT_WAIT_US = 2000 };
-enum { KIND_IPV4 = 4, KIND_IPV6 = 6, KIND_KEY = 'k', KIND_UNKNOWN = '?' };
+enum { KIND_IPV4 = 4, KIND_IPV6 = 6, KIND_KEY = 'k', KIND_USER = 'u', KIND_UNKNOWN = '?' };
 
 _Static_assert((SHM_LIMIT_SETS & (SHM_LIMIT_SETS - 1)) == 0, "a set is chosen by a mask");
 
@@ -53,6 +53,19 @@ struct limit_id limit_id_of_key(struct str key_id)
 		id.b[1] = ROOM + 1;
 		crypto_generichash(id.b + 2, ROOM, (const uint8_t *)key_id.p, key_id.n, NULL, 0);
 	}
+	return id;
+}
+
+struct limit_id limit_id_of_user(int64_t user_id, struct str route)
+{
+	struct limit_id id = {{KIND_USER}};
+	enum { ROOM = sizeof(id.b) - 1 - sizeof(user_id) };
+
+	_Static_assert((int)ROOM <= (int)crypto_generichash_BYTES_MIN, "a hash fills it");
+	uint8_t hash[crypto_generichash_BYTES_MIN];
+	crypto_generichash(hash, sizeof(hash), (const uint8_t *)route.p, route.n, NULL, 0);
+	memcpy(id.b + 1, &user_id, sizeof(user_id));
+	memcpy(id.b + 1 + sizeof(user_id), hash, ROOM);
 	return id;
 }
 

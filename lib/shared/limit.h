@@ -30,6 +30,9 @@ struct limit_id limit_id_of_address(struct str address);
 /* The id of an API key (its public id). */
 struct limit_id limit_id_of_key(struct str key_id);
 
+/* The id of a user on one route (its method and pattern, or what else names it). */
+struct limit_id limit_id_of_user(int64_t user_id, struct str route);
+
 /* Counts a request at `now_ms` (clock_mono_ms). A request made at t is in the window while now < t + window_ms. `limit`
  * 0 always allows, keeps nothing, and returns zeros. One id goes with one limit and window; when these change, what was
  * counted before stays. When the client's set can't be locked within 2 ms (its holder is stopped), the request is

@@ -142,9 +142,10 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 			       GAUGE("Background tasks that wait, run, or are dead", METRICS_LABELLED)},
 	[METRICS_TASK_THREADS] = {.name = "appcore_task_threads",
 				  GAUGE("Threads for background tasks, busy and idle", METRICS_LABELLED)},
+	[METRICS_LOGINS] = {.name = "appcore_logins_total", COUNTER("Attempts to log in", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 53, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 54, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

@@ -71,6 +71,7 @@ enum metrics_family {
 	METRICS_TASK_ATTEMPTS,    /* appcore_task_attempts_total{kind} */
 	METRICS_TASKS_NOW,        /* appcore_tasks{kind,status}: pending, processing, dead, as last counted */
 	METRICS_TASK_THREADS,     /* appcore_task_threads{instance,state}: busy, idle */
+	METRICS_LOGINS,           /* appcore_logins_total{outcome}: ok, wrong, limited, locked, inactive */
 	METRICS__MAX
 };
 

@@ -1,11 +1,15 @@
 /* The harness does what serve.c and fcgi.c do, in their order, with a transport that keeps what would be sent. */
 #include "harness.h"
 
+#include "auth/names.h"
+#include "auth/password.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "model/kinds.h"
 #include "store/installation.h"
 #include "store/migrate.h"
+#include "store/sessions.h"
+#include "store/users.h"
 
 #include <ftw.h>
 #include <math.h>
@@ -163,6 +167,13 @@ static void set_params(struct exchange *x, const struct ask *ask, size_t body_n)
 		set_param(req, "CONTENT_TYPE", ask->type ? ask->type : "application/json");
 	}
 	set_param(req, "HTTP_X_API_KEY", ask->key);
+	if (ask->token) {
+		struct buf text;
+		buf_init(&text, &req->arena);
+		buf_fmt(&text, "Bearer %s", ask->token);
+		must(!text.failed, "out of memory");
+		request_set_param(req, STR("HTTP_AUTHORIZATION"), buf_view(&text));
+	}
 	set_param(req, "HTTP_IDEMPOTENCY_KEY", ask->idem);
 	enum { N = sizeof(ask->params) / sizeof(ask->params[0]) };
 	for (int i = 0; i + 1 < N && ask->params[i]; i += 2)
@@ -332,6 +343,8 @@ void harness_init(struct harness *h)
 	h->config.run_dir = arena_dup(&h->config.arena, str_of(run_dir)).p;
 	h->config.database_url = h->url;
 	h->config.api_key = HARNESS_KEY;
+	h->config.secret_key = HARNESS_SECRET;
+	h->config.user_rate_limit_per_minute = 0;
 	h->config.rate_limit_per_minute = 0;
 	h->config.retention_days = 0;
 }
@@ -368,6 +381,8 @@ static void start_store(struct harness *h)
 	must(pool_open(&h->app.slow, &slow), "no threads");
 	const struct shadow_options shadow = {.store = h->app.store, .shm = h->app.shm, .nap_ms = 2};
 	must(shadow_open(&h->app.shadow, &shadow), "no shadow");
+	const struct pool_options passwords = {.name = "passwords", .threads = 2, .queue = APP_SLOW_QUEUE};
+	must(pool_open(&h->app.passwords, &passwords), "no threads");
 	h->app.lists = h->app.slow;
 }
 
@@ -520,6 +535,7 @@ void harness_close(struct harness *h)
 	}
 	h->app.draining = true;
 	pool_stop(h->app.slow);
+	pool_stop(h->app.passwords);
 	shadow_close(h->app.shadow);
 	h->app.shadow = NULL;
 	store_stop(h->app.store);
@@ -527,6 +543,7 @@ void harness_close(struct harness *h)
 	end_redis(h);
 	mailbox_drain(&h->mailbox);
 	pool_close(h->app.slow);
+	pool_close(h->app.passwords);
 	store_close(h->app.store);
 	harness_forget(h);
 	app_release(&h->app);
@@ -689,6 +706,69 @@ void harness_add_key(struct harness *h, const char *name, int64_t rate, int64_t 
 	keyring_generate(text, &row);
 	snprintf(row.name, sizeof(row.name), "%s", name);
 	harness_add_row(h, &row);
+}
+
+/* One hash for all: making it takes its time. */
+static const char *password_hash_of_all(void)
+{
+	static char hash[PASSWORD_HASH_BYTES];
+
+	if (!hash[0])
+		must(password_hash(STR(HARNESS_PASSWORD), hash, NULL) == STATUS_OK, "no hash");
+	return hash;
+}
+
+static void insert_user(struct harness *h, struct harness_user *user)
+{
+	struct user_row row = {.active = true};
+	struct str name, name_key, email, email_key;
+	struct arena arena;
+
+	arena_init(&arena, 1 << 20);
+	must(!username_normalise(str_of(user->name), &arena, &name, &name_key), "a bad name");
+	must(!email_normalise(str_of(user->email), &arena, &email, &email_key), "a bad address");
+	snprintf(row.username, sizeof(row.username), "%.*s", STR_ARG(name));
+	snprintf(row.username_key, sizeof(row.username_key), "%.*s", STR_ARG(name_key));
+	snprintf(row.email, sizeof(row.email), "%.*s", STR_ARG(email));
+	snprintf(row.email_key, sizeof(row.email_key), "%.*s", STR_ARG(email_key));
+	snprintf(row.hash, sizeof(row.hash), "%s", password_hash_of_all());
+	must(users_insert(h->db, &row, NULL) == STATUS_OK, "no user");
+	user->id = row.id;
+	arena_release(&arena);
+}
+
+void harness_add_user(struct harness *h, const char *name, struct harness_user *user)
+{
+	int64_t now_us = clock_wall_us();
+	struct session_row session = {
+		.created_us = now_us, .renewed_us = now_us, .expires_us = now_us + INT64_C(3600000000)};
+	struct edge_identity edge;
+	struct token token = {.issued_s = now_us / 1000000, .expires_s = now_us / 1000000 + 1800};
+	struct arena arena;
+
+	*user = (struct harness_user){0};
+	snprintf(user->name, sizeof(user->name), "%s", name);
+	snprintf(user->email, sizeof(user->email), "%s@example.com", name);
+	begin(h);
+	insert_user(h, user);
+	edge_generate(&edge);
+	const struct id id = id_of_edge(&edge);
+	id_format(&id, user->session);
+	memcpy(session.id, user->session, sizeof(session.id));
+	session.user_id = user->id;
+	randombytes_buf(session.refresh_hash, sizeof(session.refresh_hash));
+	must(sessions_insert(h->db, &session, NULL) == STATUS_OK, "no session");
+	commit(h);
+
+	snprintf(token.username, sizeof(token.username), "%s", name);
+	token.user_id = user->id;
+	memcpy(token.session, user->session, sizeof(token.session));
+	memcpy(token.jti, user->session, sizeof(token.jti));
+	arena_init(&arena, 1 << 20);
+	struct str text = token_sign(&h->app.token_keys, &token, &arena);
+	must(text.n > 0 && text.n < sizeof(user->token), "no token");
+	memcpy(user->token, text.p, text.n);
+	arena_release(&arena);
 }
 
 void harness_tick(struct harness *h)

@@ -16,6 +16,9 @@
 #define HARNESS_KEY "harness-key-0123456789"
 /* The time that requests have unless they say another: 2023-11-14T22:13:20.123Z. */
 #define HARNESS_MSEC "1700000000.123"
+/* What signs tokens, and the password of everybody that harness_add_user makes. */
+#define HARNESS_SECRET   "harness-secret-0123456789-0123456789"
+#define HARNESS_PASSWORD "testpass123"
 
 /* A request. What is left out is what a web server sends for a plain one. */
 struct ask {
@@ -26,6 +29,7 @@ struct ask {
 	size_t body_n;       /* 0: the body ends at its NUL */
 	const char *type;    /* Content-Type; NULL: application/json when there is a body */
 	const char *key;     /* X-API-Key; NULL: not sent */
+	const char *token;   /* "Authorization: Bearer …"; NULL: not sent */
 	const char *client;  /* address; NULL: 203.0.113.1 */
 	const char *edge_id; /* 32 hex digits; NULL: new ones; "": not sent */
 	const char *msec;    /* NULL: HARNESS_MSEC */
@@ -34,6 +38,14 @@ struct ask {
 	const char *params[14];
 	bool late_body; /* the body is read by a slow thread */
 	int gone_after; /* the peer is gone after that many streamed pieces; 0: it stays */
+};
+
+/* A person that harness_add_user made, logged in. */
+struct harness_user {
+	int64_t id;
+	char name[64], email[96];
+	char session[ID_TEXT_BYTES];
+	char token[1024];
 };
 
 /* A request under way or answered. Lives until its harness is closed. */
@@ -133,6 +145,8 @@ void harness_store(struct harness *h, const struct prediction *row);
 /* Makes an API key; `text` gets it. Workers do not know of it before harness_tick. */
 void harness_add_key(struct harness *h, const char *name, int64_t rate, int64_t expires_us, char text[KEY_TEXT_BYTES]);
 void harness_add_row(struct harness *h, const struct key_row *row);
+/* Makes a user "<name>" with the address "<name>@example.com", a session of theirs and its token. */
+void harness_add_user(struct harness *h, const char *name, struct harness_user *user);
 /* app_tick as if a second had passed. */
 void harness_tick(struct harness *h);
 

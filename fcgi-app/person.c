@@ -1,0 +1,175 @@
+/* A token's signature says who it was made for, and the store whether that still holds: each request reads session and
+ * user, so that logging out, a new password, or switching an account off is in force everywhere at once. A key is
+ * looked up in the keyring, and its owner in the store.
+ *
+ * The texts are the contract's, which are those of FastAPI's OAuth2PasswordBearer and of the handlers it is used with.
+ */
+#include "person.h"
+
+#include "app.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/users.h"
+
+struct person {
+	struct store_op op; /* first: the store hands it back */
+	struct request *req;
+	int64_t user_id;
+	struct str session; /* empty: a key */
+	struct user_session found;
+	bool known; /* the store has answered */
+	bool waits; /* and the request waits for that */
+};
+
+static enum middleware_result refuse(struct request *req, int http_status, struct str detail)
+{
+	if (http_status == 401)
+		response_header(&req->response, "WWW-Authenticate", STR("Bearer"));
+	app_count_rejected(req->app, http_status == 401 ? APP_REJECTED_UNAUTHENTICATED : APP_REJECTED_FORBIDDEN);
+	request_answer_detail(req, http_status, detail);
+	return MIDDLEWARE_REFUSED;
+}
+
+static enum middleware_result refuse_unknown(struct request *req)
+{
+	return refuse(req, 401, STR("Could not validate credentials"));
+}
+
+/* --- asking the store --- */
+
+static enum status find_owner(struct db *db, struct person *person, struct err *err)
+{
+	struct user_row row;
+
+	enum status status = users_find(db, person->user_id, &row, err);
+	if (status == STATUS_NOT_FOUND)
+		return STATUS_OK;
+	if (status != STATUS_OK)
+		return status;
+	person->found = (struct user_session){.known = true, .active = row.active, .superuser = row.superuser};
+	memcpy(person->found.username, row.username, sizeof(row.username));
+	return STATUS_OK;
+}
+
+static enum status find(struct db *db, struct store_op *op, struct err *err)
+{
+	struct person *person = (struct person *)(void *)op;
+
+	person->found = (struct user_session){0};
+	if (person->session.n == 0)
+		return find_owner(db, person, err);
+	return users_find_session(db, person->user_id, person->session, clock_wall_us(), &person->found, err);
+}
+
+static void found(struct store_op *op)
+{
+	struct person *person = (struct person *)(void *)op;
+
+	person->known = true;
+	if (person->waits)
+		app_go_on(person->req);
+}
+
+static enum middleware_result judge(struct request *req)
+{
+	const struct person *person = req->person;
+	const struct user_session *user = &person->found;
+	struct caller *caller = &req->caller;
+
+	if (person->op.status != STATUS_OK) {
+		app_count_rejected(req->app, APP_REJECTED_STORE);
+		request_answer_error(req, person->op.status, &person->op.err);
+		return MIDDLEWARE_REFUSED;
+	}
+	if (!user->known)
+		return refuse_unknown(req);
+	caller->user_id = person->user_id;
+	caller->superuser = user->superuser;
+	memcpy(caller->username, user->username, sizeof(user->username));
+	if (!user->active)
+		return refuse(req, 400, STR("Inactive user"));
+	if (req->route->superuser && !user->superuser) {
+		struct buf *line = log_begin(LOG_LEVEL_WARNING, STR("a superuser's route was refused to a user"));
+		log_str(line, "event", STR("superuser_refused"));
+		log_str(line, "request_id", req->request_id);
+		log_i64(line, "user_id", person->user_id);
+		log_end(line);
+		return refuse(req, 403, STR("Only superusers may do this."));
+	}
+	return MIDDLEWARE_PASSED;
+}
+
+_Static_assert(sizeof(((struct caller *)0)->username) == sizeof(((struct user_session *)0)->username), "one name");
+_Static_assert(sizeof(((struct caller *)0)->username) == sizeof(((struct user_row *)0)->username), "one name");
+
+static enum middleware_result ask(struct request *req, int64_t user_id, struct str session)
+{
+	struct person *person = arena_zalloc(&req->arena, sizeof(*person));
+	struct err err;
+
+	if (!person) {
+		request_answer_error(req, err_set(&err, STATUS_NO_MEMORY, "Out of memory for this request."), &err);
+		return MIDDLEWARE_REFUSED;
+	}
+	person->op = (struct store_op){
+		.run = find, .done = found, .identity = req->edge.random, .small = true, .fresh = true};
+	person->req = req;
+	person->user_id = user_id;
+	person->session = session;
+	req->person = person;
+	store_read(req->app->store, &person->op);
+	if (person->known)
+		return judge(req);
+	person->waits = true;
+	return MIDDLEWARE_WAITS;
+}
+
+/* --- what the request carries --- */
+
+static enum middleware_result check_token(struct request *req, struct str text)
+{
+	struct caller *caller = &req->caller;
+	struct token token;
+
+	if (!token_check(&req->app->token_keys, text, clock_wall_us() / 1000000, &token))
+		return refuse_unknown(req);
+	*caller = (struct caller){.rate_per_minute = -1};
+	memcpy(caller->session, token.session, sizeof(caller->session));
+	return ask(req, token.user_id, str_of(caller->session));
+}
+
+static enum middleware_result check_key(struct request *req)
+{
+	struct err err;
+
+	switch (keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &req->caller)) {
+	case STATUS_OK:
+		break;
+	case STATUS_UNAVAILABLE:
+		app_count_rejected(req->app, APP_REJECTED_STORE);
+		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "the API keys could not be read yet"),
+				     &err);
+		return MIDDLEWARE_REFUSED;
+	default:
+		return refuse_unknown(req);
+	}
+	if (req->caller.user_id == 0)
+		return refuse(req, 403,
+			      STR("This API key belongs to no user. Use a token, or an API key of your own."));
+	return ask(req, req->caller.user_id, (struct str){0});
+}
+
+enum middleware_result person_check(struct request *req)
+{
+	struct str rest = str_trim(req->authorization);
+
+	if (req->route->auth != ROUTE_USER)
+		return MIDDLEWARE_PASSED;
+	if (req->person)
+		return judge(req);
+	if (str_eq_nocase(str_cut(&rest, ' '), STR("Bearer")))
+		return check_token(req, str_trim(rest));
+	if (req->api_key.n > 0)
+		return check_key(req);
+	return refuse(req, 401, STR("Not authenticated"));
+}
