@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "events.h"
 #include "middleware.h"
 #include "store/idempotency.h"
 #include "store/predictions.h"
@@ -120,7 +121,7 @@ bool app_init(struct app *app)
 	struct app_series *series = &app->series;
 
 	app->chores = calloc(1, sizeof(struct app_chores));
-	if (!app->chores || !swap_open(&app->chores->swap, app))
+	if (!app->chores || !swap_open(&app->chores->swap, app) || !events_open(&app->events, app))
 		return false;
 
 	memset(series, 0, sizeof(*series));
@@ -158,6 +159,7 @@ bool app_init(struct app *app)
 void app_release(struct app *app)
 {
 	swap_close(app->chores->swap);
+	events_close(app->events);
 	keyring_release(&app->keyring);
 	model_set_drop(app->models);
 	free(app->chores);
@@ -479,6 +481,7 @@ void app_tick(struct app *app, uint64_t now_ms)
 	}
 	swap_tick(chores->swap, now_ms);
 	look_at_waiting(chores, now_ms);
+	events_tick(app->events, now_ms);
 	if (!chores->retention.busy && !app->draining &&
 	    (chores->retention_ms == 0 || now_ms - chores->retention_ms >= RETENTION_EVERY_MS)) {
 		chores->retention_ms = now_ms;

@@ -48,6 +48,7 @@ enum app_login {
 };
 
 struct app_chores;
+struct events;
 
 enum { APP_SLOW_QUEUE = 64, APP_LARGE_ANSWERS = 32 };
 enum { APP_STATUSES = 24, APP_BODY_MAX = 256 << 20 };
@@ -76,6 +77,7 @@ struct app {
 	struct model_set *models;   /* held; replaced as a whole by app_take_models */
 	struct shadow *shadow;      /* NULL: none, in some tests */
 	struct drift_watch *drift;  /* likewise */
+	struct events *events;      /* listeners to tasks */
 	struct keyring keyring;
 	struct token_keys token_keys; /* any thread */
 	struct app_series series;

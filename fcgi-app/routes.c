@@ -64,6 +64,14 @@ const struct route ROUTES[] = {
 	ROUTE(PATCH, "/api/v1/users/me",                   users_patch_me,        USER, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
 	ROUTE(GET,  "/api/v1/protected",                   users_get_protected,   USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 
+	/* tasks for the background, and who listens to them */
+	ROUTE(GET,  "/api/v1/tasks",                       tasks_get_list,        USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(POST, "/api/v1/tasks",                       tasks_post,            USER, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(GET,  "/api/v1/tasks/{task_id}",             tasks_get_one,         USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(DELETE, "/api/v1/tasks/{task_id}",           tasks_delete,          USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(GET,  "/api/v1/tasks/{task_id}/events",      events_get_task,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/events",                      events_get,            USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+
 	/* service: /api/v1 */
 	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/version",                     version_get,           OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),

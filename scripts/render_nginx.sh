@@ -73,7 +73,7 @@ max() { [ "$1" -gt "$2" ] && echo "$1" || echo "$2"; }
 set_limits() {
 	local limit=$RATE_LIMIT_PER_MINUTE users=$USER_RATE_LIMIT_PER_MINUTE
 	local burst=20 wide=100 api_rate=30 general_rate=60 general_burst=600 login_burst=100
-	V[ZONES]='' V[LIMIT_CONTRACT]='' V[LIMIT_HTTPS]='' V[LIMIT_GENERAL]='' V[LIMIT_LOGIN]='' V[LIMIT_CONNECTIONS]=''
+	V[ZONES]='' V[LIMIT_CONTRACT]='' V[LIMIT_HTTPS]='' V[LIMIT_GENERAL]='' V[LIMIT_LOGIN]='' V[LIMIT_CONNECTIONS]='' V[LIMIT_STREAMS]=''
 	[ "$limit" -eq 0 ] && return
 	if [ "$limit" -gt 100 ]; then
 		api_rate=$(max 30 $(((limit + 59) / 60)))
@@ -95,11 +95,15 @@ set_limits() {
     limit_req_zone \$binary_remote_addr zone=api_limit:10m rate=${api_rate}r/s;
     limit_req_zone \$binary_remote_addr zone=general:10m rate=${general_rate}r/m;
     limit_req_zone \$binary_remote_addr zone=login:10m rate=5r/m;
-    limit_conn_zone \$binary_remote_addr zone=connections:10m;"
+    limit_req_zone \$binary_remote_addr zone=streams:10m rate=${api_rate}r/s;
+    limit_conn_zone \$binary_remote_addr zone=connections:10m;
+    limit_conn_zone \$binary_remote_addr zone=open_streams:10m;"
 	V[LIMIT_CONTRACT]="        limit_req zone=api_limit burst=$burst nodelay;"
 	V[LIMIT_HTTPS]="        limit_req zone=api_limit burst=$wide nodelay;"
 	[ "$users" -eq 0 ] || V[LIMIT_GENERAL]="        limit_req zone=general burst=$general_burst nodelay;"
 	V[LIMIT_LOGIN]="        limit_req zone=login burst=$login_burst nodelay;"
+	V[LIMIT_STREAMS]="        limit_req zone=streams burst=4096 nodelay;
+        limit_conn open_streams 4096;"
 	V[LIMIT_CONNECTIONS]="
     # Requests in progress from one address: slow bodies and slow readers, mostly.
     limit_conn connections 512;"
@@ -231,7 +235,7 @@ main() {
 
 	target=${1:-${V[DIR]}/conf}
 	mkdir -p "$target" "${V[TEMP_DIR]}" "${V[LOG_DIR]}" "$(dirname "${V[EDGE_LOG]}")"
-	cp "$templates"/{fastcgi_params,headers,errors}.conf "$target/"
+	cp "$templates"/{fastcgi_params,headers,errors,events}.conf "$target/"
 	for file in nginx server_https server_http server_direct; do
 		fill "$file.conf.in" >"$target/$file.conf"
 	done

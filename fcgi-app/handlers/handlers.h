@@ -29,6 +29,12 @@ route_handler repository_post_index, repository_post_load, repository_post_unloa
 /* infer.c; the version may be named */
 route_handler inference_post_infer;
 
+/* tasks.c */
+route_handler tasks_post, tasks_get_list, tasks_get_one, tasks_delete;
+
+/* events.c */
+route_handler events_get, events_get_task;
+
 /* predictions.c */
 route_handler predictions_get_list, predictions_get_one, predictions_v1_list, predictions_v1_one;
 

@@ -347,8 +347,12 @@ static void flush_stream(struct conn *conn)
 		return;
 	}
 	want_output(conn, !done);
-	if (done && !conn->parked)
+	if (conn->parked && conn->server->draining) { /* it was parked since */
+		tell_gone(conn, PARKED_DRAINED);
+		end_stream(conn);
+	} else if (done && !conn->parked) {
 		leave_stream(conn, true);
+	}
 }
 
 /* What came while it was not looked at yet, or has come now. */

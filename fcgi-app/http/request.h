@@ -91,7 +91,7 @@ struct request {
 	struct str edge_msec, edge_id;
 	struct str api_key, authorization, cookie, idempotency_key, origin, traceparent;
 	struct str content_encoding, tensors_offset_text; /* of the inference protocol: where binary tensors begin */
-	struct str if_none_match;
+	struct str if_none_match, last_event_id;
 	struct str acr_method, acr_headers; /* Access-Control-Request-* */
 	struct request_sticky *sticky;      /* in the arena; the newest first */
 	struct str body;

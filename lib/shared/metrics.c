@@ -143,9 +143,14 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 	[METRICS_TASK_THREADS] = {.name = "appcore_task_threads",
 				  GAUGE("Threads for background tasks, busy and idle", METRICS_LABELLED)},
 	[METRICS_LOGINS] = {.name = "appcore_logins_total", COUNTER("Attempts to log in", METRICS_LABELLED)},
+	[METRICS_EVENT_STREAMS] = {.name = "appcore_event_streams",
+				   GAUGE("Listeners to events that the worker has", METRICS_LABELLED)},
+	[METRICS_EVENTS_SENT] = {.name = "appcore_events_sent_total", COUNTER("Events sent to listeners", 0)},
+	[METRICS_STREAMS_ENDED] = {.name = "appcore_event_streams_ended_total",
+				   COUNTER("Listeners that are gone, by why", METRICS_LABELLED)},
 };
 
-_Static_assert(METRICS__MAX == 54, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 57, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

@@ -72,6 +72,9 @@ enum metrics_family {
 	METRICS_TASKS_NOW,        /* appcore_tasks{kind,status}: pending, processing, dead, as last counted */
 	METRICS_TASK_THREADS,     /* appcore_task_threads{instance,state}: busy, idle */
 	METRICS_LOGINS,           /* appcore_logins_total{outcome}: ok, wrong, limited, locked, inactive */
+	METRICS_EVENT_STREAMS,    /* appcore_event_streams{instance} */
+	METRICS_EVENTS_SENT,      /* appcore_events_sent_total */
+	METRICS_STREAMS_ENDED,    /* appcore_event_streams_ended_total{reason} */
 	METRICS__MAX
 };
 
