@@ -532,6 +532,11 @@ int serve_main(int argc, char **argv)
 	prefer_throughput();
 	if (!command_load_config(&worker.config))
 		return EXIT_USAGE;
+	/* Every worker must know tokens that others sign, so none is made up here. */
+	if (!*worker.config.secret_key)
+		return command_fail(EXIT_USAGE,
+				    "SECRET_KEY is not set: access tokens are signed with it. Make one (openssl rand "
+				    "-base64 48) and give it as SECRET_KEY or SECRET_KEY_FILE.");
 	int code = start(&worker);
 	if (code == EXIT_OK)
 		run(&worker);

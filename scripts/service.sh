@@ -41,7 +41,7 @@ setting() { # NAME: from the environment, else from .env
 	fi
 }
 
-new_key() { printf 'ak_%s' "$(head -c 32 /dev/urandom | base64 -w 0 | tr '+/' '-_' | tr -d '=')"; }
+random_text() { head -c "$1" /dev/urandom | base64 -w 0 | tr '+/' '-_' | tr -d '='; } # BYTES
 
 add_to_env_file() { # LINE
 	# A file whose last line has no end would swallow the new one.
@@ -49,7 +49,7 @@ add_to_env_file() { # LINE
 	printf '%s\n' "$1" >>.env
 }
 
-# The first run writes .env. In production a key is the operator's to give: none is made up.
+# The first run writes .env. In production keys are the operator's to give: none is made up.
 ensure_env_file() {
 	if [ ! -e .env ]; then
 		printf '# Settings of this folder: .env.example lists them. The environment wins over this file.\n' >.env ||
@@ -57,10 +57,14 @@ ensure_env_file() {
 	fi
 	[ -r .env ] || fail "$PWD/.env cannot be read: it belongs to $(stat -c %U .env)."
 	[ "$(setting ENVIRONMENT)" != production ] || return 0
-	if [ -z "$(setting API_KEY)" ] && [ -z "$(setting API_KEY_FILE)" ]; then
-		chmod 600 .env 2>/dev/null || fail "$PWD/.env belongs to $(stat -c %U .env): no key can be added."
-		add_to_env_file "API_KEY=$(new_key)"
-	fi
+	ensure_secret API_KEY "ak_$(random_text 32)"
+	ensure_secret SECRET_KEY "$(random_text 48)"
+}
+
+ensure_secret() { # NAME VALUE
+	[ -z "$(setting "$1")" ] && [ -z "$(setting "$1_FILE")" ] || return 0
+	chmod 600 .env 2>/dev/null || fail "$PWD/.env belongs to $(stat -c %U .env): no key can be added."
+	add_to_env_file "$1=$2"
 }
 
 load_settings() {
@@ -372,6 +376,8 @@ start() {
 	trap 'ending=1' INT TERM HUP
 	ensure_env_file
 	load_settings
+	[ -n "$(setting SECRET_KEY)" ] || [ -n "$(setting SECRET_KEY_FILE)" ] ||
+		fail "SECRET_KEY is not set: access tokens are signed with it. Make one (openssl rand -base64 48) and give it as SECRET_KEY or SECRET_KEY_FILE."
 	make_folders
 	take_turn
 	if is_running; then

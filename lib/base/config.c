@@ -120,7 +120,9 @@ static const struct setting SETTINGS[] = {
 enum { SETTINGS_N = sizeof(SETTINGS) / sizeof(SETTINGS[0]), ENV_FILE_MAX = 256 * 1024, SECRET_MAX = 64 * 1024 };
 
 static const char DEVELOPMENT_KEY[] = "dev-key-change-in-production";
-enum { PRODUCTION_KEY_MIN = 16 };
+/* What examples have in its place: everybody knows it. */
+static const char EXAMPLE_SECRET[] = "your-super-secret-key-change-in-production";
+enum { PRODUCTION_KEY_MIN = 16, SECRET_KEY_MIN = 32, SECRET_CHARACTERS_MIN = 8 };
 
 __attribute__((format(printf, 2, 3))) static void problem(struct config_problems *problems, const char *format, ...)
 {
@@ -452,6 +454,10 @@ static void derive(struct config *config)
 		config->api_key = config_is_production(config) ? "" : DEVELOPMENT_KEY;
 	if (!config->redis_url)
 		config->redis_url = "";
+	if (!config->secret_key)
+		config->secret_key = "";
+	if (!config->secret_key_previous)
+		config->secret_key_previous = "";
 }
 
 static bool is_network_url(const char *url)
@@ -462,6 +468,35 @@ static bool is_network_url(const char *url)
 static bool is_database_url(const char *url)
 {
 	return strncmp(url, "sqlite:///", 10) == 0 || is_network_url(url);
+}
+
+static int count_characters(const char *text)
+{
+	bool seen[256] = {false};
+	int n = 0;
+
+	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+		n += !seen[*p];
+		seen[*p] = true;
+	}
+	return n;
+}
+
+/* A secret that is none is worse than its absence: whoever guesses it is everybody. */
+static void check_secret(const struct config *config, const char *name, const char *value,
+			 struct config_problems *problems)
+{
+	if (!*value)
+		return;
+	if (strlen(value) < SECRET_KEY_MIN)
+		problem(problems, "%s is shorter than %d bytes: make a longer one (openssl rand -base64 48).", name,
+			SECRET_KEY_MIN);
+	else if (count_characters(value) < SECRET_CHARACTERS_MIN)
+		problem(problems,
+			"%s has fewer than %d different characters: make a random one (openssl rand -base64 48).", name,
+			SECRET_CHARACTERS_MIN);
+	else if (config_is_production(config) && strcmp(value, EXAMPLE_SECRET) == 0)
+		problem(problems, "%s is that of the examples: production wants one of your own.", name);
 }
 
 static void check_together(const struct config *config, struct config_problems *problems)
@@ -476,6 +511,8 @@ static void check_together(const struct config *config, struct config_problems *
 		problem(problems, "API_KEY is shorter than %d characters: make a longer one.", PRODUCTION_KEY_MIN);
 	if (key_n > 0 && !str_is_token(str_of(config->api_key)))
 		problem(problems, "API_KEY holds blanks or control characters, which a header can't carry.");
+	check_secret(config, "SECRET_KEY", config->secret_key, problems);
+	check_secret(config, "SECRET_KEY_PREVIOUS", config->secret_key_previous, problems);
 	if (!*config->instance_id || strlen(config->instance_id) > 31 || !str_is_token(str_of(config->instance_id)))
 		problem(problems, "INSTANCE_ID wants 1 to 31 printable characters without blanks.");
 	if (!*config->data_dir || !*config->run_dir)

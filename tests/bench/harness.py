@@ -152,6 +152,7 @@ class Service:
             "DATABASE_URL": self.store.url,
             "LOG_FILE": str(directory / "appcore.log"),
             "API_KEY": self.key,
+            "SECRET_KEY": "a-secret-for-benches-of-more-than-32-bytes",
             "RATE_LIMIT_PER_MINUTE": str(limit),
             "KEY_RATE_LIMIT_PER_MINUTE": str(limit),
             "RETENTION_DAYS": "0",

@@ -175,7 +175,7 @@ code=0
 wait "$mover" 2>/dev/null || code=$?
 is 'killed with -9' "$code" 137
 code=0
-said=$(cd "$dir" && DATABASE_URL=$url spawn-fcgi -n -s "$dir/half.sock" -- "$binary" serve 2>&1 8>&-) || code=$?
+said=$(cd "$dir" && DATABASE_URL=$url SECRET_KEY=a-secret-for-tests-of-more-than-32-bytes spawn-fcgi -n -s "$dir/half.sock" -- "$binary" serve 2>&1 8>&-) || code=$?
 like 'nobody serves from what is half there' "$code $said" '^100 .*not finished'
 begin_move 2
 kill -INT "$(child "$mover")" 2>/dev/null || true

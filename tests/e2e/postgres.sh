@@ -18,7 +18,7 @@ run_with() { # URL COMMAND...: with that DATABASE_URL; sets $code and $output
 	shift
 	code=0
 	output=$(cd "$dir" && env -i PATH="$PATH" HOME="$dir" "${settings[@]}" DATABASE_URL="$url" API_KEY=a-key-of-this-topic \
-		INSTANCE_ID=API-1 timeout 30 "$@" 2>&1 </dev/null) || code=$?
+		SECRET_KEY=a-secret-for-tests-of-more-than-32-bytes INSTANCE_ID=API-1 timeout 30 "$@" 2>&1 </dev/null) || code=$?
 }
 judge() { # NAME CODE PATTERN: what run_with has left
 	like "$1" "$code $output" "^$2 .*$3"

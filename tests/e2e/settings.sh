@@ -36,13 +36,21 @@ is 'and leaves nothing behind that runs' "$(ls "$dir"/run/*.pid "$dir"/run/nginx
 
 # --- secrets ---
 
+secret=a-secret-for-tests-of-more-than-32-bytes
+
 # Where no .env gives one: an empty one in the environment is none.
 fails 'production without a key (A-079)' 100 'API_KEY is not set' with ENVIRONMENT=production API_KEY= -- sh -c 'mkdir -p bare && cd bare && exec "$0" check' "$binary"
 fails 'production with the default key (A-079)' 100 'API_KEY is the development default' with ENVIRONMENT=production API_KEY=dev-key-change-in-production -- "$binary" serve
 fails 'production with a short key' 100 'API_KEY is shorter' with ENVIRONMENT=production API_KEY=short -- "$binary" check
 rm -f "$dir/.env"
 fails 'service.sh in production makes up no key' 100 'API_KEY' with ENVIRONMENT=production -- "$home/scripts/service.sh" start
-is 'and writes none' "$(grep -c '^API_KEY=' "$dir/.env" 2>/dev/null || true)" 0
+is 'and writes none' "$(grep -cE '^(API|SECRET)_KEY=' "$dir/.env" 2>/dev/null || true)" 0
+fails 'nor a secret' 100 'SECRET_KEY is not set' with ENVIRONMENT=production API_KEY=a-long-production-key-1 -- "$home/scripts/service.sh" start
+is 'and writes none of these either' "$(grep -cE '^(API|SECRET)_KEY=' "$dir/.env" 2>/dev/null || true)" 0
+fails 'serve without a secret (B-007)' 100 'SECRET_KEY is not set' with SECRET_KEY= -- sh -c 'mkdir -p bare && cd bare && exec "$0" serve' "$binary"
+fails 'a secret that is too short' 100 'SECRET_KEY is shorter than 32 bytes' with SECRET_KEY=hidden-word -- "$binary" serve
+unlike 'is not repeated' "$output" 'hidden-word'
+fails 'production with the secret of the examples (X-41)' 100 'SECRET_KEY is that of the examples' with ENVIRONMENT=production API_KEY=a-long-production-key-1 SECRET_KEY=your-super-secret-key-change-in-production -- "$binary" check
 fails 'a key with a blank' 100 'API_KEY holds blanks' with 'API_KEY=two words' -- "$binary" check
 fails 'a key twice' 100 'API_KEY and API_KEY_FILE are both set' with API_KEY=abcdefghijklmnop "API_KEY_FILE=$dir/k" -- "$binary" check
 fails 'a key file that is not there' 100 'API_KEY_FILE names' with "API_KEY_FILE=$dir/missing" -- "$binary" check
@@ -82,13 +90,13 @@ for command in serve migrate key backup restore move check config version; do
 	like "help $command is the same" "$("$binary" help "$command")" "$(head -n 1 <<<"$output" | sed 's/[][|.()*+?^$\\]/\\&/g')"
 	fails "$command --nonsense" 100 'nonsense' with -- "$binary" "$command" --nonsense
 done
-fails 'serve without a socket' 100 'spawn-fcgi' with -- "$binary" serve
+fails 'serve without a socket' 100 'spawn-fcgi' with SECRET_KEY="$secret" -- "$binary" serve
 fails 'backup without a file' 100 'which file' with -- "$binary" backup
 fails 'check before the database is there' '(100|111)' '' with -- "$binary" check
 
 # --- settings that are right ---
 
-service right MAX_BODY_BYTES=1000 ENVIRONMENT=production API_KEY=a-long-production-key-1 INSTANCES=3
+service right MAX_BODY_BYTES=1000 ENVIRONMENT=production API_KEY=a-long-production-key-1 SECRET_KEY="$secret" INSTANCES=3
 key=a-long-production-key-1
 unlike 'the banner of production shows no key' "$(<"$dir/start.out")" "$key"
 is 'three instances' "$(codes "$pool/version" "http://localhost:$((direct + 3))/version" | cut -c 1-3)" 200

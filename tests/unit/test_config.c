@@ -456,6 +456,44 @@ static void production_wants_a_key_of_its_own(void)
 	CU_ASSERT_STRING_EQUAL(config.api_key, "");
 }
 
+static void secrets_that_sign_are_long(void)
+{
+#define LONG_ENOUGH "0123456789abcdef0123456789abcdef"
+	static const struct {
+		const char *value, *problem;
+	} cases[] = {
+		{"0123456789abcdef0123456789abcde", "is shorter than 32 bytes: make a longer one"},
+		{"secret", "is shorter than 32 bytes"},
+		{LONG_ENOUGH, NULL},
+		{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "has fewer than 8 different characters"},
+		{"0101010101010101010101010101010123456", "has fewer than 8 different characters"},
+		{"your-super-secret-key-change-in-production", "is that of the examples"},
+	};
+	static const char *const names[] = {"SECRET_KEY", "SECRET_KEY_PREVIOUS"};
+	char line[100], says[100];
+
+	CU_ASSERT_TRUE(load(NULL, NULL));
+	CU_ASSERT_STRING_EQUAL(config.secret_key, "");
+	CU_ASSERT_STRING_EQUAL(config.secret_key_previous, "");
+	for (size_t k = 0; k < 2; k++)
+		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+			snprintf(line, sizeof(line), "%s=%s", names[k], cases[i].value);
+			bool good = load(ENV(line, "ENVIRONMENT=production", "API_KEY=0123456789abcdef"), NULL);
+			CU_ASSERT_EQUAL(good, cases[i].problem == NULL);
+			if (!cases[i].problem)
+				continue;
+			snprintf(says, sizeof(says), "%s %s", names[k], cases[i].problem);
+			CU_ASSERT_TRUE(told(says));
+			CU_ASSERT_PTR_NULL(strstr(problems.text.p, cases[i].value));
+		}
+	CU_ASSERT_TRUE(load(ENV("SECRET_KEY=your-super-secret-key-change-in-production"), NULL));
+	CU_ASSERT_TRUE(load(ENV("SECRET_KEY=" LONG_ENOUGH, "SECRET_KEY_PREVIOUS=x" LONG_ENOUGH), NULL));
+	CU_ASSERT_STRING_EQUAL(config.secret_key, LONG_ENOUGH);
+	CU_ASSERT_STRING_EQUAL(config.secret_key_previous, "x" LONG_ENOUGH);
+	is("SECRET_KEY", "(none)");
+	is("SECRET_KEY_PREVIOUS", "(none)");
+}
+
 static void settings_that_do_not_go_together(void)
 {
 	CU_ASSERT_FALSE(load(ENV("HTTP_PORT=8443"), NULL));
@@ -517,6 +555,7 @@ static const struct unit_case CASES[] = {
 	{"both forms are refused", both_forms_are_refused},
 	{"secrets are not printed", secrets_are_not_printed},
 	{"production wants a key of its own", production_wants_a_key_of_its_own},
+	{"secrets that sign are long", secrets_that_sign_are_long},
 	{"settings that do not go together", settings_that_do_not_go_together},
 	{"all problems at once", all_problems_at_once},
 };

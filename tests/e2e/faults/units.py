@@ -100,7 +100,7 @@ def install(check: Check, root: str) -> None:
     check(done.returncode == 0, "make install", done.stdout[-300:] if done.returncode else "")
     os.makedirs(f"{root}/etc/appcore", exist_ok=True)
     with open(f"{root}/etc/appcore/appcore.env", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(f"API_KEY={KEY}\n")
+        file.write(f"API_KEY={KEY}\nSECRET_KEY=a-secret-for-tests-of-more-than-32-bytes\n")
 
 
 def watchdog(check: Check, machine: Machine) -> None:
