@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""Calls every operation of the document and holds the answers against it.
+
+    contract.py openapi.json BASE-URL CERTIFICATE KEY ADMIN-KEY
+
+Of each answer: the status is described, the media type and the headers are as described, the body fits the schema, and has
+no member that the schema does not name. Every operation is called with success at least once, and what it refuses where a
+line below asks for it. One line for each operation: "ok NAME" or "FAIL NAME: WHY".
+"""
+import http.client
+import json
+import ssl
+import sys
+import time
+import urllib.parse
+
+import jsonschema
+
+METHODS = ("get", "put", "post", "delete", "patch")
+
+
+class Document:
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as file:
+            self.whole = json.load(file)
+        self.operations = {}
+        for path, item in self.whole["paths"].items():
+            for method in METHODS:
+                if method in item:
+                    self.operations[item[method]["operationId"]] = (method.upper(), path, item[method])
+        self.components = closed(self.whole["components"])
+        self.validators = {}
+
+    def resolve(self, node):
+        while "$ref" in node:
+            found = self.whole
+            for part in node["$ref"].split("/")[1:]:
+                found = found[part]
+            node = found
+        return node
+
+    def faults(self, schema, value):
+        text = json.dumps(schema, sort_keys=True)
+        if text not in self.validators:
+            whole = dict(closed(schema), components=self.components)
+            self.validators[text] = jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker())
+        return [f"{'/'.join(map(str, e.absolute_path))}: {e.message[:200]}" for e in self.validators[text].iter_errors(value)]
+
+
+def closed(node):
+    """Objects have the members that are named and no others, unless the schema says so itself."""
+    if isinstance(node, list):
+        return [closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    node = {key: value if key in ("example", "examples", "enum") else closed(value) for key, value in node.items()}
+    if isinstance(node.get("properties"), dict) and "additionalProperties" not in node and node.get("type") != "string":
+        node["additionalProperties"] = False
+    return node
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+        self.type = (headers.get("content-type") or "").split(";")[0].strip()
+        self.value = json.loads(body) if self.type == "application/json" else body.decode("utf-8", "replace")
+
+
+class Service:
+    """Calls by operationId, and remembers what was wrong with the answers."""
+
+    def __init__(self, document, base, certificate):
+        self.document = document
+        self.url = urllib.parse.urlsplit(base)
+        self.tls = ssl.create_default_context(cafile=certificate)
+        self.called, self.succeeded, self.wrong = {}, set(), {}
+
+    def send(self, method, path, headers, body, first_bytes):
+        connection = http.client.HTTPSConnection(self.url.hostname, self.url.port, context=self.tls, timeout=30)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            # A stream has no end: its beginning is read.
+            data = response.read1(first_bytes) if first_bytes else response.read()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, data)
+        finally:
+            connection.close()
+
+    def call(self, name, expect, /, *, json_body=None, form=None, raw=None, query=None, headers=None, first_bytes=0, **path):
+        """Sends the operation; `path` fills the variables of its path. The answer's status should be `expect`."""
+        method, pattern, operation = self.document.operations[name]
+        url = pattern
+        for variable, value in path.items():
+            assert "{" + variable + "}" in url, (name, variable)
+            url = url.replace("{" + variable + "}", urllib.parse.quote(str(value), safe=""))
+        assert "{" not in url, (name, url)
+        if query:
+            url += "?" + urllib.parse.urlencode(query)
+        headers = dict(headers or {})
+        body = None
+        if json_body is not None:
+            body = json.dumps(json_body).encode()
+            headers.setdefault("Content-Type", "application/json")
+        elif form is not None:
+            body = urllib.parse.urlencode(form).encode()
+            headers.setdefault("Content-Type", "application/x-www-form-urlencoded")
+        elif raw is not None:
+            body = raw
+        answer = self.send(method, url, headers, body, first_bytes)
+        faults = self.judge(operation, answer)
+        if answer.status != expect:
+            faults.append(f"{method} {url}: {answer.status} and not {expect}: {answer.body[:200]!r}")
+        self.called.setdefault(name, set()).add(answer.status)
+        if 200 <= answer.status < 300:
+            self.succeeded.add(name)
+        self.wrong.setdefault(name, []).extend(f"{answer.status}: {fault}" for fault in faults)
+        return answer
+
+    def judge(self, operation, answer):
+        responses = operation["responses"]
+        response = responses.get(str(answer.status)) or responses.get(f"{answer.status // 100}XX")
+        if response is None:
+            return [f"the status is not described; it said {answer.body[:200]!r}"]
+        response = self.document.resolve(response)
+        faults = []
+        for name, header in response.get("headers", {}).items():
+            header = self.document.resolve(header)
+            value = answer.headers.get(name.lower())
+            if value is None:
+                if header.get("required"):
+                    faults.append(f"the header {name} is missing")
+                continue
+            if header["schema"].get("type") == "integer":
+                value = int(value)
+            faults += [f"the header {name}: {fault}" for fault in self.document.faults(header["schema"], value)]
+        content = response.get("content", {})
+        if not content:
+            if answer.body:
+                faults.append(f"a body that is not described: {answer.body[:200]!r}")
+            return faults
+        if answer.type not in content:
+            return faults + [f"the media type {answer.type!r} is not described"]
+        schema = content[answer.type].get("schema", {})
+        return faults + self.document.faults(schema, answer.value)
+
+
+def until(condition, seconds=30):
+    """The condition's first answer that is true."""
+    end = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result or time.monotonic() > end:
+            return result
+        time.sleep(0.05)
+
+
+def call_service(service):
+    call = service.call
+    for name in ("getRoot", "getHealth", "getVersion", "getLive", "getReady", "getHealthV1", "getVersionV1", "getLiveV1",
+                 "getReadyV1", "getMetrics", "getEdgeHealth", "getDescription", "getDocs"):
+        call(name, 200)
+    etag = call("getDescription", 200).headers["etag"]
+    call("getDescription", 304, headers={"If-None-Match": etag})
+
+
+def call_predictions(service, key):
+    call, known = service.call, {"X-API-Key": key}
+    made = call("predict", 201, json_body={"features": [1, 2, "3", True]}, headers=known).value
+    repeated = {"X-API-Key": key, "Idempotency-Key": "contract"}
+    call("predict", 201, json_body={"features": [1]}, headers=repeated)
+    call("predict", 201, json_body={"features": [1]}, headers=repeated)
+    call("predict", 422, json_body={"features": [2]}, headers=repeated)
+    call("predict", 422, json_body={"features": ["x", None, 1e300]}, headers=known)
+    call("predict", 422, raw=b"{", headers=dict(known, **{"Content-Type": "application/json"}))
+    call("predict", 401, json_body={"features": [1]})
+    call("predict", 403, json_body={"features": [1]}, headers={"X-API-Key": "none"})
+    call("predict", 413, raw=b" " * (1 << 20 | 1), headers=known)
+    call("predictV1", 201, json_body={"features": [1.5]}, headers=known)
+    call("predictV1", 422, json_body={}, headers=known)
+    call("predictV1", 415, raw=b"features", headers=dict(known, **{"Content-Type": "text/plain"}))
+    call("listPredictions", 200, query={"limit": 3})
+    call("listPredictions", 422, query={"limit": "x"})
+    call("getPrediction", 200, prediction_id=made["prediction_id"])
+    call("getPrediction", 404, prediction_id="none")
+    page = call("listPredictionsV1", 200, query={"limit": 1, "model_name": "mean", "created_from": "2020-01-01T00:00:00Z"}).value
+    call("listPredictionsV1", 200, query={"cursor": page["next_cursor"]})
+    call("listPredictionsV1", 422, query={"cursor": "none"})
+    call("getPredictionV1", 200, prediction_id=made["prediction_id"])
+    call("getPredictionV1", 404, prediction_id="none")
+
+
+def call_models(service, key):
+    call, known = service.call, {"X-API-Key": key}
+    models = call("listModels", 200)
+    call("listModels", 304, headers={"If-None-Match": models.headers["etag"]})
+    call("getModel", 404, name="none")
+    call("getModelVersion", 404, name="mean", version="none")
+    for model in models.value["models"]:
+        name = model["name"]
+        call("getModel", 200, name=name)
+        for version in model["versions"]:
+            told = call("getModelVersion", 200, name=name, version=version["version"])
+            call("getModelVersion", 304, name=name, version=version["version"], headers={"If-None-Match": told.headers["etag"]})
+            call("getInferenceModelVersion", 200, name=name, version=version["version"])
+            call("getInferenceModelVersionReady", 200, name=name, version=version["version"])
+            one = {"text": "I love it"} if told.value["output"]["type"] == "binary" else {"features": [1, 2, 3]}
+            call("predictWithModel", 201, name=name, json_body=one, headers=known)
+            call("predictWithModelVersion", 201, name=name, version=version["version"], json_body={"instances": [one, one]},
+                 headers=known)
+    call("predictWithModel", 201, name="mean", json_body={"features": [1]}, headers=dict(known, **{"Idempotency-Key": "m"}))
+    call("predictWithModel", 201, name="mean", json_body={"features": [1]}, headers=dict(known, **{"Idempotency-Key": "m"}))
+    call("predictWithModel", 422, name="mean", json_body={"text": "x", "features": [1]}, headers=known)
+    call("predictWithModel", 404, name="none", json_body={"features": [1]}, headers=known)
+    call("predictWithModel", 415, name="mean", raw=b"x", headers=dict(known, **{"Content-Type": "text/plain"}))
+    call("predictWithModelVersion", 401, name="mean", version="v1.0", json_body={})
+
+
+def call_inference(service, key, admin):
+    call, known = service.call, {"Authorization": f"Bearer {key}"}
+    tensor = {"name": "features", "shape": [1, 2], "datatype": "FP64", "data": [1, 2]}
+    for name in ("getInferenceServer", "getInferenceLive", "getInferenceReady"):
+        call(name, 200)
+    call("getInferenceModel", 200, name="mean")
+    call("getInferenceModel", 404, name="none")
+    call("getInferenceModelReady", 200, name="mean")
+    call("infer", 200, name="mean", json_body={"id": "1", "inputs": [tensor]}, headers=known)
+    call("infer", 200, name="mean", headers=known, json_body={
+        "inputs": [tensor], "outputs": [{"name": "result", "parameters": {"binary_data": True}}, {"name": "prediction_id"}]})
+    call("infer", 400, name="mean", json_body={"inputs": []}, headers=known)
+    call("infer", 401, name="mean", json_body={})
+    call("infer", 403, name="mean", json_body={}, headers={"X-API-Key": "none"})
+    call("infer", 415, name="mean", raw=b"x", headers=dict(known, **{"Content-Type": "text/plain"}))
+    call("inferWithVersion", 200, name="mean", version="v1.0", json_body={"inputs": [tensor]}, headers=known)
+    call("inferWithVersion", 404, name="mean", version="none", json_body={"inputs": [tensor]}, headers=known)
+    call("listRepository", 200, json_body={})
+    call("listRepository", 200, json_body={"ready": True})
+    call("listRepository", 400, json_body=[])
+    named = service.call("listModels", 200).value["models"]
+    other = next(model["name"] for model in named if model["name"] != "mean")
+    call("unloadModel", 200, name=other, json_body={}, headers={"X-API-Key": admin})
+    call("loadModel", 200, name=other, json_body={}, headers={"X-API-Key": admin})
+    call("loadModel", 403, name=other, json_body={}, headers=known)
+    call("loadModel", 404, name="none", json_body={}, headers={"X-API-Key": admin})
+
+
+def prove(document):
+    """What the checks are for has to be found in answers that are made up."""
+    service = Service(document, "https://localhost:1", None)
+    operation = document.operations["predict"][2]
+    good = {"prediction_id": "01a1fbae-7d4e-7c3a-9a51-1b2f6f0c9d11", "result": 1.0, "model_version": "v", "created_at": "t"}
+    json_type = {"content-type": "application/json"}
+
+    def judged(status, value, headers=json_type):
+        return bool(service.judge(operation, Answer(status, headers, json.dumps(value).encode())))
+
+    made_up = [judged(201, good), not judged(201, dict(good, more=1)), not judged(201, dict(good, result="1")),
+               not judged(201, {}), not judged(418, {}), not judged(201, good, {"content-type": "text/plain"}),
+               judged(401, {"detail": "x"}), not judged(401, {"error": "x"}), not judged(401, [])]
+    print("FAIL a made-up answer is not judged as it should be" if any(made_up) else "ok made-up answers are refused")
+
+
+def main(path, base, certificate, key, admin):
+    document = Document(path)
+    prove(document)
+    service = Service(document, base, certificate)
+    call_service(service)
+    call_predictions(service, key)
+    call_models(service, key)
+    call_inference(service, key, admin)
+    bad = 0
+    for name in document.operations:
+        wrong = service.wrong.get(name, [])
+        if name not in service.succeeded:
+            wrong = wrong + ["it was not called with success"]
+        bad += bool(wrong)
+        print(f"FAIL {name}: {'; '.join(wrong)[:700]}" if wrong else
+              f"ok {name}: {', '.join(map(str, sorted(service.called[name])))}")
+    return bad > 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 6:
+        sys.exit(__doc__)
+    sys.exit(main(*sys.argv[1:]))
