@@ -225,7 +225,8 @@ static void check_responses(struct check *check, const struct route *route, stru
 	} rules[] = {
 		{"401", !open, false},
 		{"403", !open, false},
-		{"429", route->rate != ROUTE_UNLIMITED, route->rate == ROUTE_UNLIMITED},
+		/* What has a body may have limits of its own: failed logins. */
+		{"429", route->rate != ROUTE_UNLIMITED, route->rate == ROUTE_UNLIMITED && !body},
 		{"413", body, !body},
 		{"415", route->body == ROUTE_JSON_BODY || route->body == ROUTE_TENSORS || route->body == ROUTE_LARGE,
 		 !body},
@@ -423,7 +424,7 @@ static void a_changed_row_is_missed(void)
 		CU_ASSERT_TRUE(compare(text, rows, ROUTES_N, false) > 0);
 		rows[i] = ROUTES[i];
 		rows[i].rate = ROUTES[i].rate == ROUTE_UNLIMITED ? ROUTE_LIMITED : ROUTE_UNLIMITED;
-		CU_ASSERT_TRUE(compare(text, rows, ROUTES_N, false) > 0);
+		CU_ASSERT_EQUAL(compare(text, rows, ROUTES_N, false) > 0, ROUTES[i].body == ROUTE_NO_BODY);
 		rows[i] = ROUTES[i];
 		rows[i].body = ROUTES[i].body == ROUTE_NO_BODY ? ROUTE_JSON_BODY : ROUTE_NO_BODY;
 		CU_ASSERT_TRUE(compare(text, rows, ROUTES_N, false) > 0);
