@@ -71,6 +71,7 @@ const struct route ROUTES[] = {
 	ROUTE(DELETE, "/api/v1/tasks/{task_id}",           tasks_delete,          USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
 	ROUTE(GET,  "/api/v1/tasks/{task_id}/events",      events_get_task,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/events",                      events_get,            USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+
 	/* sentiment analysis */
 	ROUTE(POST, "/api/v1/sentiment/analyze",           sentiment_post_analyze, USER, PER_USER, LISTED_ORIGINS, JSON_BODY, WRITE),
 	ROUTE(POST, "/api/v1/sentiment/analyze/batch",     sentiment_post_batch,  USER, PER_USER,  LISTED_ORIGINS, LARGE,     WRITE),
