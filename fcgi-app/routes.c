@@ -62,6 +62,9 @@ const struct route ROUTES[] = {
 	ROUTE(POST, "/api/v1/auth/logout",                 auth_post_logout,      USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
 	ROUTE(GET,  "/api/v1/users/me",                    users_get_me,          USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(PATCH, "/api/v1/users/me",                   users_patch_me,        USER, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(GET,  "/api/v1/users/me/keys",               user_keys_get,         USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(POST, "/api/v1/users/me/keys",               user_keys_post,        USER, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(DELETE, "/api/v1/users/me/keys/{key_id}",    user_keys_delete,      USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
 	ROUTE(GET,  "/api/v1/protected",                   users_get_protected,   USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 
 	/* tasks for the background, and who listens to them */

@@ -47,4 +47,7 @@ route_handler auth_post_register, auth_post_login, auth_post_refresh, auth_post_
 /* users.c, users_change.c */
 route_handler users_get_me, users_get_protected, users_patch_me;
 
+/* user_keys.c */
+route_handler user_keys_get, user_keys_post, user_keys_delete;
+
 #endif

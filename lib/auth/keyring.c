@@ -70,7 +70,7 @@ enum status keyring_read(struct keyring_rows *rows, struct db *db, struct err *e
 	if (status != STATUS_OK || generation == known)
 		return status;
 	struct counting counting = {.rows = rows};
-	status = keys_each(db, count_row, &counting, err);
+	status = keys_each_valid(db, 0, count_row, &counting, err);
 	if (status == STATUS_OK && counting.failed)
 		status = err_set(err, STATUS_NO_MEMORY, "No memory for the API keys.");
 	if (status != STATUS_OK) {
@@ -145,13 +145,12 @@ enum status keyring_check(const struct keyring *ring, struct str key, int64_t no
 	}
 	if (ring->generation < 0 && is_table_key(key))
 		return STATUS_UNAVAILABLE;
-	if (!found || row->suspended || row->revoked_us != 0 || (row->expires_us != 0 && row->expires_us <= now_us))
+	if (!found || row->revoked_us != 0 || (row->expires_us != 0 && row->expires_us <= now_us))
 		return STATUS_FORBIDDEN;
 	memcpy(out->key_id, row->id, sizeof(out->key_id));
 	memcpy(out->name, row->name, sizeof(out->name));
 	memcpy(out->scopes, row->scopes, sizeof(out->scopes));
 	out->rate_per_minute = row->rate_per_minute;
-	out->user_id = row->user_id;
 	return STATUS_OK;
 }
 
@@ -179,17 +178,44 @@ bool scopes_are_valid(struct str scopes)
 	return good;
 }
 
+bool keyring_read_key(struct str key, char id[static KEY_ID_BYTES], uint8_t hash[static KEY_HASH_BYTES])
+{
+	if (!is_table_key(key))
+		return false;
+	memcpy(id, key.p + 3, KEY_ID_BYTES - 1);
+	id[KEY_ID_BYTES - 1] = '\0';
+	hash_key(key, hash);
+	return true;
+}
+
+static void format_key(const uint8_t public_id[static 8], const uint8_t secret[static 32],
+		       char text[static KEY_TEXT_BYTES], struct key_row *row)
+{
+	hex_format(public_id, 8, row->id);
+	memcpy(text, "ak_", 3); /* NOLINT(bugprone-not-null-terminated-result): more follows */
+	memcpy(text + 3, row->id, 16);
+	text[19] = '_';
+	sodium_bin2base64(text + 20, 44, secret, 32, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+	hash_key(str_of(text), row->hash);
+}
+
+void keyring_derive(const uint8_t seed[static KEYRING_SEED_BYTES], char text[static KEY_TEXT_BYTES],
+		    struct key_row *row)
+{
+	uint8_t public_id[16], secret[32]; /* 16: the shortest hash that there is */
+
+	crypto_generichash(public_id, sizeof(public_id), (const uint8_t *)"id", 2, seed, KEYRING_SEED_BYTES);
+	crypto_generichash(secret, sizeof(secret), (const uint8_t *)"secret", 6, seed, KEYRING_SEED_BYTES);
+	format_key(public_id, secret, text, row);
+	sodium_memzero(secret, sizeof(secret));
+}
+
 void keyring_generate(char text[static KEY_TEXT_BYTES], struct key_row *row)
 {
 	uint8_t public_id[8], secret[32];
 
 	randombytes_buf(public_id, sizeof(public_id));
 	randombytes_buf(secret, sizeof(secret));
-	hex_format(public_id, sizeof(public_id), row->id);
-	memcpy(text, "ak_", 3); /* NOLINT(bugprone-not-null-terminated-result): more follows */
-	memcpy(text + 3, row->id, 16);
-	text[19] = '_';
-	sodium_bin2base64(text + 20, 44, secret, sizeof(secret), sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-	hash_key(str_of(text), row->hash);
+	format_key(public_id, secret, text, row);
 	sodium_memzero(secret, sizeof(secret));
 }

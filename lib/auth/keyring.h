@@ -1,4 +1,5 @@
-/* The API keys that are valid now, in this worker's memory, as hashes. Belongs to one thread.
+/* The operator's API keys that are valid now, in this worker's memory, as hashes. Belongs to one thread. Those of
+ * users, of whom there may be many, are not held here: keyring_read_key says how one is looked up.
  *
  * A key reads "ak_<16 hex digits of its public id>_<43 characters>": the id finds the row without telling anything
  * about the secret, and the secret's hash is compared in constant time. The key from the environment may be any text.
@@ -63,10 +64,20 @@ void keyring_take(struct keyring *ring, struct keyring_rows *rows) __attribute__
 enum status keyring_refresh(struct keyring *ring, struct db *db, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Who presents this key at `now_us`. STATUS_UNAUTHENTICATED: no key; STATUS_FORBIDDEN: unknown, revoked, expired, or of
- * a user who is switched off; STATUS_UNAVAILABLE: it is not the environment's, and the table could not be read yet. */
+/* Who presents this key at `now_us`. STATUS_UNAUTHENTICATED: no key; STATUS_FORBIDDEN: unknown, revoked, expired, or a
+ * user's; STATUS_UNAVAILABLE: it is not the environment's, and the table could not be read yet. */
 enum status keyring_check(const struct keyring *ring, struct str key, int64_t now_us, struct caller *out)
 	__attribute__((nonnull, warn_unused_result));
+
+/* The id of the row that a key names, and the hash that the row must have (compare in constant time). False: it has not
+ * the form of the keys that we make. */
+bool keyring_read_key(struct str key, char id[static KEY_ID_BYTES], uint8_t hash[static KEY_HASH_BYTES])
+	__attribute__((warn_unused_result));
+
+/* Makes the key that belongs to a secret seed: always the same one. As keyring_generate. */
+enum { KEYRING_SEED_BYTES = 32 };
+void keyring_derive(const uint8_t seed[static KEYRING_SEED_BYTES], char text[static KEY_TEXT_BYTES],
+		    struct key_row *row) __attribute__((nonnull));
 
 /* Makes a new key: its text (shown once, then forgotten; wipe it) and id and hash in *row. */
 void keyring_generate(char text[static KEY_TEXT_BYTES], struct key_row *row) __attribute__((nonnull));

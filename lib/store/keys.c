@@ -57,10 +57,21 @@ static enum status find_by(struct db *db, const char *sql, struct str value, boo
 	return status;
 }
 
+static const char by_id[] = "SELECT " READ " FROM api_keys WHERE id = $1 AND revoked_us = 0";
+
+enum status keys_find(struct db *db, struct str id, struct key_row *row, struct err *err)
+{
+	bool found;
+
+	enum status status = find_by(db, by_id, id, &found, row, err);
+	if (status == STATUS_OK && !found)
+		status = err_set(err, STATUS_NOT_FOUND, "there is no valid API key with this id");
+	return status;
+}
+
 /* The key that is not revoked. */
 static enum status find(struct db *db, struct str id_or_name, struct key_row *row, struct err *err)
 {
-	static const char by_id[] = "SELECT " READ " FROM api_keys WHERE id = $1 AND revoked_us = 0";
 	static const char by_name[] = "SELECT " READ
 				      " FROM api_keys WHERE name = $1 AND revoked_us = 0 AND user_id = 0";
 	bool found;
@@ -255,6 +266,19 @@ enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
 enum status keys_each_of(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
 {
 	static const char sql[] = "SELECT " READ " FROM api_keys WHERE user_id = $1 ORDER BY created_us, id";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, user_id);
+	return each(stmt, fn, arg, err);
+}
+
+enum status keys_each_valid(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
+{
+	static const char sql[] = "SELECT " READ " FROM api_keys WHERE user_id = $1 AND revoked_us = 0"
+				  " ORDER BY created_us, id";
 	struct stmt *stmt;
 
 	enum status status = db_prepare(db, sql, &stmt, err);

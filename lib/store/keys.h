@@ -48,5 +48,12 @@ enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 enum status keys_each_of(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
+/* Those of one user (0: the operator's own) that are not revoked: by an index, however many others there are. */
+enum status keys_each_valid(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
+/* The key with this id that is not revoked. STATUS_NOT_FOUND. */
+enum status keys_find(struct db *db, struct str id, struct key_row *row, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
 
 #endif

@@ -791,6 +791,129 @@ static void changing_the_password(void)
 	harness_close(&h);
 }
 
+/* --- keys of one's own --- */
+
+static const char KEYS[] = "/api/v1/users/me/keys";
+
+static void keys_of_ones_own(void)
+{
+	struct harness_user user, other;
+	struct harness h;
+	char key[KEY_TEXT_BYTES], path[128];
+
+	harness_open(&h);
+	harness_add_user(&h, "user", &user);
+	harness_add_user(&h, "other", &other);
+	ANSWERS(ASK(&h, .path = KEYS, .token = user.token), 200, "{\"keys\":[]}");
+	struct exchange *x = ASK(&h, .path = KEYS, .token = user.token,
+				 .body = "{\"name\":\" laptop \",\"expires_in_days\":30}");
+	ANSWERS(x, 201, NULL);
+	HEADER_IS(x, "Cache-Control", "no-store");
+	SAME(cut(x, "\"name\":\""), "laptop");
+	SAME(cut(x, "\"expires_at\":\""), "2023-12-14T22:13:20.123000");
+	snprintf(key, sizeof(key), "%s", cut(x, "\"key\":\""));
+	snprintf(path, sizeof(path), "%s/%s", KEYS, cut(x, "\"id\":\""));
+	harness_sql(&h, "UPDATE api_keys SET expires_us = 0");
+
+	/* It opens what the token opens, from now on and without a tick. */
+	SAME(cut(ASK(&h, .path = ME, .key = key), "\"username\":\""), "user");
+	x = ASK(&h, .path = KEYS, .token = user.token);
+	ANSWERS(x, 200, NULL);
+	CU_ASSERT_PTR_NULL(strstr(answer_body(x), "ak_"));
+	ANSWERS(ASK(&h, .path = KEYS, .token = other.token), 200, "{\"keys\":[]}");
+	/* And nothing that wants the operator's. */
+	harness_tick(&h);
+	ANSWERS(ASK(&h, .path = "/predict", .body = "{\"features\":[1]}", .key = key), 403, NULL);
+	ANSWERS(ASK(&h, .path = ME, .key = HARNESS_KEY), 403, NULL);
+	ANSWERS(ASK(&h, .path = "/api/v1/auth/logout", .method = "POST", .key = key), 400, NULL);
+
+	ANSWERS(ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"laptop\"}"), 409, NULL);
+	ANSWERS(ASK(&h, .path = KEYS, .token = other.token, .body = "{\"name\":\"laptop\"}"), 201, NULL);
+	ANSWERS(ASK(&h, .path = path, .method = "DELETE", .token = other.token), 404, DETAIL("API key not found"));
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"foreign_key\""));
+	ANSWERS(ASK(&h, .path = ME, .key = key), 200, NULL);
+	ANSWERS(ASK(&h, .path = path, .method = "DELETE", .token = user.token,
+		    .edge_id = "00112233445566778899aabbccddeeff"),
+		204, "");
+	ANSWERS(ASK(&h, .path = path, .method = "DELETE", .token = user.token,
+		    .edge_id = "00112233445566778899aabbccddeeff"),
+		204, "");
+	ANSWERS(ASK(&h, .path = path, .method = "DELETE", .token = user.token), 404, DETAIL("API key not found"));
+	x = ASK(&h, .path = ME, .key = key);
+	ANSWERS(x, 401, NOT_VALID);
+	HEADER_IS(x, "WWW-Authenticate", "Bearer");
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"key_created\""));
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"key_revoked\""));
+	harness_close(&h);
+}
+
+static void keys_that_open_nothing(void)
+{
+	struct harness_user user;
+	struct harness h;
+	char key[KEY_TEXT_BYTES], operators[KEY_TEXT_BYTES];
+
+	harness_open(&h);
+	harness_add_user(&h, "user", &user);
+	harness_add_key(&h, "ours", -1, 0, operators);
+	snprintf(key, sizeof(key), "%s",
+		 cut(ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"a\"}"), "\"key\":\""));
+	ANSWERS(ASK(&h, .path = ME, .key = key), 200, NULL);
+	ANSWERS(ASK(&h, .path = ME, .key = "nope"), 401, NOT_VALID);
+	ANSWERS(ASK(&h, .path = ME, .key = operators), 403, NULL);
+	const char was = key[50];
+	key[50] = was == 'A' ? 'B' : 'A';
+	ANSWERS(ASK(&h, .path = ME, .key = key), 401, NOT_VALID);
+	key[50] = was;
+	/* A token that is there counts, and the key does not mend it. */
+	ANSWERS(ASK(&h, .path = ME, .key = key, .token = "x"), 401, NOT_VALID);
+	harness_sql(&h, "UPDATE users SET is_active = 0");
+	ANSWERS(ASK(&h, .path = ME, .key = key), 400, DETAIL("Inactive user"));
+	harness_sql(&h, "UPDATE users SET is_active = 1");
+	harness_sql(&h, "UPDATE api_keys SET expires_us = 1");
+	ANSWERS(ASK(&h, .path = ME, .key = key), 401, NOT_VALID);
+	harness_sql(&h, "UPDATE api_keys SET expires_us = 0");
+	harness_sql(&h, "DELETE FROM users");
+	ANSWERS(ASK(&h, .path = ME, .key = key), 401, NOT_VALID);
+	harness_close(&h);
+}
+
+static void what_makes_no_key(void)
+{
+	static const char *const bodies[] = {"{}",
+					     "{\"name\":\"\"}",
+					     "{\"name\":\"  \"}",
+					     "{\"name\":1}",
+					     "{\"name\":\"a\\u001b[2J\"}",
+					     "{\"name\":\"a\\u009b\"}",
+					     "{\"name\":\"a\",\"expires_in_days\":0}",
+					     "{\"name\":\"a\",\"expires_in_days\":1.5}",
+					     "{\"name\":\"a\",\"expires_in_days\":1e99}",
+					     "{\"name\":\"a\",\"expires_in_days\":\"1\"}",
+					     "{\"name\":\"a\",\"expires_in_days\":3651}"};
+	struct harness_user user;
+	struct harness h;
+	char body[64];
+
+	harness_open(&h);
+	harness_add_user(&h, "user", &user);
+	for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++)
+		ANSWERS(ASK(&h, .path = KEYS, .token = user.token, .body = bodies[i]), 422, NULL);
+	static const char edge[] = "00112233445566778899aabbccddeeff";
+	struct exchange *x = ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"a\"}", .edge_id = edge);
+	ANSWERS(x, 201, NULL);
+	ANSWERS(ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"a\"}", .edge_id = edge), 201,
+		answer_body(x));
+	for (int i = 1; i < 20; i++) {
+		snprintf(body, sizeof(body), "{\"name\":\"key %d\"}", i);
+		ANSWERS(ASK(&h, .path = KEYS, .token = user.token, .body = body), 201, NULL);
+	}
+	ANSWERS(ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"b\"}"), 409,
+		DETAIL("You have too many API keys. Revoke one first."));
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM api_keys"), 20);
+	harness_close(&h);
+}
+
 static void passwords_are_not_logged(void)
 {
 	struct harness h;
@@ -880,6 +1003,9 @@ static const struct unit_case CASES[] = {
 	{"logging out", logging_out},
 	{"changing name and address", changing_name_and_address},
 	{"changing the password", changing_the_password},
+	{"keys of one's own", keys_of_ones_own},
+	{"keys that open nothing", keys_that_open_nothing},
+	{"what makes no key", what_makes_no_key},
 	{"passwords are not logged", passwords_are_not_logged},
 	{"too many passwords at once", too_many_passwords_at_once},
 	{"a body that is late", a_body_that_is_late},

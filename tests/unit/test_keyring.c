@@ -305,14 +305,16 @@ static void scopes_belong_to_a_key(void)
 		CU_ASSERT_FALSE(scopes_are_valid(str_of(bad[i])));
 }
 
-/* A key says whose it is, and works as long as they may. */
+/* Those of users are not held, and found by what they say. */
 static void keys_of_users(void)
 {
 	struct db *db = test_database("users.db");
 	struct made made = make("laptop");
 	struct user_row user = {.active = true, .username = "u", .username_key = "u", .email = "e", .email_key = "e"};
 	struct keyring ring;
-	struct caller caller;
+	struct key_row row;
+	uint8_t hash[KEY_HASH_BYTES];
+	char id[KEY_ID_BYTES];
 
 	test_begin(db);
 	OK(users_insert(db, &user, NULL));
@@ -321,18 +323,32 @@ static void keys_of_users(void)
 	test_commit(db);
 	keyring_init(&ring, STR(""));
 	OK(keyring_refresh(&ring, db, NULL));
-	OK(keyring_check(&ring, str_of(made.text), NOW, &caller));
-	CU_ASSERT_EQUAL(caller.user_id, user.id);
-	for (int i = 0; i < 2; i++) {
-		user.active = !user.active;
-		test_begin(db);
-		OK(users_update(db, &user, NULL));
-		test_commit(db);
-		OK(keyring_refresh(&ring, db, NULL));
-		IS(check(&ring, made.text, NOW), user.active ? STATUS_OK : STATUS_FORBIDDEN);
-	}
+	CU_ASSERT_EQUAL(ring.n, 0);
+	IS(check(&ring, made.text, NOW), STATUS_FORBIDDEN);
+	CU_ASSERT_TRUE_FATAL(keyring_read_key(str_of(made.text), id, hash));
+	OK(keys_find(db, str_of(id), &row, NULL));
+	CU_ASSERT_EQUAL(row.user_id, user.id);
+	CU_ASSERT_EQUAL(memcmp(row.hash, hash, sizeof(hash)), 0);
+	CU_ASSERT_FALSE(keyring_read_key(STR("dev-key"), id, hash));
+	CU_ASSERT_FALSE(keyring_read_key(STR(""), id, hash));
 	keyring_release(&ring);
 	db_close(db);
+}
+
+static void a_seed_always_makes_the_same_key(void)
+{
+	static const uint8_t seed[KEYRING_SEED_BYTES] = {1}, other[KEYRING_SEED_BYTES] = {2};
+	char texts[3][KEY_TEXT_BYTES];
+	struct key_row rows[3] = {0};
+
+	keyring_derive(seed, texts[0], &rows[0]);
+	keyring_derive(seed, texts[1], &rows[1]);
+	keyring_derive(other, texts[2], &rows[2]);
+	CU_ASSERT_STRING_EQUAL(texts[0], texts[1]);
+	CU_ASSERT_EQUAL(memcmp(&rows[0], &rows[1], sizeof(rows[0])), 0);
+	CU_ASSERT_STRING_NOT_EQUAL(texts[0], texts[2]);
+	CU_ASSERT_STRING_NOT_EQUAL(rows[0].id, rows[2].id);
+	CU_ASSERT_EQUAL(strlen(texts[0]), KEY_TEXT_BYTES - 1);
 }
 
 static const struct unit_case CASES[] = {
@@ -347,6 +363,7 @@ static const struct unit_case CASES[] = {
 	{"scopes belong to a key", scopes_belong_to_a_key},
 	{"known keys outlive a failure", known_keys_outlive_a_failure},
 	{"keys of users", keys_of_users},
+	{"a seed always makes the same key", a_seed_always_makes_the_same_key},
 };
 
 int main(void)
