@@ -6,6 +6,7 @@
 #include "base/config.h"
 
 #include "base/clock.h"
+#include "base/cron.h"
 #include "base/json.h"
 #include "base/redis_url.h"
 
@@ -26,7 +27,8 @@ enum kind {
 	KIND_NETWORKS,
 	KIND_ORIGINS,
 	KIND_NAME,
-	KIND_DURATION
+	KIND_DURATION,
+	KIND_SCHEDULE
 };
 
 /* name: as in the environment. fallback: NULL when the default depends on others (see derive()). at: where in struct
@@ -51,6 +53,7 @@ enum { PORT_MAX = 65535, RATE_MAX = 100000000, YEARS_100 = 36500 };
 #define URL(n, member, def) {.name = n, .kind = KIND_URL, .fallback = def, .at = AT(member)}
 #define NUMBER(n, member, def, from, to) {.name = n, .kind = KIND_NUMBER, .fallback = def, .at = AT(member), .low = from, .high = to}
 #define DURATION(n, member, def, from, to) {.name = n, .kind = KIND_DURATION, .fallback = def, .at = AT(member), .low = from, .high = to}
+#define SCHEDULE(n, member, def) {.name = n, .kind = KIND_SCHEDULE, .fallback = def, .at = AT(member)}
 #define CHOICE(n, member, def, list) {.name = n, .kind = KIND_CHOICE, .fallback = def, .at = AT(member), .choices = list}
 
 /* NOLINTEND(bugprone-macro-parentheses) */
@@ -103,10 +106,10 @@ static const struct setting SETTINGS[] = {
 	NUMBER("WORKERS",                   workers, "1", 0, 32),
 	NUMBER("TASK_THREADS",              task_threads, "2", 1, 64),
 	NUMBER("TASK_LEASE_SECONDS",        task_lease_seconds, "30", 1, 3600),
-	TEXT(  "SCHEDULE_BACKUP",           schedule_backup, ""),
-	TEXT(  "SCHEDULE_RETENTION",        schedule_retention, "0 0 * * *"),
-	TEXT(  "SCHEDULE_EXPIRY",           schedule_expiry, "*/5 * * * *"),
-	TEXT(  "SCHEDULE_CHECKPOINT",       schedule_checkpoint, ""),
+	SCHEDULE("SCHEDULE_BACKUP",         schedule_backup, ""),
+	SCHEDULE("SCHEDULE_RETENTION",      schedule_retention, "0 0 * * *"),
+	SCHEDULE("SCHEDULE_EXPIRY",         schedule_expiry, "*/5 * * * *"),
+	SCHEDULE("SCHEDULE_CHECKPOINT",     schedule_checkpoint, ""),
 	TEXT(  "MAIL_COMMAND",              mail_command, ""),
 	LIST(  "METRICS_ALLOW",             KIND_NETWORKS, metrics_allow,
 	       "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"),
@@ -346,6 +349,19 @@ static void check_list(const struct setting *setting, const char *value, bool (*
 	}
 }
 
+/* Empty, as the default may be, and "off": never. */
+static void check_schedule(const struct setting *setting, const char *value, struct config_problems *problems)
+{
+	struct cron cron;
+
+	if (!*value || strcmp(value, "off") == 0)
+		return;
+	const char *wrong = cron_parse(str_of(value), &cron);
+	if (wrong)
+		problem(problems, "%s is \"%s\", which %s: it wants a cron expression like \"0 3 * * *\", or off.",
+			setting->name, value, wrong);
+}
+
 static void store(struct config *config, const struct setting *setting, const char *value,
 		  struct config_problems *problems)
 {
@@ -383,6 +399,9 @@ static void store(struct config *config, const struct setting *setting, const ch
 			problem(problems,
 				"%s is \"%s\": it wants a duration like 90s, 30m, 1h or 7d, of %lld to %lld s.",
 				setting->name, value, (long long)setting->low, (long long)setting->high);
+		break;
+	case KIND_SCHEDULE:
+		check_schedule(setting, value, problems);
 		break;
 	case KIND_TEXT:
 	case KIND_SECRET:

@@ -42,7 +42,7 @@ struct config {
 	int64_t workers;                     /* `appcore work` processes that scripts/service.sh starts */
 	int64_t task_threads, task_lease_seconds;
 	const char *schedule_backup, *schedule_retention, *schedule_expiry,
-		*schedule_checkpoint; /* cron; empty: never */
+		*schedule_checkpoint; /* cron.h; empty or "off": never */
 	const char *mail_command;     /* gets a message on its standard input; empty: DATA_DIR/outbox */
 	const char *tls_certificate, *tls_key;
 

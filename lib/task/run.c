@@ -307,9 +307,9 @@ void run_task(struct task_worker *worker, struct batch *batch, int i)
 		err_set(&err, STATUS_NOT_FOUND, "This program has no kind of tasks named %.60s.", row->kind);
 		fail(worker, batch, row, &UNKNOWN, &err);
 	} else if (row->attempts > kind->attempts) {
-		/* Each of its attempts ended with the process, or its machine. */
-		err_set(&err, STATUS_INTERNAL, "Its worker ended while it ran, %lld times.",
-			(long long)row->attempts - 1);
+		/* Each of its attempts ended with the process, or its machine; this is none. */
+		row->attempts--;
+		err_set(&err, STATUS_INTERNAL, "Its worker ended while it ran, %lld times.", (long long)row->attempts);
 		fail(worker, batch, row, kind, &err);
 	} else {
 		call(worker, batch, i, kind);

@@ -1,0 +1,548 @@
+/* Tables background_tasks, task_parts, task_schedules. */
+#include "store_helpers.h"
+
+#include "store/schedules.h"
+#include "store/tasks.h"
+
+enum { ROWS = 300 };
+
+static const int64_t NOW = INT64_C(1790000000000000), SECOND = 1000000;
+
+static struct arena arena;
+static struct task_row rows[ROWS];
+
+static struct id id_at(int64_t us, int n)
+{
+	struct edge_identity edge = {.ms = us / 1000};
+
+	edge.random[2] = (uint8_t)(n >> 8);
+	edge.random[3] = (uint8_t)n;
+	return id_of_edge(&edge);
+}
+
+static int64_t begin(struct db *db)
+{
+	int64_t change = -1;
+
+	test_begin(db);
+	OK(tasks_begin_change(db, &change, NULL));
+	return change;
+}
+
+/* Adds a task of its own transaction. */
+static struct id add(struct db *db, const char *kind, int n, int64_t priority, int64_t run_us)
+{
+	struct task_row row = {.id = id_at(NOW, n), .user_id = n % 2 + 1, .priority = priority, .run_us = run_us};
+	bool stored = false;
+
+	snprintf(row.kind, sizeof(row.kind), "%s", kind);
+	row.payload = STR("{}");
+	row.change = begin(db);
+	OK(tasks_insert(db, &row, &stored, NULL));
+	CU_ASSERT_TRUE(stored);
+	test_commit(db);
+	return row.id;
+}
+
+static int claim_as(struct db *db, const char *worker, int64_t now_us, int n)
+{
+	struct tasks_claim how = {.worker = worker,
+				  .together = STR("small,tiny"),
+				  .now_us = now_us,
+				  .lease_until_us = now_us + 30 * SECOND};
+	int found = -1;
+
+	how.change = begin(db);
+	OK(tasks_claim(db, &how, rows, n, &arena, &found, NULL));
+	test_commit(db);
+	return found;
+}
+
+static enum status update(struct db *db, struct task_row *row, enum task_status status, bool *cancel)
+{
+	row->status = status;
+	row->change = begin(db);
+	enum status result = tasks_update(db, row, NOW + SECOND, cancel, NULL);
+	test_commit(db);
+	return result;
+}
+
+static struct task_row find(struct db *db, const struct id *id)
+{
+	struct task_row row = {0};
+
+	OK(tasks_find(db, id, -1, &arena, &row, NULL));
+	return row;
+}
+
+static bool is(const struct id *a, const struct id *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+/* --- adding and claiming --- */
+
+static void is_added_once(void)
+{
+	struct db *db = test_database("once.db");
+	struct task_row row = {.id = id_at(NOW, 1), .user_id = 7, .kind = "small", .payload = STR("[1]"), .total = 5};
+	bool stored;
+
+	snprintf(row.created_at, sizeof(row.created_at), "2026-11-21T10:00:00.000001");
+	row.change = begin(db);
+	OK(tasks_insert(db, &row, &stored, NULL));
+	CU_ASSERT_TRUE(stored);
+	OK(tasks_insert(db, &row, &stored, NULL));
+	CU_ASSERT_FALSE(stored);
+	test_commit(db);
+	struct task_row found = find(db, &row.id);
+	CU_ASSERT_EQUAL(found.user_id, 7);
+	CU_ASSERT_STRING_EQUAL(found.kind, "small");
+	CU_ASSERT_EQUAL(found.status, TASK_PENDING);
+	CU_ASSERT_TRUE(str_eq(found.payload, STR("[1]")));
+	CU_ASSERT_PTR_NULL(found.result.p);
+	CU_ASSERT_PTR_NULL(found.error.p);
+	CU_ASSERT_STRING_EQUAL(found.created_at, "2026-11-21T10:00:00.000001");
+	CU_ASSERT_STRING_EQUAL(found.updated_at, "2026-11-21T10:00:00.000001");
+	CU_ASSERT_EQUAL(found.run_us, NOW); /* in line from when it was made */
+	CU_ASSERT_EQUAL(found.total, 5);
+	CU_ASSERT_EQUAL(found.change, row.change);
+	IS(tasks_find(db, &row.id, 8, &arena, &found, NULL), STATUS_NOT_FOUND); /* another's */
+	OK(tasks_find(db, &row.id, 7, &arena, &found, NULL));
+	db_close(db);
+}
+
+static void the_most_urgent_comes_first(void)
+{
+	struct db *db = test_database("urgent.db");
+	struct id low = add(db, "small", 1, -5, 0), later = add(db, "small", 2, 0, NOW + 10 * SECOND);
+	struct id second = add(db, "small", 3, 0, NOW - 5), first = add(db, "tiny", 4, 0, NOW - 9);
+	struct id high = add(db, "large", 5, 100, NOW);
+	int64_t next;
+	bool due;
+
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 1); /* a large one alone */
+	CU_ASSERT_TRUE(is(&rows[0].id, &high));
+	CU_ASSERT_EQUAL(rows[0].status, TASK_PROCESSING);
+	CU_ASSERT_EQUAL(rows[0].attempts, 1);
+	CU_ASSERT_EQUAL(rows[0].claim, 1);
+	CU_ASSERT_STRING_EQUAL(rows[0].worker, "a");
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 2); /* of one priority, in their order */
+	CU_ASSERT_TRUE(is(&rows[0].id, &first));
+	CU_ASSERT_TRUE(is(&rows[1].id, &second));
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 1);
+	CU_ASSERT_TRUE(is(&rows[0].id, &low));
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, ROWS), 0);
+	OK(tasks_peek(db, NOW, &due, &next, NULL));
+	CU_ASSERT_FALSE(due);
+	CU_ASSERT_EQUAL(next, NOW + 10 * SECOND);
+	OK(tasks_peek(db, NOW + 10 * SECOND, &due, &next, NULL));
+	CU_ASSERT_TRUE(due);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW + 10 * SECOND, ROWS), 1);
+	CU_ASSERT_TRUE(is(&rows[0].id, &later));
+	db_close(db);
+}
+
+static void large_ones_are_passed_by_small_ones_only_in_a_claim(void)
+{
+	struct db *db = test_database("mixed.db");
+	struct id a = add(db, "small", 1, 0, 0), large = add(db, "large", 2, 0, 0), b = add(db, "tiny", 3, 0, 0);
+
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 2);
+	CU_ASSERT_TRUE(is(&rows[0].id, &a) && is(&rows[1].id, &b));
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 1);
+	CU_ASSERT_TRUE(is(&rows[0].id, &large));
+	db_close(db);
+}
+
+static void no_more_are_claimed_than_asked_for(void)
+{
+	struct db *db = test_database("bound.db");
+
+	for (int i = 0; i < 5; i++)
+		add(db, "small", i, 0, 0);
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, 3), 3);
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, 3), 2);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM background_tasks WHERE status = 'processing'"), 5);
+	db_close(db);
+}
+
+/* Two processes claim 400 tasks: each goes to one of them. The exit code is 0 when all that a child claimed was its own
+ * to complete. */
+static int claim_all(void *arg)
+{
+	struct db *db = test_open("race.db", DB_WRITE);
+	bool cancel;
+	int n;
+
+	while ((n = claim_as(db, arg, NOW, 7)) > 0)
+		for (int i = 0; i < n; i++)
+			if (rows[i].attempts != 1 || strcmp(rows[i].worker, arg) != 0 ||
+			    update(db, &rows[i], TASK_COMPLETED, &cancel) != STATUS_OK)
+				return 1;
+	db_close(db);
+	return 0;
+}
+
+static void two_workers_never_get_the_same_task(void)
+{
+	struct db *db = test_database("race.db");
+	char a[] = "a", b[] = "b";
+
+	for (int i = 0; i < 400; i++)
+		add(db, "small", i, 0, 0);
+	db_close(db);
+	pid_t first = test_fork(claim_all, a), second = test_fork(claim_all, b);
+	CU_ASSERT_EQUAL(test_wait(first), 0);
+	CU_ASSERT_EQUAL(test_wait(second), 0);
+	db = test_open("race.db", DB_READ);
+	CU_ASSERT_EQUAL(
+		test_number(db, "SELECT count(*) FROM background_tasks WHERE status = 'completed' AND claim = 1"), 400);
+	db_close(db);
+}
+
+/* --- leases --- */
+
+static void a_lost_task_is_claimed_anew_and_alone(void)
+{
+	struct db *db = test_database("lost.db");
+	bool cancel, due;
+	int64_t next;
+
+	for (int i = 0; i < 3; i++)
+		add(db, "small", i, 0, 0);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 2), 2);
+	struct task_row mine = rows[0];
+	add(db, "small", 10, 50, 0);
+	CU_ASSERT_EQUAL(claim_as(db, "b", NOW + 29 * SECOND, ROWS), 1); /* the urgent one */
+	CU_ASSERT_EQUAL(claim_as(db, "b", NOW + 29 * SECOND, ROWS), 1);
+	OK(tasks_peek(db, NOW + 29 * SECOND, &due, &next, NULL));
+	CU_ASSERT_FALSE(due);
+	CU_ASSERT_EQUAL(next, NOW + 30 * SECOND);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "b", NOW + 30 * SECOND, ROWS), 1);
+	CU_ASSERT_EQUAL(rows[0].attempts, 2);
+	CU_ASSERT_EQUAL(rows[0].claim, 2);
+	CU_ASSERT_STRING_EQUAL(rows[0].worker, "b");
+	bool first = is(&rows[0].id, &mine.id);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "b", NOW + 30 * SECOND, ROWS), 1);
+	CU_ASSERT_TRUE(first || is(&rows[0].id, &mine.id));
+	/* The old owner has nothing to say any more. */
+	mine.result = STR("\"old\"");
+	IS(update(db, &mine, TASK_COMPLETED, &cancel), STATUS_CONFLICT);
+	struct task_row now = find(db, &mine.id);
+	CU_ASSERT_EQUAL(now.status, TASK_PROCESSING);
+	CU_ASSERT_PTR_NULL(now.result.p);
+	test_begin(db);
+	IS(tasks_renew(db, &mine.id, mine.claim, NOW + 99 * SECOND, &cancel, NULL), STATUS_CONFLICT);
+	OK(tasks_renew(db, &mine.id, now.claim, NOW + 99 * SECOND, &cancel, NULL));
+	test_commit(db);
+	CU_ASSERT_EQUAL(find(db, &mine.id).lease_us, NOW + 99 * SECOND);
+	db_close(db);
+}
+
+static void an_update_writes_what_it_says(void)
+{
+	struct db *db = test_database("update.db");
+	struct id id = add(db, "small", 1, 0, 0);
+	bool cancel;
+
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 1), 1);
+	struct task_row row = rows[0];
+	row.done = 3;
+	row.total = 9;
+	row.lease_us = NOW + 60 * SECOND;
+	OK(update(db, &row, TASK_PROCESSING, &cancel));
+	CU_ASSERT_FALSE(cancel);
+	row.result = STR("{\"a\":1}");
+	row.error = STR("\xc3\xa4");
+	row.expires_us = NOW + 5;
+	row.lease_us = 0;
+	OK(update(db, &row, TASK_COMPLETED, &cancel));
+	struct task_row found = find(db, &id);
+	CU_ASSERT_EQUAL(found.status, TASK_COMPLETED);
+	CU_ASSERT_TRUE(str_eq(found.result, row.result) && str_eq(found.error, row.error));
+	CU_ASSERT_EQUAL(found.done, 3);
+	CU_ASSERT_EQUAL(found.total, 9);
+	CU_ASSERT_EQUAL(found.expires_us, NOW + 5);
+	CU_ASSERT_EQUAL(found.change, row.change);
+	char time[TASK_TIME_BYTES];
+	tasks_format_time(NOW + SECOND, time);
+	CU_ASSERT_STRING_EQUAL(found.updated_at, time);
+	IS(update(db, &row, TASK_COMPLETED, &cancel), STATUS_CONFLICT); /* it is over */
+	db_close(db);
+}
+
+/* --- cancelling, trying again --- */
+
+static enum status cancel(struct db *db, const struct id *id, int64_t user_id, struct task_row *row)
+{
+	int64_t change = begin(db);
+	enum status status = tasks_cancel(db, id, user_id, change, NOW, &arena, row, NULL);
+
+	test_commit(db);
+	return status;
+}
+
+static void cancels(void)
+{
+	struct db *db = test_database("cancel.db");
+	struct id waiting = add(db, "small", 1, 0, 0), running = add(db, "small", 3, 10, 0), none = id_at(NOW, 9);
+	struct task_row row;
+	bool asked;
+
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 1), 1);
+	struct task_row mine = rows[0];
+	IS(cancel(db, &waiting, 1, &row), STATUS_NOT_FOUND); /* another's */
+	IS(cancel(db, &none, -1, &row), STATUS_NOT_FOUND);
+	OK(cancel(db, &waiting, 2, &row));
+	CU_ASSERT_EQUAL(row.status, TASK_CANCELLED);
+	CU_ASSERT_TRUE(row.expires_us > NOW);
+	IS(cancel(db, &waiting, 2, &row), STATUS_CONFLICT);
+	CU_ASSERT_EQUAL(row.status, TASK_CANCELLED);
+	OK(cancel(db, &running, -1, &row));
+	CU_ASSERT_EQUAL(row.status, TASK_PROCESSING);
+	CU_ASSERT_TRUE(row.cancel);
+	OK(update(db, &mine, TASK_PROCESSING, &asked));
+	CU_ASSERT_TRUE(asked);
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, ROWS), 0);
+	db_close(db);
+}
+
+static void tries_again(void)
+{
+	struct db *db = test_database("retry.db");
+	struct id id = add(db, "small", 1, 0, 0), none = id_at(NOW, 9);
+	bool asked;
+
+	IS(tasks_retry(db, &id, 1, NOW, NULL), STATUS_CONFLICT);
+	IS(tasks_retry(db, &none, 1, NOW, NULL), STATUS_NOT_FOUND);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 1), 1);
+	rows[0].done = 4;
+	rows[0].error = STR("no");
+	rows[0].expires_us = NOW;
+	OK(update(db, &rows[0], TASK_DEAD, &asked));
+	int64_t change = begin(db);
+	OK(tasks_retry(db, &id, change, NOW + SECOND, NULL));
+	test_commit(db);
+	struct task_row row = find(db, &id);
+	CU_ASSERT_EQUAL(row.status, TASK_PENDING);
+	CU_ASSERT_EQUAL(row.attempts, 0);
+	CU_ASSERT_EQUAL(row.expires_us, 0);
+	CU_ASSERT_EQUAL(row.done, 4); /* it goes on from there */
+	CU_ASSERT_EQUAL(row.run_us, NOW + SECOND);
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW + SECOND, 1), 1);
+	CU_ASSERT_EQUAL(rows[0].claim, 2);
+	db_close(db);
+}
+
+/* --- reading --- */
+
+struct seen {
+	int n;
+	struct task_row at[20];
+};
+
+static bool see(void *arg, const struct task_row *row)
+{
+	struct seen *seen = arg;
+
+	CU_ASSERT_PTR_NULL(row->payload.p);
+	seen->at[seen->n++] = *row;
+	return seen->n < 20;
+}
+
+static struct seen list(struct db *db, const struct tasks_filter *filter)
+{
+	struct seen seen = {0};
+
+	OK(tasks_list(db, filter, see, &seen, NULL));
+	return seen;
+}
+
+static void lists(void)
+{
+	struct db *db = test_database("list.db");
+	struct id ids[6];
+	bool asked;
+
+	for (int i = 0; i < 6; i++)
+		ids[i] = add(db, i < 3 ? "small" : "large", i, 0, 0);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 1), 1);
+	OK(update(db, &rows[0], TASK_DEAD, &asked));
+	struct tasks_filter filter = {.user_id = -1, .status = -1, .limit = 20};
+	struct seen seen = list(db, &filter);
+	CU_ASSERT_EQUAL_FATAL(seen.n, 6);
+	CU_ASSERT_TRUE(is(&seen.at[0].id, &ids[5]) && is(&seen.at[5].id, &ids[0]));
+	filter.before = &ids[4];
+	filter.limit = 2;
+	seen = list(db, &filter);
+	CU_ASSERT_EQUAL_FATAL(seen.n, 2);
+	CU_ASSERT_TRUE(is(&seen.at[0].id, &ids[3]) && is(&seen.at[1].id, &ids[2]));
+	filter = (struct tasks_filter){.user_id = 2, .status = -1, .limit = 20};
+	CU_ASSERT_EQUAL(list(db, &filter).n, 3);
+	filter.kind = STR("large");
+	CU_ASSERT_EQUAL(list(db, &filter).n, 2);
+	filter = (struct tasks_filter){.user_id = -1, .status = TASK_DEAD, .limit = 20};
+	seen = list(db, &filter);
+	CU_ASSERT_EQUAL_FATAL(seen.n, 1);
+	CU_ASSERT_TRUE(is(&seen.at[0].id, &ids[0]));
+	db_close(db);
+}
+
+static void changes_come_in_their_order(void)
+{
+	struct db *db = test_database("changes.db");
+	struct id first = add(db, "small", 5, 0, 0), second = add(db, "small", 2, 0, 0), zero = {{0}};
+	struct seen seen = {0};
+	int64_t last;
+
+	OK(tasks_last_change(db, &last, NULL));
+	OK(tasks_changes(db, 0, &zero, -1, 10, see, &seen, NULL));
+	CU_ASSERT_EQUAL_FATAL(seen.n, 2);
+	CU_ASSERT_TRUE(is(&seen.at[0].id, &first) && is(&seen.at[1].id, &second));
+	CU_ASSERT_EQUAL(seen.at[1].change, last);
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, ROWS), 2); /* both in one change */
+	int64_t before = last;
+	OK(tasks_last_change(db, &last, NULL));
+	CU_ASSERT_TRUE(last > before);
+	seen.n = 0;
+	OK(tasks_changes(db, before, &zero, -1, 10, see, &seen, NULL));
+	CU_ASSERT_EQUAL_FATAL(seen.n, 2);
+	CU_ASSERT_TRUE(is(&seen.at[0].id, &second)); /* by id within one */
+	seen.n = 0;
+	OK(tasks_changes(db, last, &second, -1, 10, see, &seen, NULL));
+	CU_ASSERT_EQUAL_FATAL(seen.n, 1);
+	CU_ASSERT_TRUE(is(&seen.at[0].id, &first));
+	seen.n = 0;
+	OK(tasks_changes(db, 0, &zero, 1, 10, see, &seen, NULL));
+	CU_ASSERT_EQUAL(seen.n, 1);
+	db_close(db);
+}
+
+static bool add_up(void *arg, struct str kind, enum task_status status, int64_t n)
+{
+	int64_t(*counts)[TASK_STATUS__MAX] = arg;
+
+	counts[str_eq(kind, STR("large"))][status] += n;
+	return true;
+}
+
+static void counts(void)
+{
+	struct db *db = test_database("count.db");
+	int64_t n[2][TASK_STATUS__MAX] = {{0}};
+	bool asked;
+
+	for (int i = 0; i < 6; i++)
+		add(db, i < 4 ? "small" : "large", i, i < 4, 0);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 3), 3);
+	OK(update(db, &rows[0], TASK_DEAD, &asked));
+	OK(update(db, &rows[1], TASK_COMPLETED, &asked));
+	OK(tasks_count(db, add_up, n, NULL));
+	CU_ASSERT_EQUAL(n[0][TASK_PENDING], 1);
+	CU_ASSERT_EQUAL(n[0][TASK_PROCESSING], 1);
+	CU_ASSERT_EQUAL(n[0][TASK_DEAD], 1);
+	CU_ASSERT_EQUAL(n[0][TASK_COMPLETED], 0);
+	CU_ASSERT_EQUAL(n[1][TASK_PENDING], 2);
+	db_close(db);
+}
+
+/* --- parts, deleting --- */
+
+static void parts_go_with_their_task(void)
+{
+	struct db *db = test_database("parts.db");
+	int64_t day = 24 * 3600 * SECOND, deleted;
+	struct id id = add(db, "small", 1, 0, 0), kept = add(db, "small", 2, 0, 0), orphan = id_at(NOW, 3);
+	struct id young = id_at(NOW + 2 * day, 4);
+	struct str data;
+	bool asked;
+
+	test_begin(db);
+	for (int i = 0; i < 11; i++)
+		OK(tasks_insert_part(db, &id, i, STR("[\"\\u0000\"]"), NOW, NULL));
+	OK(tasks_insert_part(db, &id, 0, STR("again"), NOW, NULL)); /* the same request again */
+	OK(tasks_insert_part(db, &kept, 0, STR("b\0c"), NOW, NULL));
+	OK(tasks_insert_part(db, &orphan, 0, STR("d"), NOW, NULL));
+	OK(tasks_insert_part(db, &young, 0, STR("e"), NOW, NULL));
+	test_commit(db);
+	OK(tasks_read_part(db, &id, 10, &arena, &data, NULL));
+	OK(tasks_read_part(db, &id, 0, &arena, &data, NULL));
+	CU_ASSERT_TRUE(str_eq(data, STR("[\"\\u0000\"]")));
+	IS(tasks_read_part(db, &id, 11, &arena, &data, NULL), STATUS_NOT_FOUND);
+	OK(tasks_read_part(db, &kept, 0, &arena, &data, NULL));
+	CU_ASSERT_TRUE(str_eq(data, STR("b\0c")));
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 2), 2);
+	for (int i = 0; i < 2; i++) {
+		rows[i].expires_us = is(&rows[i].id, &id) ? NOW + day : NOW + 9 * day;
+		OK(update(db, &rows[i], TASK_COMPLETED, &asked));
+	}
+	test_begin(db);
+	OK(tasks_expire(db, NOW + day - 1, 10, &deleted, NULL));
+	CU_ASSERT_EQUAL(deleted, 0);
+	OK(tasks_expire(db, NOW + 2 * day, 10, &deleted, NULL));
+	CU_ASSERT_EQUAL(deleted, 1);
+	test_commit(db);
+	struct task_row row;
+	IS(tasks_find(db, &id, -1, &arena, &row, NULL), STATUS_NOT_FOUND);
+	IS(tasks_read_part(db, &id, 10, &arena, &data, NULL), STATUS_NOT_FOUND);
+	IS(tasks_read_part(db, &orphan, 0, &arena, &data, NULL), STATUS_NOT_FOUND);
+	OK(tasks_read_part(db, &kept, 0, &arena, &data, NULL));
+	OK(tasks_read_part(db, &young, 0, &arena, &data, NULL));
+	test_begin(db);
+	OK(tasks_delete_parts(db, &kept, NULL));
+	test_commit(db);
+	IS(tasks_read_part(db, &kept, 0, &arena, &data, NULL), STATUS_NOT_FOUND);
+	db_close(db);
+}
+
+/* --- schedules --- */
+
+static void schedules_move_once(void)
+{
+	struct db *db = test_database("schedule.db");
+	struct schedule_row row;
+	bool found, moved;
+
+	test_begin(db);
+	OK(schedules_find(db, STR("backup"), &found, &row, NULL));
+	CU_ASSERT_FALSE(found);
+	OK(schedules_set(db, STR("backup"), STR("@daily"), 100, NULL));
+	OK(schedules_find(db, STR("backup"), &found, &row, NULL));
+	CU_ASSERT_TRUE(found && row.next_us == 100);
+	CU_ASSERT_STRING_EQUAL(row.expression, "@daily");
+	OK(schedules_move(db, STR("backup"), 100, 200, &moved, NULL));
+	CU_ASSERT_TRUE(moved);
+	OK(schedules_move(db, STR("backup"), 100, 200, &moved, NULL));
+	CU_ASSERT_FALSE(moved);
+	OK(schedules_remove(db, STR("backup"), NULL));
+	OK(schedules_find(db, STR("backup"), &found, &row, NULL));
+	CU_ASSERT_FALSE(found);
+	test_commit(db);
+	db_close(db);
+}
+
+static const struct unit_case CASES[] = {
+	{"is added once", is_added_once},
+	{"the most urgent comes first", the_most_urgent_comes_first},
+	{"small ones are claimed together, large ones alone", large_ones_are_passed_by_small_ones_only_in_a_claim},
+	{"no more are claimed than asked for", no_more_are_claimed_than_asked_for},
+	{"two workers never get the same task (B-128)", two_workers_never_get_the_same_task},
+	{"a lost task is claimed anew and alone, its old owner is fenced off", a_lost_task_is_claimed_anew_and_alone},
+	{"an update writes what it says", an_update_writes_what_it_says},
+	{"cancels", cancels},
+	{"tries again", tries_again},
+	{"lists", lists},
+	{"changes come in their order", changes_come_in_their_order},
+	{"counts", counts},
+	{"parts go with their task, and without one", parts_go_with_their_task},
+	{"a schedule moves once", schedules_move_once},
+};
+
+int main(void)
+{
+	arena_init(&arena, 64 << 20);
+	int code = UNIT_RUN("tasks", CASES);
+	arena_release(&arena);
+	return code;
+}
