@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "handlers/task_json.h"
 #include "shared/wake.h"
+#include "store/keys.h"
 #include "store/users.h"
 
 #include <sodium.h>
@@ -54,6 +55,7 @@ struct listener {
 	uint64_t sent;
 	int check; /* its place among those that are checked now; -1 */
 	char session[ID_TEXT_BYTES], key_id[KEY_ID_BYTES];
+	int64_t until_us; /* when the token ends; 0: there is none */
 	char request_id[REQUEST_ID_BYTES];
 };
 
@@ -90,7 +92,8 @@ struct walk {
 struct check {
 	struct listener *listener; /* NULL: gone meanwhile */
 	int64_t user_id;
-	char session[ID_TEXT_BYTES];
+	char session[ID_TEXT_BYTES], key_id[KEY_ID_BYTES];
+	bool foreign; /* others' tasks, which is for superusers */
 	bool good;
 };
 
@@ -506,6 +509,7 @@ static struct listener *make_listener(struct events *events, const struct reques
 	listener->since_ms = clock_mono_ms();
 	listener->check = -1;
 	memcpy(listener->session, req->caller.session, sizeof(listener->session));
+	listener->until_us = req->caller.until_us;
 	memcpy(listener->key_id, req->caller.key_id, sizeof(listener->key_id));
 	copy_text(listener->request_id, sizeof(listener->request_id), req->request_id);
 	return listener;
@@ -574,6 +578,29 @@ void events_listen(struct events *events, struct request *req, const struct even
 
 /* --- what is due --- */
 
+/* As person.c. */
+static enum status check_key(struct db *db, struct check *check, int64_t now_us, struct err *err)
+{
+	struct key_row key;
+	struct user_row user;
+
+	enum status status = keys_find(db, str_of(check->key_id), &key, err);
+	if (status == STATUS_OK)
+		status = users_find(db, check->user_id, &user, err);
+	check->good = status == STATUS_OK && (key.expires_us == 0 || key.expires_us > now_us) && user.active &&
+		      (!check->foreign || user.superuser);
+	return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+static enum status check_session(struct db *db, struct check *check, int64_t now_us, struct err *err)
+{
+	struct user_session session = {0};
+	enum status status = users_find_session(db, check->user_id, str_of(check->session), now_us, &session, err);
+
+	check->good = session.known && session.active && (!check->foreign || session.superuser);
+	return status;
+}
+
 static enum status run_checks(struct db *db, struct store_op *op, struct err *err)
 {
 	struct checks *checks = (struct checks *)(void *)op;
@@ -582,17 +609,7 @@ static enum status run_checks(struct db *db, struct store_op *op, struct err *er
 
 	for (int i = 0; i < checks->n && status == STATUS_OK; i++) {
 		struct check *check = &checks->list[i];
-		struct user_session session = {0};
-		struct user_row user;
-		if (check->session[0]) {
-			status = users_find_session(db, check->user_id, str_of(check->session), now_us, &session, err);
-			check->good = session.known && session.active;
-		} else {
-			status = users_find(db, check->user_id, &user, err);
-			check->good = status == STATUS_OK && user.active;
-			if (status == STATUS_NOT_FOUND)
-				status = STATUS_OK;
-		}
+		status = check->session[0] ? check_session(db, check, now_us, err) : check_key(db, check, now_us, err);
 	}
 	return status;
 }
@@ -620,7 +637,9 @@ static void add_check(struct checks *checks, struct listener *listener)
 	listener->check = checks->n++;
 	check->listener = listener;
 	check->user_id = listener->owner->user_id;
+	check->foreign = listener->party != listener->owner;
 	memcpy(check->session, listener->session, sizeof(check->session));
+	memcpy(check->key_id, listener->key_id, sizeof(check->key_id));
 	check->good = true;
 }
 
@@ -644,11 +663,16 @@ static void treat_due(struct events *events, uint64_t now_ms)
 {
 	struct checks *checks = &events->checks;
 	bool checking = !checks->busy;
+	int64_t now_us = clock_wall_us();
 
 	for (int i = 0; i < DUE_A_TICK && events->first && events->first->due_ms <= now_ms; i++) {
 		struct listener *listener = events->first;
 		if (checking && checks->n == CHECKS)
 			break;
+		if (listener->until_us != 0 && listener->until_us <= now_us) {
+			end(listener, ENDED_REVOKED);
+			continue;
+		}
 		take_out(events, listener);
 		put_last(events, listener, now_ms + EVENTS_PERIOD_MS);
 		push_comment(events, listener);

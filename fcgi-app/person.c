@@ -19,6 +19,7 @@ struct person {
 	int64_t user_id;
 	struct str session; /* empty: a key */
 	char session_text[ID_TEXT_BYTES];
+	int64_t until_us; /* when the token ends */
 	char key_id[KEY_ID_BYTES];
 	uint8_t key_hash[KEY_HASH_BYTES];
 	struct key_row key; /* as it is stored */
@@ -116,6 +117,7 @@ static enum middleware_result judge(struct request *req)
 	caller->superuser = user->superuser;
 	memcpy(caller->username, user->username, sizeof(user->username));
 	memcpy(caller->session, person->session_text, sizeof(caller->session));
+	caller->until_us = person->until_us;
 	if (person->session.n == 0) {
 		memcpy(caller->key_id, person->key.id, sizeof(caller->key_id));
 		memcpy(caller->name, person->key.name, sizeof(caller->name));
@@ -174,6 +176,7 @@ static enum middleware_result check_token(struct request *req, struct str text)
 	if (!person)
 		return MIDDLEWARE_REFUSED;
 	person->user_id = token.user_id;
+	person->until_us = token.expires_s * 1000000;
 	memcpy(person->session_text, token.session, sizeof(person->session_text));
 	person->session = str_of(person->session_text);
 	return ask(req, person);

@@ -24,6 +24,7 @@ struct caller {
 	char username[CALLER_NAME_BYTES];
 	char session[ID_TEXT_BYTES]; /* the token's; empty with a key */
 	bool superuser;
+	int64_t until_us; /* when the token ends; 0: no token */
 };
 
 /* What a scope allows is said where it is asked for (routes.c). */
