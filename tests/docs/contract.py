@@ -243,6 +243,104 @@ def call_inference(service, key, admin):
     call("loadModel", 404, name="none", json_body={}, headers={"X-API-Key": admin})
 
 
+def call_accounts(service, key):
+    """A user's token, after everything that accounts do."""
+    call = service.call
+    person = {"username": "describer", "email": "describer@example.com", "password": "testpass123"}
+    call("register", 201, json_body=person)
+    call("register", 400, json_body=person)
+    call("register", 422, json_body={"username": "x", "email": "bad", "password": 1})
+    call("register", 415, raw=b"x", headers={"Content-Type": "text/plain"})
+    form = {"username": "describer", "password": "testpass123"}
+    call("login", 401, form=dict(form, password="wrong"))
+    call("login", 422, form={"username": "a", "grant_type": "x"})
+    call("login", 422, json_body=form)
+    call("login", 200, form=form)
+    long = call("login", 200, form=dict(form, grant_type="password", scope="offline_access")).value
+    call("refresh", 200, form={"grant_type": "refresh_token", "refresh_token": long["refresh_token"]})
+    call("refresh", 401, form={"refresh_token": long["refresh_token"]})
+    call("refresh", 422, form={})
+    known = token_of(service)
+    for name in ("getMe", "getProtected"):
+        call(name, 200, headers=known)
+        call(name, 401)
+        call(name, 401, headers={"Authorization": "Bearer none"})
+        call(name, 401, headers={"X-API-Key": "none"})
+        call(name, 403, headers={"X-API-Key": key})
+    call("changeMe", 200, json_body={"email": "other@example.com"}, headers=known)
+    call("changeMe", 422, json_body={"password": "short"}, headers=known)
+    call("changeMe", 400, json_body={"password": "testpass124", "current_password": "wrong"}, headers=known)
+    call("changeMe", 200, json_body={"password": "testpass123", "current_password": "testpass123"}, headers=known)
+    call("changeMe", 401, json_body={})
+    call("logout", 204, headers=known)
+    call("logout", 401, headers=known)
+    return token_of(service)
+
+
+def token_of(service):
+    tokens = service.call("login", 200, form={"username": "describer", "password": "testpass123"}).value
+    return {"Authorization": f"Bearer {tokens['access_token']}"}
+
+
+def call_sentiment(service, known):
+    call = service.call
+    call("analyze", 200, json_body={"text": "I love this product!"}, headers=known)
+    repeated = dict(known, **{"Idempotency-Key": "analyze"})
+    call("analyze", 200, json_body={"text": "x"}, headers=repeated)
+    call("analyze", 200, json_body={"text": "x"}, headers=repeated)
+    call("analyze", 422, json_body={"text": "y"}, headers=repeated)
+    call("analyze", 422, json_body={}, headers=known)
+    call("analyze", 401, json_body={})
+    call("analyze", 401, json_body={}, headers={"X-API-Key": "none"})
+    call("analyze", 413, raw=b" " * (1 << 20 | 1), headers=dict(known, **{"Content-Type": "application/json"}))
+    call("analyze", 415, raw=b"x", headers=dict(known, **{"Content-Type": "text/plain"}))
+    call("analyzeBatch", 422, json_body={"texts": [1, "x", None]}, headers=known)
+    call("analyzeBatch", 401, json_body={})
+    batch = call("analyzeBatch", 202, json_body={"texts": ["I love it", "Waste of money", ""]}, headers=known).value
+    done = until(lambda: call("getBatch", 200, task_id=batch["task_id"], headers=known).value["status"] == "completed")
+    if not done:
+        service.wrong["getBatch"].append("the batch does not end")
+    page = call("getBatch", 200, task_id=batch["task_id"], query={"limit": 1}, headers=known).value
+    call("getBatch", 200, task_id=batch["task_id"], query={"limit": 1, "cursor": page["next_cursor"]}, headers=known)
+    call("getBatch", 404, task_id="none", headers=known)
+    call("getBatch", 422, task_id=batch["task_id"], query={"limit": "x"}, headers=known)
+    call("listAnalyses", 200, headers=known)
+    page = call("listAnalyses", 200, query={"limit": 1}, headers=known)
+    call("listAnalyses", 200, query={"cursor": page.headers["x-next-cursor"], "limit": 1}, headers=known)
+    call("listAnalyses", 422, query={"cursor": "none"}, headers=known)
+
+
+def call_tasks(service, known):
+    call = service.call
+    added = call("addTask", 202, json_body={"kind": "echo", "payload": {"a": [1, "x"]}, "priority": 1}, headers=known).value
+    until(lambda: call("getTask", 200, task_id=added["task_id"], headers=known).value["status"] == "completed")
+    repeated = dict(known, **{"Idempotency-Key": "task"})
+    later = call("addTask", 202, json_body={"kind": "sentiment", "payload": {"text": "x"}, "delay_seconds": 3600}, headers=repeated).value
+    call("addTask", 202, json_body={"kind": "sentiment", "payload": {"text": "x"}, "delay_seconds": 3600}, headers=repeated)
+    call("addTask", 422, json_body={"kind": "none", "priority": "x", "more": 1}, headers=known)
+    call("addTask", 403, json_body={"kind": "backup"}, headers=known)
+    call("addTask", 401, json_body={})
+    call("addTask", 415, raw=b"x", headers=dict(known, **{"Content-Type": "text/plain"}))
+    page = call("listTasks", 200, query={"limit": 1}, headers=known).value
+    call("listTasks", 200, query={"cursor": page["next_cursor"], "status": "completed", "kind": "echo"}, headers=known)
+    call("listTasks", 403, query={"all": "true"}, headers=known)
+    call("listTasks", 422, query={"status": "none"}, headers=known)
+    call("getTask", 404, task_id="none", headers=known)
+    call("listenToTask", 200, task_id=later["task_id"], headers=known, first_bytes=64)
+    ended = call("listenToTask", 200, task_id=added["task_id"], headers=known).value
+    event = dict(line.split(": ", 1) for line in ended.splitlines() if ": " in line)
+    faults = service.document.faults({"$ref": "#/components/schemas/Task"}, json.loads(event["data"]))
+    service.wrong["listenToTask"] += [f"an event: {fault}" for fault in faults]
+    call("listenToTask", 204, task_id=added["task_id"], headers=dict(known, **{"Last-Event-ID": event["id"]}))
+    call("listenToTask", 404, task_id="none", headers=known)
+    call("listenToTasks", 200, query={"last_event_id": "0-" + added["task_id"]}, headers=known, first_bytes=64)
+    call("listenToTasks", 422, query={"last_event_id": "none"}, headers=known)
+    call("listenToTasks", 401)
+    call("cancelTask", 200, task_id=later["task_id"], headers=known)
+    call("cancelTask", 409, task_id=added["task_id"], headers=known)
+    call("cancelTask", 404, task_id="none", headers=known)
+
+
 def prove(document):
     """What the checks are for has to be found in answers that are made up."""
     service = Service(document, "https://localhost:1", None)
@@ -267,6 +365,9 @@ def main(path, base, certificate, key, admin):
     call_predictions(service, key)
     call_models(service, key)
     call_inference(service, key, admin)
+    known = call_accounts(service, key)
+    call_sentiment(service, known)
+    call_tasks(service, known)
     bad = 0
     for name in document.operations:
         wrong = service.wrong.get(name, [])
