@@ -282,6 +282,23 @@ def token_of(service):
     return {"Authorization": f"Bearer {tokens['access_token']}"}
 
 
+def call_keys(service, known):
+    call = service.call
+    made = call("makeMyKey", 201, json_body={"name": "laptop", "expires_in_days": 90}, headers=known).value
+    call("makeMyKey", 201, json_body={"name": "server"}, headers=known)
+    call("makeMyKey", 409, json_body={"name": "laptop"}, headers=known)
+    call("makeMyKey", 422, json_body={"name": "", "expires_in_days": 0}, headers=known)
+    call("makeMyKey", 415, raw=b"x", headers=dict(known, **{"Content-Type": "text/plain"}))
+    call("makeMyKey", 401, json_body={})
+    call("listMyKeys", 200, headers=known)
+    call("getMe", 200, headers={"X-API-Key": made["key"]})
+    call("predict", 403, json_body={"features": [1]}, headers={"X-API-Key": made["key"]})
+    call("revokeMyKey", 204, key_id=made["id"], headers=known)
+    call("revokeMyKey", 404, key_id="none", headers=known)
+    call("getMe", 401, headers={"X-API-Key": made["key"]})
+    call("logout", 401, headers={"X-API-Key": made["key"]})
+
+
 def call_sentiment(service, known):
     call = service.call
     call("analyze", 200, json_body={"text": "I love this product!"}, headers=known)
@@ -366,6 +383,7 @@ def main(path, base, certificate, key, admin):
     call_models(service, key)
     call_inference(service, key, admin)
     known = call_accounts(service, key)
+    call_keys(service, known)
     call_sentiment(service, known)
     call_tasks(service, known)
     bad = 0
