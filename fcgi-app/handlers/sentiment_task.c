@@ -114,15 +114,13 @@ static enum status read_results(struct report *report, struct db *db, struct err
 {
 	struct rows *rows = &report->rows;
 	enum status status = STATUS_OK;
-	char id[ID_TEXT_BYTES];
 	int64_t read, wanted;
 
-	id_format(&report->id, id);
 	report->next = report->from;
 	do {
 		read = rows->n;
 		wanted = report->limit > 0 && report->limit - read < READ_AT_ONCE ? report->limit - read : READ_AT_ONCE;
-		status = sentiments_of_task(db, str_of(id), report->next, wanted, take_row, report, err);
+		status = sentiments_of_task(db, &report->id, report->next, wanted, take_row, report, err);
 	} while (status == STATUS_OK && !rows->gone && !rows->too_large && wanted > 0 && rows->n - read == wanted);
 	return status;
 }

@@ -1,5 +1,5 @@
 /* Table sentiment_requests. The key begins with its time (UUIDv7), which is what history and retention go by; rows of a
- * batch are neighbours in the key and in both indexes, so that a thousand of them touch a few pages. */
+ * batch are neighbours in the key and in the index, so that a thousand of them touch a few pages. */
 #include "store/sentiments.h"
 
 #include "base/clock.h"
@@ -8,7 +8,7 @@
 #include <math.h>
 #include <sodium.h>
 
-enum { EXPIRE_MS = 5, EXPIRE_IDS = 64 };
+enum { EXPIRE_MS = 5, EXPIRE_IDS = 64, POSITION_MAX = 0xffffff };
 
 /* In the order of read_row(). */
 #define COLUMNS                                                                                                        \
@@ -176,7 +176,7 @@ enum status sentiments_insert_all(struct db *db, const struct sentiment_row *row
  * millisecond do not meet (RFC 9562, section 6.2: a counter in the bits that follow the time). */
 struct id sentiments_id_in_task(const struct id *task, int64_t position)
 {
-	uint64_t at = (uint64_t)position & 0xffffff;
+	uint64_t at = (uint64_t)position & POSITION_MAX;
 	uint8_t hash[16];
 	struct id id = *task;
 
@@ -228,29 +228,30 @@ enum status sentiments_of_user(struct db *db, int64_t user_id, const struct id *
 	return read_rows(stmt, fn, arg, &n, err);
 }
 
-/* PostgreSQL has no text with a NUL, or that is not UTF-8: it is an error to ask it for one. */
-static bool can_be_there(const struct db *db, struct str text)
-{
-	return db_dialect(db) != DB_DIALECT_POSTGRESQL || (!memchr(text.p, '\0', text.n) && str_is_utf8(text));
-}
-
-/* The index holds rows of tasks only, which the statement must say for it to be used. */
-enum status sentiments_of_task(struct db *db, struct str task_id, int64_t from, int64_t limit, sentiment_row_fn *fn,
+/* The ids of a task's rows lie in order between the first and the last that there can be; what else lies there is of
+ * the same millisecond. */
+enum status sentiments_of_task(struct db *db, const struct id *task, int64_t from, int64_t limit, sentiment_row_fn *fn,
 			       void *arg, struct err *err)
 {
-	static const char sql[] = "SELECT " COLUMNS " FROM sentiment_requests WHERE task_id = $1 AND task_id <> ''"
-				  " AND position >= $2 ORDER BY position LIMIT $3";
+	static const char sql[] = "SELECT " COLUMNS " FROM sentiment_requests WHERE id >= $1 AND id <= $2"
+				  " AND task_id = $3 ORDER BY id LIMIT $4";
+	const struct id first = sentiments_id_in_task(task, from), last = sentiments_id_in_task(task, POSITION_MAX);
+	char first_text[ID_TEXT_BYTES], last_text[ID_TEXT_BYTES], task_text[ID_TEXT_BYTES];
 	struct stmt *stmt;
 	int n;
 
-	if (task_id.n == 0 || !can_be_there(db, task_id))
+	if (from > POSITION_MAX)
 		return STATUS_OK;
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
-	db_bind_text(stmt, 1, task_id);
-	db_bind_i64(stmt, 2, from);
-	db_bind_i64(stmt, 3, limit > 0 ? limit : 0);
+	id_format(&first, first_text);
+	id_format(&last, last_text);
+	id_format(task, task_text);
+	db_bind_text(stmt, 1, str_of(first_text));
+	db_bind_text(stmt, 2, str_of(last_text));
+	db_bind_text(stmt, 3, str_of(task_text));
+	db_bind_i64(stmt, 4, limit > 0 ? limit : 0);
 	return read_rows(stmt, fn, arg, &n, err);
 }
 

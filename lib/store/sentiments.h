@@ -46,9 +46,9 @@ enum status sentiments_of_user(struct db *db, int64_t user_id, const struct id *
 			       sentiment_row_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 6), warn_unused_result));
 
-/* At most `limit` rows of a task in their order, from position `from` on. */
-enum status sentiments_of_task(struct db *db, struct str task_id, int64_t from, int64_t limit, sentiment_row_fn *fn,
-			       void *arg, struct err *err) __attribute__((nonnull(1, 5), warn_unused_result));
+/* At most `limit` rows of a task in their order, from position `from` on: those with ids of sentiments_id_in_task. */
+enum status sentiments_of_task(struct db *db, const struct id *task, int64_t from, int64_t limit, sentiment_row_fn *fn,
+			       void *arg, struct err *err) __attribute__((nonnull(1, 2, 5), warn_unused_result));
 
 /* Deletes rows whose id's time is before `before_ms`, oldest first: at most `limit`, fewer when they are so large that
  * it takes longer than a turn should (5 ms), at least one if there is any. Wants a write transaction. */

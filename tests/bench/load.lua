@@ -4,8 +4,9 @@
 --   wrk … -s load.lua URL -- ids PREFIX FILE   GET PREFIX..id, ids from the lines of FILE
 --   wrk … -s load.lua URL -- predict           POST /predict, bodies of three varied features
 --   wrk … -s load.lua URL -- post PATH N       POST PATH, bodies of N varied features
+--   wrk … -s load.lua URL -- text PATH FILE    POST PATH, texts from the lines of FILE
 --
--- The key for X-API-Key comes from the environment (API_KEY). All kinds go through request(), so that what wrk itself
+-- The key for X-API-Key comes from the environment (API_KEY), the token for Authorization, too (TOKEN). All kinds go through request(), so that what wrk itself
 -- costs is the same for all.
 local BODIES = 1024
 
@@ -38,11 +39,20 @@ local function predict()
   end
 end
 
+local function text(path, file)
+  local headers = { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. os.getenv("TOKEN") }
+  for line in io.lines(file) do
+    requests[#requests + 1] = wrk.format("POST", path, headers, '{"text":"' .. line .. '"}')
+  end
+end
+
 function init(args)
   if args[1] == "predict" then
     predict()
   elseif args[1] == "post" then
     post(args[2], tonumber(args[3]))
+  elseif args[1] == "text" then
+    text(args[2], args[3])
   elseif args[1] == "ids" then
     for id in io.lines(args[3]) do
       requests[#requests + 1] = wrk.format("GET", args[2] .. id)

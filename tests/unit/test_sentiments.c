@@ -154,7 +154,7 @@ static void a_batch_is_stored_once_and_read_in_order(void)
 	static struct sentiment_row rows[MANY];
 	static char texts[MANY][8];
 	struct db *db = test_database("batch.db");
-	struct id task = id_at(5000, 3);
+	struct id task = id_at(5000, 3), other = id_at(5000, 4);
 	char task_id[ID_TEXT_BYTES];
 	struct seen page = {0}, history = {0}, none = {0};
 
@@ -167,7 +167,7 @@ static void a_batch_is_stored_once_and_read_in_order(void)
 	OK(sentiments_insert_all(db, rows, 1, NULL));
 	test_commit(db);
 	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM sentiment_requests"), MANY);
-	OK(sentiments_of_task(db, str_of(task_id), 1, 3, see, &page, NULL));
+	OK(sentiments_of_task(db, &task, 1, 3, see, &page, NULL));
 	CU_ASSERT_STRING_EQUAL(page.texts, "t1 quote \" and \xf0\x9f\x98\x80 t3 ");
 	CU_ASSERT_EQUAL(page.last.position, 3);
 	CU_ASSERT_EQUAL(page.last.confidence, 0.6553305252);
@@ -175,10 +175,9 @@ static void a_batch_is_stored_once_and_read_in_order(void)
 	CU_ASSERT_STRING_EQUAL(page.last.model_version, "sentiment/1");
 	OK(sentiments_of_user(db, 5, NULL, 0, 2, see, &history, NULL));
 	CU_ASSERT_STRING_EQUAL(history.texts, "t299 t298 ");
-	OK(sentiments_of_task(db, STR(""), 0, 10, see, &none, NULL));
-	OK(sentiments_of_task(db, STR("no such"), 0, 10, see, &none, NULL));
-	OK(sentiments_of_task(db, STR("\xff\0"), 0, 10, see, &none, NULL));
-	OK(sentiments_of_task(db, str_of(task_id), MANY, 10, see, &none, NULL));
+	OK(sentiments_of_task(db, &other, 0, 10, see, &none, NULL));
+	OK(sentiments_of_task(db, &task, MANY, 10, see, &none, NULL));
+	OK(sentiments_of_task(db, &task, 1 << 24, 10, see, &none, NULL));
 	CU_ASSERT_EQUAL(none.n, 0);
 	db_close(db);
 }
@@ -199,19 +198,29 @@ static void one_bad_row_of_a_batch_refuses_all(void)
 	db_close(db);
 }
 
-/* A position of a task is taken once, whatever the key. */
-static void a_position_is_taken_once(void)
+/* Their ids lie between each other's. */
+static void two_batches_of_a_millisecond_stay_apart(void)
 {
-	struct db *db = test_database("position.db");
-	struct sentiment_row row = row_of(1, 1000, 1, STR("a")), other = row_of(1, 2000, 2, STR("b"));
+	static struct sentiment_row rows[MANY];
+	static char texts[MANY][8];
+	struct db *db = test_database("apart.db");
+	struct id tasks[] = {id_at(5000, 3), id_at(5000, 4)};
+	char task_id[ID_TEXT_BYTES];
 
-	row.task_id = other.task_id = STR("task");
 	test_begin(db);
-	CU_ASSERT_TRUE(insert(db, &row));
-	CU_ASSERT_FALSE(insert(db, &other));
-	other.position = 1;
-	CU_ASSERT_TRUE(insert(db, &other));
+	for (int i = 0; i < 2; i++) {
+		id_format(&tasks[i], task_id);
+		fill(rows, texts, &tasks[i], task_id);
+		rows[250].text = i == 0 ? STR("first") : STR("second");
+		OK(sentiments_insert_all(db, rows, MANY, NULL));
+	}
 	test_commit(db);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM sentiment_requests"), 2 * MANY);
+	for (int i = 0; i < 2; i++) {
+		struct seen seen = {0};
+		OK(sentiments_of_task(db, &tasks[i], 249, 3, see, &seen, NULL));
+		CU_ASSERT_STRING_EQUAL(seen.texts, i == 0 ? "t249 first t251 " : "t249 second t251 ");
+	}
 	db_close(db);
 }
 
@@ -274,7 +283,7 @@ static const struct unit_case CASES[] = {
 	{"a user sees their own, newest first", a_user_sees_their_own_newest_first},
 	{"a batch is stored once and read in order", a_batch_is_stored_once_and_read_in_order},
 	{"one bad row of a batch refuses all", one_bad_row_of_a_batch_refuses_all},
-	{"a position is taken once", a_position_is_taken_once},
+	{"two batches of a millisecond stay apart", two_batches_of_a_millisecond_stay_apart},
 	{"ids of a task are ordered and its own", ids_of_a_task_are_ordered_and_its_own},
 	{"expires the oldest", expires_the_oldest},
 };

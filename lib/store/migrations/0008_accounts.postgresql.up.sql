@@ -51,4 +51,3 @@ CREATE TABLE sentiment_requests (
 );
 
 CREATE INDEX ix_sentiment_requests_user_id ON sentiment_requests (user_id, id);
-CREATE UNIQUE INDEX ix_sentiment_requests_task ON sentiment_requests (task_id, position) WHERE task_id <> '';

@@ -42,7 +42,8 @@ ALTER TABLE api_keys ADD COLUMN user_id INTEGER NOT NULL DEFAULT 0;
 DROP INDEX idx_api_keys_name;
 CREATE UNIQUE INDEX idx_api_keys_name ON api_keys (user_id, name) WHERE revoked_us = 0;
 
--- One row per analysed text. Rows of a batch name its task and their place in it.
+-- One row per analysed text. Rows of a batch name its task and their place in it; their ids are made of both, in order
+-- (lib/store/sentiments.h), so that no index of its own is needed.
 CREATE TABLE sentiment_requests (
     id              TEXT PRIMARY KEY,
     user_id         INTEGER NOT NULL,
@@ -57,4 +58,3 @@ CREATE TABLE sentiment_requests (
 ) WITHOUT ROWID;
 
 CREATE INDEX ix_sentiment_requests_user_id ON sentiment_requests (user_id, id);
-CREATE UNIQUE INDEX ix_sentiment_requests_task ON sentiment_requests (task_id, position) WHERE task_id <> '';
