@@ -407,6 +407,10 @@ static void logging_in(void)
 	CU_ASSERT_TRUE(token.expires_s - token.issued_s == 1800 && token.issued_s <= now_s &&
 		       token.issued_s > now_s - 60);
 
+	/* People look into it with `base64 -d`, which wants whole groups of four. */
+	const char *claims = strchr(token_of(x), '.') + 1;
+	CU_ASSERT_EQUAL(strcspn(claims, ".") % 4, 0);
+
 	CU_ASSERT_TRUE(strncmp(answer_header(x, "Set-Cookie"), "refresh_token=rt_", 17) == 0);
 	CU_ASSERT_PTR_NOT_NULL(
 		strstr(answer_header(x, "Set-Cookie"),
