@@ -74,9 +74,9 @@ refused_of --interface 127.0.0.32 "$clear/version?[1-60]"
 answer "nginx's own 429 (X-20)" 429 '{"detail":"Rate limit exceeded. Try again later."}'
 is 'its headers' "${h[content-type]-} ${h[retry-after]-} ${h[x-ratelimit-remaining]-} ${h[x-frame-options]-} ${h[x-content-type-options]-}" 'application/json 1 0 DENY nosniff'
 # Below /api/ users have limits of their own, and the zone is a fence around them that they do not meet first (X-63).
-codes=$(codes -Z --parallel-immediate --parallel-max 100 --interface 127.0.0.33 "$base/api/v1/livez?[1-700]")
-like 'HTTPS /api/: 60 a minute and 600 at once (B-033)' "$(count_of 200 "$codes") of 700" '^6[0-9][0-9] of'
-is 'the others are 429 there, too' "$(($(count_of 200 "$codes") + $(count_of 429 "$codes")))" 700
+codes=$(codes -Z --parallel-immediate --parallel-max 100 --interface 127.0.0.33 "$base/api/v1/users/me?[1-700]")
+like 'HTTPS /api/: 60 a minute and 600 at once (B-033)' "$(count_of 401 "$codes") of 700" '^6[0-9][0-9] of'
+is 'the others are 429 there, too' "$(($(count_of 401 "$codes") + $(count_of 429 "$codes")))" 700
 codes=$(codes -Z --parallel-immediate --parallel-max 100 --interface 127.0.0.34 -X POST "$base/api/v1/auth/login?[1-150]")
 like 'login: 5 a minute and 100 at once (X-64)' "$(count_of 422 "$codes") of 150" '^1[0-4][0-9] of'
 refused_of --interface 127.0.0.36 -X POST "$base/api/v1/auth/login?[1-150]"
