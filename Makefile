@@ -39,6 +39,8 @@ SERVER_PACKAGES  := postgresql>=15 pgbouncer>=1.18 libfaketime faketime python3-
 DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema $(if $(shell command -v npm),,nodejs>=18 npm)
 # For `make parity` and `make bench-models` only: the libraries that models are from.
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
+# For `make bench-tasks` only: what background tasks are compared with.
+CELERY_PACKAGES  := python3-celery python3-redis
 quoted = $(foreach package,$(1),'$(package)')
 
 OUT   := build/$(VARIANT)
@@ -136,6 +138,12 @@ bench-models: $(OUT)/tests/bench/trees $(OUT)/tests/parity/text_driver $(OUT)/ap
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/text.py $(OUT)/tests/parity/text_driver $(ARGS)
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/models.py $(ARGS)
 
+$(OUT)/tests/bench/tasks: $(OUT)/tests/bench/tasks.o $(OUT)/libappcore.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
+
+bench-tasks: $(OUT)/tests/bench/tasks $(OUT)/appcore | deps-tasks ## background tasks against Celery on Redis, ratio within one run (ARGS="--gate")
+	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/tasks.py $< $(OUT)/appcore $(ARGS)
+
 deps: ## install what is missing of Debian's packages: to run, to build and to test
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
 
@@ -147,6 +155,9 @@ deps-models: deps ## the same, and the libraries that models are from
 
 deps-docs: deps ## the same, and what tries the description of the API: a browser and npm
 	@scripts/deps.sh $(CHECK) $(call quoted,$(DOCS_PACKAGES))
+
+deps-tasks: deps ## the same, and Celery, for `make bench-tasks`
+	@scripts/deps.sh $(CHECK) $(call quoted,$(CELERY_PACKAGES))
 
 deps-run: # what `make run` needs: no tools of the tests
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES))
@@ -232,7 +243,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit bench clean help deps deps-postgres deps-models deps-run run start stop status restart reload install \
-        web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models
+.PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-run run start stop status restart reload install \
+        web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models bench-tasks
 .DELETE_ON_ERROR:
 .SECONDARY:
