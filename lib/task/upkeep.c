@@ -1,7 +1,7 @@
 /* Kinds that keep the service's own data in order, as schedules say.
  *
- *   expiry      what has a time to end has ended: Idempotency-Keys, finished tasks
- *   retention   rows of the last RETENTION_DAYS are kept, older ones go
+ *   expiry      what has a time to end has ended: Idempotency-Keys, sessions, finished tasks
+ *   retention   analysed texts of the last RETENTION_DAYS are kept, older ones go (predictions: app.c)
  *   backup      a copy of the database in DATA_DIR/backups, of which the newest are kept
  *   checkpoint  SQLite's log is moved into the database
  *
@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "store/idempotency.h"
 #include "store/retention.h"
+#include "store/sentiments.h"
+#include "store/sessions.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PIECE = 200, BACKUPS_KEPT = 7 };
+enum { PIECE = 200, BACKUPS_KEPT = 7, SESSIONS_KEPT_DAYS = 7 /* after their end, for whoever looks into a theft */ };
 
 static const int64_t US_PER_DAY = INT64_C(86400000000);
 
@@ -93,6 +95,11 @@ static enum status expire_keys(struct db *db, int64_t before_us, int64_t *delete
 	return idempotency_delete_expired(db, before_us, PIECE, deleted, err);
 }
 
+static enum status expire_sessions(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+{
+	return sessions_expire(db, before_us, PIECE, deleted, err);
+}
+
 static enum status expire_tasks(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
 {
 	return tasks_expire(db, before_us, PIECE, deleted, err);
@@ -119,6 +126,7 @@ enum status task_expiry(struct task_run *run, struct err *err)
 		return status;
 	struct pieces pieces[] = {
 		{.name = "idempotency_keys", .fn = expire_keys, .before_us = time.now_us},
+		{.name = "sessions", .fn = expire_sessions, .before_us = time.now_us - SESSIONS_KEPT_DAYS * US_PER_DAY},
 		{.name = "background_tasks", .fn = expire_tasks, .before_us = time.now_us},
 	};
 	return delete_each(run, pieces, sizeof(pieces) / sizeof(pieces[0]), err);
@@ -126,15 +134,22 @@ enum status task_expiry(struct task_run *run, struct err *err)
 
 /* --- retention --- */
 
+static enum status delete_sentiments(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+{
+	return sentiments_expire(db, before_us / 1000, PIECE, deleted, err);
+}
+
 enum status task_retention(struct task_run *run, struct err *err)
 {
+	int64_t days = run->config->retention_days;
 	struct retention_time time;
 	enum status status = ask_time(run, &time, err);
 
-	(void)US_PER_DAY;
-	if (status == STATUS_OK)
-		run->result = STR("{}");
-	return status;
+	if (status != STATUS_OK)
+		return status;
+	struct pieces pieces[] = {
+		{.name = "sentiment_requests", .fn = delete_sentiments, .before_us = time.now_us - days * US_PER_DAY}};
+	return delete_each(run, pieces, days > 0 ? 1 : 0, err);
 }
 
 /* --- backup --- */
