@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Calls every operation of the document and holds the answers against it.
 
-    contract.py openapi.json BASE-URL CERTIFICATE KEY ADMIN-KEY
+    contract.py openapi.json CERTIFICATE BASE-URL KEY ADMIN-KEY URL-OF-A-LIMITED-SERVICE
 
 Of each answer: the status is described, the media type and the headers are as described, the body fits the schema, and has
 no member that the schema does not name. Every operation is called with success at least once, and what it refuses where a
@@ -87,7 +87,7 @@ class Service:
             connection.close()
 
     def call(self, name, expect, /, *, json_body=None, form=None, raw=None, query=None, headers=None, first_bytes=0, **path):
-        """Sends the operation; `path` fills the variables of its path. The answer's status should be `expect`."""
+        """Sends the operation; `path` fills the variables of its path. The answer's status should be `expect` (None: any)."""
         method, pattern, operation = self.document.operations[name]
         url = pattern
         for variable, value in path.items():
@@ -108,7 +108,7 @@ class Service:
             body = raw
         answer = self.send(method, url, headers, body, first_bytes)
         faults = self.judge(operation, answer)
-        if answer.status != expect:
+        if expect is not None and answer.status != expect:
             faults.append(f"{method} {url}: {answer.status} and not {expect}: {answer.body[:200]!r}")
         self.called.setdefault(name, set()).add(answer.status)
         if 200 <= answer.status < 300:
@@ -358,23 +358,38 @@ def call_tasks(service, known):
     call("cancelTask", 404, task_id="none", headers=known)
 
 
+def call_limited(service):
+    """A service that allows next to nothing."""
+    call = service.call
+    person = {"username": "limited", "email": "limited@example.com", "password": "testpass123"}
+    for name, arguments, good in (("getVersion", {}, 200), ("register", {"json_body": person}, 201),
+                                  ("getInferenceServer", {}, 200)):
+        statuses = [call(name, None, **arguments).status for _ in range(4)]
+        if statuses[0] not in (good, 429) or statuses[-1] != 429:
+            service.wrong[name].append(f"a limit of one gives {statuses}")
+    form = {"username": "limited", "password": "wrong"}
+    if not until(lambda: call("login", None, form=form).status == 429):
+        service.wrong["login"].append("failures are not limited")
+
+
 def prove(document):
     """What the checks are for has to be found in answers that are made up."""
     service = Service(document, "https://localhost:1", None)
     operation = document.operations["predict"][2]
     good = {"prediction_id": "01a1fbae-7d4e-7c3a-9a51-1b2f6f0c9d11", "result": 1.0, "model_version": "v", "created_at": "t"}
-    json_type = {"content-type": "application/json"}
+    json_type = {"content-type": "application/json", "x-request-id": "1"}
 
     def judged(status, value, headers=json_type):
         return bool(service.judge(operation, Answer(status, headers, json.dumps(value).encode())))
 
     made_up = [judged(201, good), not judged(201, dict(good, more=1)), not judged(201, dict(good, result="1")),
-               not judged(201, {}), not judged(418, {}), not judged(201, good, {"content-type": "text/plain"}),
+               not judged(201, {}), not judged(418, {}), not judged(201, good, dict(json_type, **{"content-type": "text/plain"})),
+               not judged(201, good, {"content-type": "application/json"}), not judged(429, {"detail": "x"}),
                judged(401, {"detail": "x"}), not judged(401, {"error": "x"}), not judged(401, [])]
     print("FAIL a made-up answer is not judged as it should be" if any(made_up) else "ok made-up answers are refused")
 
 
-def main(path, base, certificate, key, admin):
+def main(path, certificate, base, key, admin, limited):
     document = Document(path)
     prove(document)
     service = Service(document, base, certificate)
@@ -386,6 +401,8 @@ def main(path, base, certificate, key, admin):
     call_keys(service, known)
     call_sentiment(service, known)
     call_tasks(service, known)
+    service.url = urllib.parse.urlsplit(limited)
+    call_limited(service)
     bad = 0
     for name in document.operations:
         wrong = service.wrong.get(name, [])
@@ -398,6 +415,6 @@ def main(path, base, certificate, key, admin):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 6:
+    if len(sys.argv) != 7:
         sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:]))
