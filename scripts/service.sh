@@ -417,6 +417,7 @@ banner() {
 
   appcore   $url
             http://localhost:$HTTP_PORT (contract paths: ${HTTP_CONTRACT:-local}), http://localhost:$DIRECT_PORT (this machine only)
+  docs      $url/docs
   key       $key
   logs      $RUN_DIR/log, $nginx_dir
 
