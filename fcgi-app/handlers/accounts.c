@@ -1,6 +1,7 @@
-/* Refresh tokens are 256 random bits behind the id of their session; the table has their hash. What replaces one is
- * computed from it and from the request's identity at the edge with the signing key, so that a request that nginx sends
- * to a second worker gets the token that the first one stored. */
+/* A refresh token is the id of its session, 128 random bits, and a code over both that only who has the signing key can
+ * make: so one of ours that was replaced long ago is told from one that somebody made up. The table has the hash of the
+ * one in force. What replaces one is computed from it and from the request's identity at the edge with the signing key,
+ * so that a request that nginx sends to a second worker gets the token that the first one stored. */
 #include "handlers/accounts.h"
 
 #include "app.h"
@@ -12,7 +13,7 @@
 
 #include <sodium.h>
 
-enum { SECRET_BYTES = 32, SECRET_TEXT = 43, ID_HEX = 32 };
+enum { SECRET_BYTES = 32, SECRET_TEXT = 43, RANDOM_BYTES = 16, CODE_BYTES = SECRET_BYTES - RANDOM_BYTES, ID_HEX = 32 };
 
 static const int64_t RECALL_US = INT64_C(10) * 60 * 1000000, DAY_US = INT64_C(86400) * 1000000;
 
@@ -240,6 +241,21 @@ static void put_refresh(const struct id *id, const uint8_t secret[static SECRET_
 			  sodium_base64_VARIANT_URLSAFE_NO_PADDING);
 }
 
+/* The code over what stands before it. */
+static void make_code(struct str key, const struct id *id, const uint8_t *random, uint8_t out[static CODE_BYTES])
+{
+	crypto_auth_hmacsha256_state state;
+	uint8_t mac[crypto_auth_hmacsha256_BYTES];
+
+	crypto_auth_hmacsha256_init(&state, (const uint8_t *)key.p, key.n);
+	crypto_auth_hmacsha256_update(&state, (const uint8_t *)"refresh code", sizeof("refresh code"));
+	crypto_auth_hmacsha256_update(&state, id->b, sizeof(id->b));
+	crypto_auth_hmacsha256_update(&state, random, RANDOM_BYTES);
+	crypto_auth_hmacsha256_final(&state, mac);
+	memcpy(out, mac, CODE_BYTES);
+	sodium_memzero(&state, sizeof(state));
+}
+
 void accounts_new_session(const struct request *req, int64_t user_id, struct session_row *row,
 			  char refresh[static ACCOUNTS_REFRESH_BYTES])
 {
@@ -247,7 +263,8 @@ void accounts_new_session(const struct request *req, int64_t user_id, struct ses
 	uint8_t secret[SECRET_BYTES];
 	size_t n = req->remote_addr.n < sizeof(row->client) ? req->remote_addr.n : sizeof(row->client) - 1;
 
-	randombytes_buf(secret, sizeof(secret));
+	randombytes_buf(secret, RANDOM_BYTES);
+	make_code(req->app->token_keys.keys[0], &id, secret, secret + RANDOM_BYTES);
 	put_refresh(&id, secret, refresh);
 	sodium_memzero(secret, sizeof(secret));
 	*row = (struct session_row){.user_id = user_id, .created_us = clock_wall_us()};
@@ -271,6 +288,29 @@ bool accounts_read_refresh(struct str text, char id[static ID_TEXT_BYTES], uint8
 	return true;
 }
 
+bool accounts_made_refresh(const struct request *req, struct str text)
+{
+	const struct token_keys *keys = &req->app->token_keys;
+	uint8_t secret[SECRET_BYTES], code[CODE_BYTES];
+	struct id id;
+	size_t n;
+	bool made = false;
+
+	if (text.n != ACCOUNTS_REFRESH_BYTES - 1 || !hex_parse((struct str){text.p + 3, ID_HEX}, id.b, sizeof(id.b)) ||
+	    sodium_base642bin(secret, sizeof(secret), text.p + 4 + ID_HEX, SECRET_TEXT, NULL, &n, NULL,
+			      sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
+	    n != sizeof(secret))
+		return false;
+	for (int i = 0; i < TOKEN_KEYS; i++) {
+		if (keys->keys[i].n < TOKEN_KEY_MIN)
+			continue;
+		make_code(keys->keys[i], &id, secret, code);
+		made |= sodium_memcmp(code, secret + RANDOM_BYTES, sizeof(code)) == 0;
+	}
+	sodium_memzero(secret, sizeof(secret));
+	return made;
+}
+
 void accounts_next_refresh(const struct request *req, struct str text, char next[static ACCOUNTS_REFRESH_BYTES])
 {
 	struct str key = req->app->token_keys.keys[0];
@@ -287,6 +327,7 @@ void accounts_next_refresh(const struct request *req, struct str text, char next
 	crypto_auth_hmacsha256_final(&state, secret);
 	if (!hex_parse((struct str){text.p + 3, ID_HEX}, id.b, sizeof(id.b)))
 		id = (struct id){0}; /* accounts_read_refresh has read it */
+	make_code(key, &id, secret, secret + RANDOM_BYTES);
 	put_refresh(&id, secret, next);
 	sodium_memzero(&state, sizeof(state));
 	sodium_memzero(secret, sizeof(secret));

@@ -60,6 +60,9 @@ void accounts_new_session(const struct request *req, int64_t user_id, struct ses
 bool accounts_read_refresh(struct str text, char id[static ID_TEXT_BYTES], uint8_t hash[static SESSION_HASH_BYTES])
 	__attribute__((nonnull, warn_unused_result));
 
+/* It was made here, with one of the keys that are good now: who brings it has had it from us, in force or not. */
+bool accounts_made_refresh(const struct request *req, struct str text) __attribute__((nonnull, warn_unused_result));
+
 /* The token that takes the place of `text` when this request uses it: the same one when the request is tried again. */
 void accounts_next_refresh(const struct request *req, struct str text, char next[static ACCOUNTS_REFRESH_BYTES])
 	__attribute__((nonnull));

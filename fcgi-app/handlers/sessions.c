@@ -16,6 +16,7 @@ struct refresh {
 	struct store_op op; /* first: the store hands it back */
 	struct request *req;
 	bool from_form;
+	bool ours; /* the token was made here */
 	char id[ID_TEXT_BYTES];
 	uint8_t hash[SESSION_HASH_BYTES], next_hash[SESSION_HASH_BYTES];
 	char next[ACCOUNTS_REFRESH_BYTES];
@@ -32,6 +33,18 @@ struct logout {
 
 /* --- refresh --- */
 
+/* One of ours that is not in force: it was replaced, be it many renewals ago. A thief who renews at once and again must
+ * not be safe from the owner, who comes with what they had. */
+static enum status end_reused(struct refresh *refresh, struct db *db, int64_t now_us, struct err *err)
+{
+	const struct session_row *row = &refresh->session;
+
+	if (!refresh->ours || !row->id[0] || row->ended_us != 0 || row->expires_us <= now_us)
+		return STATUS_OK;
+	refresh->outcome = REUSED;
+	return sessions_end(db, row->user_id, str_of(row->id), now_us, err);
+}
+
 static enum status renew(struct db *db, struct store_op *op, struct err *err)
 {
 	struct refresh *refresh = (struct refresh *)(void *)op;
@@ -43,8 +56,10 @@ static enum status renew(struct db *db, struct store_op *op, struct err *err)
 					    expires_us, &refresh->session, err);
 	if (status == STATUS_FORBIDDEN)
 		refresh->outcome = REUSED; /* no error: that the session ended must be committed */
-	if (status == STATUS_FORBIDDEN || status == STATUS_UNAUTHENTICATED)
+	if (status == STATUS_FORBIDDEN)
 		return STATUS_OK;
+	if (status == STATUS_UNAUTHENTICATED)
+		return end_reused(refresh, db, now_us, err);
 	if (status == STATUS_OK)
 		status = users_find(db, refresh->session.user_id, &refresh->user, err);
 	if (status == STATUS_NOT_FOUND)
@@ -155,6 +170,7 @@ void auth_post_refresh(struct request *req)
 		refuse_unknown(req);
 		return;
 	}
+	refresh->ours = accounts_made_refresh(req, text);
 	accounts_next_refresh(req, text, refresh->next);
 	if (!accounts_read_refresh(str_of(refresh->next), id, refresh->next_hash)) {
 		refuse_unknown(req);

@@ -20,7 +20,8 @@ enum status sessions_insert(struct db *db, const struct session_row *row, struct
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* A refresh token is used: puts `fresh_hash` in the place of `hash`. *row is the session then. STATUS_UNAUTHENTICATED:
- * no session has it, or it is over. STATUS_FORBIDDEN: it was used before; the session has been ended (commit that). */
+ * no session has it (*row is the one of this id, or has none), or it is over. STATUS_FORBIDDEN: it was used before; the
+ * session has been ended (commit that). */
 enum status sessions_renew(struct db *db, struct str id, const uint8_t hash[SESSION_HASH_BYTES],
 			   const uint8_t fresh_hash[SESSION_HASH_BYTES], int64_t now_us, int64_t expires_us,
 			   struct session_row *row, struct err *err)

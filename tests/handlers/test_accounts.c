@@ -634,6 +634,29 @@ static void refreshing(void)
 	harness_close(&h);
 }
 
+/* A thief is not safe by renewing twice before the owner comes. */
+static void a_token_from_long_ago_ends_the_session(void)
+{
+	struct harness_user user;
+	struct harness h;
+	char stolen[128], access[2048];
+
+	harness_open(&h);
+	harness_add_user(&h, "testuser", &user);
+	struct exchange *x = login(&h, "username=testuser&password=testpass123&scope=offline_access");
+	snprintf(stolen, sizeof(stolen), "%s", refresh_of(x));
+	x = renew(&h, stolen);
+	for (int i = 0; i < 3; i++)
+		x = renew(&h, refresh_of(x));
+	ANSWERS(x, 200, NULL);
+	snprintf(access, sizeof(access), "%s", token_of(x));
+	ANSWERS(renew(&h, stolen), 401, NOT_VALID);
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"refresh_reused\""));
+	is_refused(&h, access);
+	ANSWERS(renew(&h, refresh_of(x)), 401, NOT_VALID);
+	harness_close(&h);
+}
+
 static void refreshing_by_cookie(void)
 {
 	struct harness_user user;
@@ -1001,6 +1024,7 @@ static const struct unit_case CASES[] = {
 	{"nobody is locked out by default", nobody_is_locked_out_by_default},
 	{"who is switched off hears it with the password only", who_is_switched_off_hears_it_with_the_password_only},
 	{"refreshing", refreshing},
+	{"a token from long ago ends the session", a_token_from_long_ago_ends_the_session},
 	{"refreshing by cookie", refreshing_by_cookie},
 	{"refreshing twice at the edge", refreshing_twice_at_the_edge},
 	{"what is no refresh token", what_is_no_refresh_token},
