@@ -161,6 +161,47 @@ static void a_refused_request_is_counted_nowhere(void)
 		redis_server_kill(&server);
 }
 
+/* What a user may on a route, and a key of theirs: asked together, when it is known who they are. */
+static void users_are_counted_by_route(void)
+{
+	static const char path[] = "/api/v1/protected", keys[] = "/api/v1/users/me/keys";
+	struct redis_server server;
+	bool redis = redis_server_is_installed();
+
+	if (redis)
+		redis_server_start(&server, NULL);
+	for (int i = 0; i < (redis ? 2 : 1); i++) {
+		struct harness_user user, other;
+		char key[KEY_TEXT_BYTES];
+		struct harness h;
+		harness_init(&h);
+		h.config.rate_limit_per_minute = 1;
+		h.config.user_rate_limit_per_minute = 5;
+		h.config.key_rate_limit_per_minute = 3;
+		h.redis_url = i > 0 ? server.url : NULL;
+		harness_start(&h);
+		harness_add_user(&h, "user", &user);
+		harness_add_user(&h, "other", &other);
+		struct exchange *x = ASK(&h, .path = keys, .token = user.token, .body = "{\"name\":\"a\"}");
+		ANSWERS(x, 201, NULL);
+		snprintf(key, sizeof(key), "%.63s", strstr(answer_body(x), "ak_"));
+		for (int k = 0; k < 5; k++)
+			ANSWERS(ASK(&h, .path = path, .key = key), k < 3 ? 200 : 429, NULL);
+		HEADER_IS(ASK(&h, .path = path, .token = user.token), "X-RateLimit-Remaining", "1");
+		ANSWERS(ASK(&h, .path = path, .token = user.token), 200, NULL);
+		ANSWERS(ASK(&h, .path = path, .token = user.token), 429,
+			DETAIL("Rate limit exceeded. Try again later."));
+		HEADER_IS(ASK(&h, .path = path, .token = other.token), "X-RateLimit-Remaining", "4");
+		HEADER_IS(ASK(&h, .path = keys, .token = user.token), "X-RateLimit-Remaining", "4");
+		if (i > 0)
+			CU_ASSERT_TRUE(harness_metric(&h, "appcore_redis_operations_total{operation=\"limit\","
+							  "outcome=\"ok\"}") >= 10.0);
+		harness_close(&h);
+	}
+	if (redis)
+		redis_server_kill(&server);
+}
+
 static void probes_need_no_redis(void)
 {
 	struct redis_server server;
@@ -549,6 +590,7 @@ static const struct unit_case CASES[] = {
 	{"answers are the same as without", answers_are_the_same_as_without},
 	{"many wait at once", many_wait_at_once},
 	{"a refused request is counted nowhere", a_refused_request_is_counted_nowhere},
+	{"users are counted by route", users_are_counted_by_route},
 	{"probes need no Redis", probes_need_no_redis},
 	{"killed and back", killed_and_back},
 	{"stopped and back", stopped_and_back},
