@@ -26,7 +26,7 @@ enum { STUCK_MS = 3000, STUCK_AGAIN_MS = 30 * 1000 };
 
 struct gauges {
 	metrics_series resident, connections, fds, cpu;
-	metrics_series queue_write, queue_slow, queue_log;
+	metrics_series queue_write, queue_slow, queue_passwords, queue_log;
 	metrics_series wal, database, killed, log_dropped, edge_readable;
 };
 
@@ -61,6 +61,7 @@ static void find_gauges(struct app *app, struct gauges *gauges)
 	gauges->cpu = of_instance(app, METRICS_WORKER_CPU, NULL);
 	gauges->queue_write = of_instance(app, METRICS_QUEUE_LENGTH, "write");
 	gauges->queue_slow = of_instance(app, METRICS_QUEUE_LENGTH, "slow");
+	gauges->queue_passwords = of_instance(app, METRICS_QUEUE_LENGTH, "passwords");
 	gauges->queue_log = of_instance(app, METRICS_QUEUE_LENGTH, "log");
 	gauges->wal = metrics_find(app->shm, METRICS_WAL_BYTES, NULL, 0);
 	gauges->database = metrics_find(app->shm, METRICS_DATABASE_BYTES, NULL, 0);
@@ -83,6 +84,7 @@ static void measure(struct keeper *keeper)
 	metrics_set(app->shm, gauges->queue_write, (double)store_queue_length(app->store));
 	metrics_set(app->shm, gauges->queue_slow,
 		    (double)(pool_queue_length(app->slow) + pool_queue_length(app->lists)));
+	metrics_set(app->shm, gauges->queue_passwords, (double)pool_queue_length(app->passwords));
 	metrics_set(app->shm, gauges->queue_log, (double)log_waiting());
 	metrics_set(app->shm, gauges->wal, (double)info.log_bytes);
 	metrics_set(app->shm, gauges->database, (double)info.database_bytes);

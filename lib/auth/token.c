@@ -224,7 +224,7 @@ bool token_check(const struct token_keys *keys, struct str text, int64_t now_s, 
 	    !read_part(header_part, header_bytes, sizeof(header_bytes), &header) || !check_header(header) ||
 	    !read_part(claims_part, claims_bytes, sizeof(claims_bytes), &claims))
 		return false;
-	arena_init(&arena, 64 * 1024);
+	arena_init(&arena, (size_t)64 * 1024);
 	bool good = read_claims(claims, now_s, &arena, out);
 	arena_release(&arena);
 	if (!good)

@@ -40,7 +40,7 @@ enum metrics_family {
 	METRICS_WORKER_CONNECTIONS,  /* appcore_worker_connections{instance} */
 	METRICS_WORKER_OPEN_FDS,     /* appcore_worker_open_fds{instance} */
 	METRICS_WORKER_CPU,          /* appcore_worker_cpu_seconds{instance} */
-	METRICS_QUEUE_LENGTH,        /* appcore_queue_length{instance,queue}: write, slow, log */
+	METRICS_QUEUE_LENGTH,        /* appcore_queue_length{instance,queue}: write, slow, passwords, log */
 	METRICS_REJECTED,            /* appcore_requests_rejected_total{reason} */
 	METRICS_COMMIT_DURATION,     /* appcore_commit_duration_seconds */
 	METRICS_COMMIT_BATCH,        /* appcore_commit_batch_size (histogram of operations) */

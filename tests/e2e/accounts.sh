@@ -97,7 +97,7 @@ is '8.1, 2: where to' "$(one_line "$(tr -d '\r' <<<"$printed")")" "Server: nginx
 as_written <<'WRITTEN'
 curl -k -I https://localhost/health 2>&1 | grep -iE "(Strict-Transport|X-Frame|X-Content-Type|X-XSS)"
 WRITTEN
-is '8.1, 3: headers (B-031, B-032)' "$(tr -d '\r' <<<"$printed" | tr 'A-Z' 'a-z' | sort | tr '\n' ' ')" \
+is '8.1, 3: headers (B-031, B-032)' "$(tr -d '\r' <<<"$printed" | tr '[:upper:]' '[:lower:]' | sort | tr '\n' ' ')" \
 	'strict-transport-security: max-age=31536000; includesubdomains x-content-type-options: nosniff x-frame-options: sameorigin x-xss-protection: 1; mode=block '
 
 # --- 8.3: two instances ---------------------------------------------------------------------------------------------
