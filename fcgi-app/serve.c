@@ -19,6 +19,7 @@
 #include "store/installation.h"
 #include "store/migrate.h"
 #include "store/moves.h"
+#include "task/listen.h"
 #include "task/measure.h"
 
 #include <errno.h>
@@ -46,6 +47,7 @@ struct worker {
 	struct fcgi_server *server;
 	struct keeper *keeper;
 	struct task_measure *tasks;
+	struct task_listen *listen;
 	struct loop_watch mail_watch, signal_watch, redis_watch;
 	atomic_int connections;
 	int terms;         /* SIGTERMs so far */
@@ -305,6 +307,7 @@ static int open_server(struct worker *worker)
 	if (worker->signal_watch.fd < 0 || !loop_add(worker->loop, &worker->signal_watch, false) ||
 	    !loop_add(worker->loop, &worker->mail_watch, false) ||
 	    (app->redis && !loop_add(worker->loop, &worker->redis_watch, false)) ||
+	    !task_listen_start(&worker->listen, &worker->config, app->shm) ||
 	    !task_measure_start(&worker->tasks, &worker->config, app->shm) ||
 	    !keeper_start(&worker->keeper, app, &worker->connections))
 		return command_fail(EXIT_SYSTEM, "the worker can't be set up: %s.", strerror(errno));
@@ -463,6 +466,7 @@ static void stop(struct worker *worker)
 		notify_send("WATCHDOG_USEC=60000000");
 	keeper_stop(worker->keeper);
 	task_measure_stop(worker->tasks);
+	task_listen_stop(worker->listen);
 	pool_stop(app->lists);
 	pool_stop(app->slow);
 	pool_stop(app->passwords);

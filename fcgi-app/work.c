@@ -1,7 +1,8 @@
 /* appcore work: one worker for background tasks.
  *
  * Threads: this one (signals, signs of life, the metrics file, silent peers); those that work on tasks and their clock
- * (lib/task/worker.c); one that loads models; one that counts tasks; the log's writer. After SIGTERM what runs ends
+ * (lib/task/worker.c); one that loads models; one that counts tasks; on PostgreSQL one that
+ * hears of other machines' tasks; the log's writer. After SIGTERM what runs ends
  * with its next checkpoint and goes back to the queue, as does what was claimed and not begun; a second SIGTERM ends
  * the process at once, as kill -9 would: leases end by themselves. A task that does not end when its time is over ends
  * the process, too, for a thread can't be ended: the supervisor starts the next one. */
@@ -12,6 +13,7 @@
 #include "notify.h"
 #include "self.h"
 #include "shared/metrics.h"
+#include "task/listen.h"
 #include "task/measure.h"
 #include "task/models.h"
 #include "task/worker.h"
@@ -39,6 +41,7 @@ struct work {
 	struct shm *shm;
 	struct task_models *models;
 	struct task_measure *measure;
+	struct task_listen *listen;
 	struct task_pool *pool;
 	struct gauges gauges;
 	char name[64];
@@ -92,6 +95,8 @@ static enum status open_all(struct work *work, struct err *err)
 		status = shm_claim_slot_as(work->shm, config->instance_id, SHM_WORKS, err);
 	if (status == STATUS_OK)
 		status = task_models_open(&work->models, config, work->shm, err);
+	if (status == STATUS_OK && !task_listen_start(&work->listen, config, work->shm))
+		status = err_set(err, STATUS_UNAVAILABLE, "no thread for hearing of other machines' tasks");
 	if (status == STATUS_OK && !task_measure_start(&work->measure, config, work->shm))
 		status = err_set(err, STATUS_UNAVAILABLE, "no thread for counting tasks");
 	if (status != STATUS_OK)
@@ -227,6 +232,7 @@ static void stop(struct work *work)
 		shm_beat(work->shm, 0);
 	task_pool_close(work->pool);
 	task_measure_stop(work->measure);
+	task_listen_stop(work->listen);
 	task_models_close(work->models);
 	if (work->metrics_path[0])
 		write_metrics(work);

@@ -333,3 +333,13 @@ enum status db_integrity(struct db *db, struct err *err)
 {
 	return db->engine->integrity(db, err);
 }
+
+enum status db_listen(struct db *db, int stop_fd, bool *told, struct err *err)
+{
+	static const char sql[] = "LISTEN appcore_tasks";
+
+	*told = false;
+	if (!db->engine->listen)
+		return err_set(err, STATUS_NOT_FOUND, "this database tells nobody of its changes");
+	return db->engine->listen(db, sql, stop_fd, told, err);
+}

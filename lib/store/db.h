@@ -125,6 +125,14 @@ int64_t db_changes(struct db *db) __attribute__((nonnull));
 enum status db_begin_read(struct db *db, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 void db_end_read(struct db *db) __attribute__((nonnull));
 
+/* --- being told --- */
+
+/* Waits until a transaction anywhere has told of a change of tasks (tasks_begin_change), or `stop_fd` is readable.
+ * *told says which; it is also set by the first call on a connection, new ones included: what was told before is told
+ * to nobody. For a thread and a connection of its own. STATUS_NOT_FOUND: on this engine nobody tells. */
+enum status db_listen(struct db *db, int stop_fd, bool *told, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
 /* --- many rows at once --- */
 
 enum db_type { DB_TEXT, DB_BLOB, DB_I64, DB_DOUBLE };

@@ -51,6 +51,9 @@ struct db_engine {
 	enum status (*begin_read)(struct db *db, struct err *err);
 	void (*end_read)(struct db *db);
 
+	enum status (*listen)(struct db *db, const char *sql, int stop_fd, bool *told,
+			      struct err *err); /* NULL: nobody says anything */
+
 	bool (*turn_is_wanted)(struct db *db);
 	enum status (*copy_begin)(struct db *db, const char *table, const char *const columns[], int n,
 				  struct db_copy **out, struct err *err);

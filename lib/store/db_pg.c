@@ -266,6 +266,7 @@ const struct db_engine DB_PG = {
 	.script = script,
 	.lock = lock,
 	.together = pg_together,
+	.listen = pg_listen,
 	.copy_begin = pg_copy_begin,
 	.copy_row = pg_copy_row,
 	.copy_end = pg_copy_end,

@@ -80,6 +80,7 @@ struct pg_db {
 	char place[200]; /* host and database, for people */
 	enum db_mode mode;
 	int statement_ms;        /* to wait for its answer: PG_STATEMENT_MS, or what the seam was told; -1: for ever */
+	uint64_t listens_in;     /* the connection that listens; 0: none does */
 	uint64_t number;         /* of the connection, from 1: what was prepared on an earlier one is gone */
 	uint64_t retry_ms;       /* no new connection before; 0: any time */
 	int failures;            /* to connect, in a row */
@@ -152,6 +153,10 @@ void pg_pipeline_free(struct pg_db *db);
  * became of that: after an error the transaction is over. */
 enum status pg_pipeline_pause(struct pg_db *db, struct err *err);
 enum status pg_pipeline_resume(struct pg_db *db, enum status status, struct err *err);
+
+/* --- db_pg_listen.c: as in db_impl.h --- */
+
+enum status pg_listen(struct db *base, const char *sql, int stop_fd, bool *told, struct err *err);
 
 /* --- db_pg_copy.c: as in db_impl.h --- */
 

@@ -3,6 +3,7 @@
 
 #include "shared/wake.h"
 #include "store/schedules.h"
+#include "task/listen.h"
 #include "task/schedule.h"
 #include "task/worker.h"
 
@@ -570,7 +571,44 @@ static void a_sleeper_is_woken(void)
 	CU_ASSERT_TRUE(wake_wait(shm, WAKE_EVENTS, seen, SOON_MS)); /* it had been woken before it slept */
 }
 
+/* Another machine is one with another run directory: what it adds is told by the database alone. */
+static void other_machines_are_told(void)
+{
+	struct task_listen *listen;
+	struct place place;
+
+	if (!database_is_postgres())
+		return;
+	place = new_place("told.db", 1, 30);
+	uint32_t seen = wake_seen(shm, WAKE_TASKS);
+	CU_ASSERT_TRUE_FATAL(task_listen_start(&listen, &place.config, shm));
+	CU_ASSERT_TRUE(wake_wait(shm, WAKE_TASKS, seen, SOON_MS)); /* it listens */
+	for (int i = 0; i < 3; i++) {
+		struct task_row row = {.kind = "twice", .payload = STR("1")};
+		struct edge_identity edge;
+		bool stored;
+		edge_generate(&edge);
+		row.id = id_of_edge(&edge);
+		seen = wake_seen(shm, WAKE_TASKS);
+		uint32_t events = wake_seen(shm, WAKE_EVENTS);
+		test_begin(place.db);
+		OK(tasks_begin_change(place.db, &row.change, NULL));
+		OK(tasks_insert(place.db, &row, &stored, NULL));
+		test_commit(place.db);
+		CU_ASSERT_TRUE(wake_wait(shm, WAKE_TASKS, seen, SOON_MS));
+		CU_ASSERT_TRUE(wake_wait(shm, WAKE_EVENTS, events, SOON_MS));
+	}
+	/* A connection that is lost is made anew, and what was missed is looked for. */
+	seen = wake_seen(shm, WAKE_TASKS);
+	database_lose("told.db", true);
+	database_lose("told.db", false);
+	CU_ASSERT_TRUE(wake_wait(shm, WAKE_TASKS, seen, SOON_MS));
+	task_listen_stop(listen);
+	close_place(&place);
+}
+
 static const struct unit_case CASES[] = {
+	{"other machines are told", other_machines_are_told},
 	{"a sleeper is woken", a_sleeper_is_woken},
 	{"does what waits and what comes", does_what_waits_and_what_comes},
 	{"what fails is tried again, and then dead", what_fails_is_tried_again_and_then_dead},
