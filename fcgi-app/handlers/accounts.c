@@ -52,6 +52,16 @@ void accounts_audit(const struct request *req, const char *event, const char *me
 	log_end(line);
 }
 
+bool accounts_need_login(struct request *req)
+{
+	if (req->caller.session[0])
+		return true;
+	app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
+	request_answer_detail(req, 403, STR("An API key may not do this. Log in and use a token."));
+	request_finish(req);
+	return false;
+}
+
 void accounts_wipe(struct str secret)
 {
 	union { /* request's memory, which views show as constant */

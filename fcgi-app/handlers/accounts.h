@@ -22,6 +22,10 @@ bool accounts_write(struct request *req, struct store_op *op) __attribute__((non
 void accounts_audit(const struct request *req, const char *event, const char *message, int64_t user_id)
 	__attribute__((nonnull));
 
+/* What decides who gets in wants a login, and not a key: one that was let out for some days must not make itself one
+ * that lasts. False: it was answered. */
+bool accounts_need_login(struct request *req) __attribute__((nonnull, warn_unused_result));
+
 /* Overwrites a secret that is not needed any more, in the request's memory. */
 void accounts_wipe(struct str secret);
 

@@ -220,7 +220,9 @@ void auth_post_logout(struct request *req)
 	}
 	logout->req = req;
 	logout->all = request_query(req, STR("all"), &all) && str_eq(all, STR("true"));
-	if (!logout->all && !req->caller.session[0]) {
+	if (logout->all && !accounts_need_login(req))
+		return;
+	if (!req->caller.session[0]) {
 		request_answer_detail(req, 400, STR("An API key has no session to end. Revoke the key instead."));
 		request_finish(req);
 		return;

@@ -1,6 +1,7 @@
 /* The caller's own API keys: GET and POST /api/v1/users/me/keys, DELETE /api/v1/users/me/keys/{key_id}.
  *
- * A key opens what its owner's token opens, and nothing else. Its text is told once. It is derived from the request's
+ * A key opens what its owner's token opens, and nothing else, but for what decides who gets in: it makes no keys, and
+ * revokes none but itself. Its text is told once. It is derived from the request's
  * identity at the edge with the signing key, so that a request that nginx sends to a second worker makes no second
  * key and is told the same one. */
 #include "app.h"
@@ -271,6 +272,8 @@ void user_keys_post(struct request *req)
 	struct json_value root;
 	struct str name;
 
+	if (!accounts_need_login(req))
+		return;
 	if (!instances_read_root(req, &root)) {
 		request_finish(req);
 		return;
@@ -339,8 +342,11 @@ static void revoked(struct store_op *op)
 
 void user_keys_delete(struct request *req)
 {
-	struct user_keys *keys = begin(req);
+	struct user_keys *keys;
 
+	if (!str_eq(req->params[0], str_of(req->caller.key_id)) && !accounts_need_login(req))
+		return;
+	keys = begin(req);
 	if (!keys)
 		return;
 	keys->op = (struct store_op){.run = revoke, .done = revoked};

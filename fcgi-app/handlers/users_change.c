@@ -1,7 +1,8 @@
 /* PATCH /api/v1/users/me: {"email":…, "username":…, "password":…, "current_password":…}, each may be left out.
  *
- * A new password wants the present one, which is checked as a login's is, failures counted with those of logins. It
- * ends all sessions of the user but the one it was changed with. */
+ * Any change wants the present password, which is checked as a login's is, failures counted with those of logins: who
+ * found a token for half an hour must not lock its owner out with another name. A new password ends all sessions of the
+ * user but the one it was changed with. */
 #include "app.h"
 #include "auth/names.h"
 #include "auth/password.h"
@@ -16,6 +17,7 @@ struct change {
 	struct store_op op; /* first: the store hands it back */
 	struct request *req;
 	bool has_username, has_email, has_password;
+	bool has_any;           /* of them */
 	struct user_row wanted; /* of these */
 	struct str password, current;
 	struct limit_id id;
@@ -58,12 +60,11 @@ static void put_answer(struct change *change)
 	users_put(&req->response.body, &change->row);
 }
 
-static enum status store_password(struct change *change, struct db *db, struct err *err)
+static enum status end_others(const struct change *change, struct db *db, struct err *err)
 {
 	const struct caller *caller = &change->req->caller;
 
-	enum status status = sessions_end_all(db, caller->user_id, str_of(caller->session), clock_wall_us(), err);
-	return status == STATUS_OK ? accounts_remember(change->req, db, err) : status;
+	return sessions_end_all(db, caller->user_id, str_of(caller->session), clock_wall_us(), err);
 }
 
 static enum status store(struct db *db, struct store_op *op, struct err *err)
@@ -72,12 +73,12 @@ static enum status store(struct db *db, struct store_op *op, struct err *err)
 	struct user_row *row = &change->row;
 	enum status status = STATUS_OK;
 
-	if (change->has_password)
+	if (change->has_any)
 		status = accounts_recall(change->req, db, &change->repeated, err);
 	if (status != STATUS_OK || change->repeated)
 		return status;
 	status = users_find(db, change->req->caller.user_id, row, err);
-	if (status == STATUS_OK && change->has_password && strcmp(row->hash, change->hash) != 0)
+	if (status == STATUS_OK && change->has_any && strcmp(row->hash, change->hash) != 0)
 		return err_set(err, STATUS_FORBIDDEN, "The password was changed meanwhile.");
 	apply(change, row);
 	if (status == STATUS_OK)
@@ -85,7 +86,9 @@ static enum status store(struct db *db, struct store_op *op, struct err *err)
 	if (status != STATUS_OK)
 		return status;
 	put_answer(change);
-	return change->has_password ? store_password(change, db, err) : STATUS_OK;
+	if (change->has_password)
+		status = end_others(change, db, err);
+	return status == STATUS_OK && change->has_any ? accounts_remember(change->req, db, err) : status;
 }
 
 static void stored(struct store_op *op)
@@ -122,11 +125,11 @@ static void judge(struct request *req)
 
 	settle(change, !change->right);
 	if (!change->right) {
-		accounts_audit(req, "password_change_failed", "a change of the password was refused: wrong password",
+		accounts_audit(req, "change_failed", "a change of the account was refused: wrong password",
 			       req->caller.user_id);
 		request_answer_detail(req, 400, STR("Incorrect current password"));
 		request_finish(req);
-	} else if (!change->hashed) {
+	} else if (change->has_password && !change->hashed) {
 		request_answer_error(req, change->err.status, &change->err);
 		request_finish(req);
 	} else {
@@ -142,7 +145,7 @@ static void check_password(struct request *req, struct db *db)
 
 	(void)db;
 	change->right = password_check(change->hash, change->current, &outdated);
-	change->hashed = change->right &&
+	change->hashed = change->right && change->has_password &&
 			 password_hash(change->password, change->wanted.hash, &change->err) == STATUS_OK;
 	accounts_wipe(change->current);
 	accounts_wipe(change->password);
@@ -194,7 +197,7 @@ static void start(struct request *req)
 	struct change *change = req->state;
 	uint64_t retry_ms;
 
-	if (!change->has_password) {
+	if (!change->has_any) {
 		go_store(change);
 		return;
 	}
@@ -215,9 +218,11 @@ static void read_password(struct change *change, struct json_value root, struct 
 	struct str name, key = {0};
 
 	change->has_password = accounts_read_text(req, root, invalid, "password", false, &change->password);
-	if (!change->has_password)
+	if (change->has_password)
+		accounts_check_password(invalid, change->password);
+	change->has_any = change->has_username || change->has_email || change->has_password;
+	if (!change->has_any)
 		return;
-	accounts_check_password(invalid, change->password);
 	if (!accounts_read_text(req, root, invalid, "current_password", true, &change->current))
 		return;
 	if (username_normalise(str_of(req->caller.username), &req->arena, &name, &key))
@@ -232,6 +237,8 @@ void users_patch_me(struct request *req)
 	struct json_value root;
 	struct str text;
 
+	if (!accounts_need_login(req))
+		return;
 	if (!instances_read_root(req, &root)) {
 		request_finish(req);
 		return;

@@ -267,7 +267,7 @@ def call_accounts(service, key):
         call(name, 401, headers={"Authorization": "Bearer none"})
         call(name, 401, headers={"X-API-Key": "none"})
         call(name, 403, headers={"X-API-Key": key})
-    call("changeMe", 200, json_body={"email": "other@example.com"}, headers=known)
+    call("changeMe", 200, json_body={"email": "other@example.com", "current_password": "testpass123"}, headers=known)
     call("changeMe", 422, json_body={"password": "short"}, headers=known)
     call("changeMe", 400, json_body={"password": "testpass124", "current_password": "wrong"}, headers=known)
     call("changeMe", 200, json_body={"password": "testpass123", "current_password": "testpass123"}, headers=known)

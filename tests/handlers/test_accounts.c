@@ -757,6 +757,8 @@ static struct exchange *change(struct harness *h, const char *token, const char 
 	return ASK(h, .path = ME, .method = "PATCH", .token = token, .body = json);
 }
 
+#define PRESENT "\"current_password\":\"testpass123\""
+
 static void changing_name_and_address(void)
 {
 	struct harness_user user, other;
@@ -765,19 +767,42 @@ static void changing_name_and_address(void)
 	harness_open(&h);
 	harness_add_user(&h, "testuser", &user);
 	harness_add_user(&h, "other", &other);
-	struct exchange *x = change(&h, user.token, "{\"email\":\"New@EXAMPLE.org\"}");
+	struct exchange *x = change(&h, user.token, "{\"email\":\"New@EXAMPLE.org\"," PRESENT "}");
 	ANSWERS(x, 200, NULL);
 	SAME(cut(x, "\"email\":\""), "New@example.org");
 	SAME(cut(x, "\"username\":\""), "testuser");
-	SAME(cut(change(&h, user.token, "{\"username\":\"renamed\"}"), "\"username\":\""), "renamed");
+	SAME(cut(change(&h, user.token, "{\"username\":\"renamed\"," PRESENT "}"), "\"username\":\""), "renamed");
 	SAME(cut(me(&h, user.token), "\"username\":\""), "renamed");
-	ANSWERS(change(&h, user.token, "{\"username\":\"Other\"}"), 400, TAKEN);
-	ANSWERS(change(&h, user.token, "{\"email\":\"other@example.com\"}"), 400, TAKEN);
+	ANSWERS(change(&h, user.token, "{\"username\":\"Other\"," PRESENT "}"), 400, TAKEN);
+	ANSWERS(change(&h, user.token, "{\"email\":\"other@example.com\"," PRESENT "}"), 400, TAKEN);
 	ANSWERS(change(&h, user.token, "{\"email\":\"bad\",\"username\":7}"), 422, NULL);
 	ANSWERS(change(&h, user.token, "{}"), 200, NULL);
 	ANSWERS(change(&h, user.token, "{\"is_superuser\":true,\"is_active\":false,\"id\":9}"), 200, NULL);
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM users WHERE is_superuser <> 0 OR is_active = 0"), 0);
 	ANSWERS(login(&h, "username=renamed&password=testpass123"), 200, NULL);
+	harness_close(&h);
+}
+
+/* A token that was found somewhere must not lock its owner out with another name. */
+static void changing_without_the_password(void)
+{
+	struct harness_user user;
+	struct harness h;
+	char body[128];
+
+	harness_open(&h);
+	harness_add_user(&h, "testuser", &user);
+	for (int i = 0; i < 2; i++) {
+		const char *member = i == 0 ? "\"username\":\"stolen\"" : "\"email\":\"thief@example.com\"";
+		snprintf(body, sizeof(body), "{%s}", member);
+		ANSWERS(change(&h, user.token, body), 422, NULL);
+		snprintf(body, sizeof(body), "{%s,\"current_password\":\"wrong\"}", member);
+		ANSWERS(change(&h, user.token, body), 400, DETAIL("Incorrect current password"));
+	}
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"change_failed\""));
+	struct exchange *x = me(&h, user.token);
+	SAME(cut(x, "\"username\":\""), "testuser");
+	SAME(cut(x, "\"email\":\""), "testuser@example.com");
 	harness_close(&h);
 }
 
@@ -871,6 +896,34 @@ static void keys_of_ones_own(void)
 	HEADER_IS(x, "WWW-Authenticate", "Bearer");
 	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"key_created\""));
 	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"key_revoked\""));
+	harness_close(&h);
+}
+
+/* A key that is good for a day must not make itself one that is good for ever, nor take the account over. */
+static void what_a_key_may_not_do(void)
+{
+	static const char login_needed[] = DETAIL("An API key may not do this. Log in and use a token.");
+	struct harness_user user;
+	struct harness h;
+	char key[KEY_TEXT_BYTES], own[128], other[128];
+
+	harness_open(&h);
+	harness_add_user(&h, "testuser", &user);
+	struct exchange *x = ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"other\"}");
+	snprintf(other, sizeof(other), "%s/%s", KEYS, cut(x, "\"id\":\""));
+	x = ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"a\"}");
+	snprintf(key, sizeof(key), "%s", cut(x, "\"key\":\""));
+	snprintf(own, sizeof(own), "%s/%s", KEYS, cut(x, "\"id\":\""));
+	ANSWERS(ASK(&h, .path = KEYS, .key = key, .body = "{\"name\":\"b\"}"), 403, login_needed);
+	ANSWERS(ASK(&h, .path = ME, .method = "PATCH", .key = key, .body = "{\"username\":\"b\"," PRESENT "}"), 403,
+		login_needed);
+	ANSWERS(ASK(&h, .path = "/api/v1/auth/logout", .method = "POST", .query = "all=true", .key = key), 403,
+		login_needed);
+	ANSWERS(ASK(&h, .path = other, .method = "DELETE", .key = key), 403, login_needed);
+	ANSWERS(me(&h, user.token), 200, NULL);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM api_keys WHERE revoked_us = 0"), 2);
+	ANSWERS(ASK(&h, .path = own, .method = "DELETE", .key = key), 204, "");
+	ANSWERS(ASK(&h, .path = ME, .key = key), 401, NOT_VALID);
 	harness_close(&h);
 }
 
@@ -995,7 +1048,7 @@ static void a_body_that_is_late(void)
 		    .late_body = true),
 		200, NULL);
 	ANSWERS(ASK(&h, .path = "/api/v1/auth/register", .body = TEST_USER, .late_body = true), 400, TAKEN);
-	ANSWERS(ASK(&h, .path = ME, .method = "PATCH", .token = user.token, .body = "{\"username\":\"x\"}",
+	ANSWERS(ASK(&h, .path = ME, .method = "PATCH", .token = user.token, .body = "{\"username\":\"x\"," PRESENT "}",
 		    .late_body = true),
 		200, NULL);
 	ANSWERS(ASK(&h, .path = "/api/v1/auth/refresh", .body = "refresh_token=x", .type = FORM, .late_body = true),
@@ -1030,8 +1083,10 @@ static const struct unit_case CASES[] = {
 	{"what is no refresh token", what_is_no_refresh_token},
 	{"logging out", logging_out},
 	{"changing name and address", changing_name_and_address},
+	{"changing without the password", changing_without_the_password},
 	{"changing the password", changing_the_password},
 	{"keys of one's own", keys_of_ones_own},
+	{"what a key may not do", what_a_key_may_not_do},
 	{"keys that open nothing", keys_that_open_nothing},
 	{"what makes no key", what_makes_no_key},
 	{"passwords are not logged", passwords_are_not_logged},
