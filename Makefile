@@ -144,6 +144,9 @@ $(OUT)/tests/bench/tasks: $(OUT)/tests/bench/tasks.o $(OUT)/libappcore.a
 bench-tasks: $(OUT)/tests/bench/tasks $(OUT)/appcore | deps-tasks ## background tasks against Celery on Redis, ratio within one run (ARGS="--gate")
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/tasks.py $< $(OUT)/appcore $(ARGS)
 
+bench-sentiment: all | deps-models ## sentiment analysis as it is served: against POST /predict, scikit-learn, and what others feel of a batch
+	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/sentiment.py $(ARGS)
+
 deps: ## install what is missing of Debian's packages: to run, to build and to test
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES) $(TEST_PACKAGES))
 
@@ -244,6 +247,6 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 .PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-run run start stop status restart reload install \
-        web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models bench-tasks
+        web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models bench-tasks bench-sentiment
 .DELETE_ON_ERROR:
 .SECONDARY:

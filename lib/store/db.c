@@ -2,6 +2,8 @@
  * every other call on. A second engine is one more row in ENGINES. */
 #include "store/db_impl.h"
 
+enum { CHECKPOINT_PAGES = 1000 }; /* of 4 KiB */
+
 static const struct db_engine *const ENGINES[] = {&DB_SQLITE, &DB_PG};
 
 static const struct db_engine *engine_of(struct str url, struct err *err)
@@ -222,6 +224,9 @@ enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg
 		else
 			db_rollback(db);
 	}
+	/* Who writes much keeps the log short: the next one should not have to. */
+	if (status == STATUS_OK)
+		(void)!db_checkpoint(db, CHECKPOINT_PAGES, NULL, NULL);
 	db_turn_give(db);
 	return status;
 }

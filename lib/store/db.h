@@ -93,7 +93,7 @@ enum status db_commit(struct db *db, struct err *err) __attribute__((nonnull(1),
 void db_rollback(struct db *db) __attribute__((nonnull));
 
 /* Runs one change in a transaction of its own, in this machine's turn (as db_turn_take waits for it). An error of the
- * change takes it back. */
+ * change takes it back. The log is moved into the database when it has grown long. */
 typedef enum status db_change(struct db *db, void *arg, struct err *err);
 enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));

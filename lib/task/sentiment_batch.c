@@ -10,10 +10,12 @@
 
 enum {
 	STEP_LEAST = 32,
-	STEP_MOST = 1000,
+	STEP_MOST = 2000,
 	STEP_FIRST = 200,
-	STEP_REMOTE = 500,     /* nobody waits for a turn */
-	STEP_US = 2500,        /* of a turn */
+	STEP_REMOTE = 500,    /* nobody waits for a turn */
+	STEP_US = 4500,       /* of a turn, while nobody else wants it */
+	STEP_SHORT_US = 1200, /* when somebody has wanted it in the last STEPS_SHORT steps */
+	STEPS_SHORT = 100,
 	PART_BYTES = 16 << 20, /* memory for a part, and for a step */
 };
 
@@ -25,7 +27,8 @@ struct batch {
 	struct sentiment_row row;            /* what all rows have in common */
 	char task_id[ID_TEXT_BYTES];
 	int64_t done, total;
-	size_t step; /* texts in one */
+	size_t step;     /* texts in one */
+	int short_steps; /* that are still to come */
 };
 
 /* A step: what its transaction stores. */
@@ -35,6 +38,7 @@ struct step {
 	size_t n;
 	int64_t part; /* that ends with it; -1: none */
 	uint64_t us;  /* that storing took */
+	bool wanted;  /* the turn, by somebody else */
 };
 
 /* The version that was chosen when the task came, if it is still loaded; else the one that the route gives the task. */
@@ -70,18 +74,23 @@ static enum status store_step(struct db *db, struct task_run *run, void *arg, st
 	if (status == STATUS_OK && step->part >= 0)
 		status = tasks_delete_part(db, &run->task->id, step->part, err);
 	step->us = (clock_mono_ns() - start_ns) / 1000;
+	step->wanted = db_turn_is_wanted(db);
 	return status;
 }
 
-/* The next step takes as long as one should, by what this one took. */
+/* The next step takes as long as one should, by what this one took. Fewer commits are faster, but others wait for each.
+ */
 static void adapt(struct batch *batch, const struct step *step)
 {
 	size_t next;
 
 	if (db_is_remote(batch->run->db))
 		return;
-	next = (size_t)((double)step->n * STEP_US / (double)(step->us > 0 ? step->us : 1));
-	next = (next + batch->step) / 2;
+	batch->short_steps = step->wanted ? STEPS_SHORT : batch->short_steps - (batch->short_steps > 0);
+	double us = batch->short_steps > 0 ? STEP_SHORT_US : STEP_US;
+	next = (size_t)((double)step->n * us / (double)(step->us > 0 ? step->us : 1));
+	if (next > batch->step)
+		next = (next + batch->step) / 2;
 	batch->step = next < STEP_LEAST ? STEP_LEAST : next > STEP_MOST ? STEP_MOST : next;
 }
 
