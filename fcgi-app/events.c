@@ -33,13 +33,15 @@ enum ended { ENDED_GONE, ENDED_SLOW, ENDED_DRAINED, ENDED_OVER, ENDED_REVOKED, E
 
 static const char *const ENDED[ENDED__MAX] = {
 	[ENDED_GONE] = "gone",       /* its client closed */
-	[ENDED_SLOW] = "slow",       /* its client didn't read */
+	[ENDED_SLOW] = "slow",       /* its client read nothing for too long */
 	[ENDED_DRAINED] = "drained", /* the worker ends */
 	[ENDED_OVER] = "over",       /* the one task is */
 	[ENDED_REVOKED] = "revoked", /* its caller may listen no more */
 };
 
-enum stage { QUEUED, CATCHING_UP, LIVE };
+/* One who takes less than comes is sent nothing for a while, and then goes on from where it was: it is slow and not
+ * lost, and what has changed twice meanwhile it is told once. */
+enum stage { QUEUED, CATCHING_UP, LIVE, LAGGING, STAGE__MAX };
 
 struct listener {
 	struct parked parked; /* first: the transport hands it back */
@@ -48,6 +50,7 @@ struct listener {
 	struct listener *later, *earlier; /* by when they are due */
 	struct party *party, *owner;      /* whose tasks, and who is listening */
 	enum stage stage;
+	bool full; /* enough waits for it */
 	bool one;
 	struct id task;
 	struct events_position at;
@@ -109,7 +112,7 @@ struct events {
 	struct app *app;
 	struct party *parties[PARTIES];
 	struct listener *first, *last; /* by when they are due */
-	int streams, most, staged[3];
+	int streams, most, staged[STAGE__MAX];
 	struct walk live, back;
 	struct checks checks;
 	metrics_series gauge, sent, ended[ENDED__MAX];
@@ -292,7 +295,7 @@ static void forget(struct listener *listener, enum ended why)
 
 static void push(struct listener *listener, struct str text)
 {
-	listener->parked.req->transport->push(&listener->parked, text);
+	listener->full |= !listener->parked.req->transport->push(&listener->parked, text);
 }
 
 static void end(struct listener *listener, enum ended why)
@@ -320,6 +323,10 @@ static void deliver(struct walk *walk, struct party *party, const struct change 
 		if (listener->stage != walk->whom || !events_is_before(&listener->at, &change->at) ||
 		    (listener->one && memcmp(&listener->task, &change->at.id, sizeof(struct id)) != 0))
 			continue;
+		if (listener->full) {
+			set_stage(listener, LAGGING);
+			continue;
+		}
 		push(listener, (struct str){walk->text.p + change->from, change->n});
 		listener->at = change->at;
 		listener->sent++;
@@ -470,6 +477,17 @@ static void start_catching_up(struct events *events)
 
 /* --- listening --- */
 
+static void drained(struct parked *parked)
+{
+	struct listener *listener = (struct listener *)(void *)parked;
+
+	listener->full = false;
+	if (listener->stage != LAGGING)
+		return;
+	set_stage(listener, QUEUED);
+	start_catching_up(listener->events);
+}
+
 enum events_room events_room(struct events *events, const struct caller *caller)
 {
 	const struct party *owner = *place_of(events, caller->user_id);
@@ -500,6 +518,7 @@ static struct listener *make_listener(struct events *events, const struct reques
 		return NULL;
 	}
 	listener->parked.gone = gone;
+	listener->parked.drained = drained;
 	listener->events = events;
 	listener->owner = owner;
 	listener->party = party;
@@ -651,12 +670,13 @@ static void push_comment(struct events *events, struct listener *listener)
 	struct buf text = {.p = bytes, .cap = sizeof(bytes)};
 
 	buf_str(&text, STR(": keep-alive\n"));
-	if (listener->stage == LIVE && events_is_before(&listener->at, &events->live.at)) {
+	if (listener->stage == LIVE && !listener->full && events_is_before(&listener->at, &events->live.at)) {
 		listener->at = events->live.at;
 		put_id(&text, &listener->at);
 	}
 	buf_char(&text, '\n');
-	push(listener, buf_view(&text));
+	if (!listener->full)
+		push(listener, buf_view(&text));
 }
 
 static void treat_due(struct events *events, uint64_t now_ms)

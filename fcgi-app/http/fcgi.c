@@ -36,6 +36,8 @@ enum {
 	RESPONSE_INLINE = 32 * 1024,
 	PIECE = 32 * 1024,
 	STREAM_PIECE = 32 * 1024,
+	STREAM_SOCKET = 32 * 1024,
+	STALLED_MS = 30 * 1000,
 	IO_TIMEOUT_S = 10,
 	PARTIAL_MS = 10 * 1000,
 	SWEEP_MS = 1000,
@@ -54,10 +56,12 @@ struct conn {
 	bool large;                /* its answer has a place among the large ones */
 	bool streaming;            /* its answer is fcgi_stream's */
 	bool wants_output;         /* the loop is to tell when the socket takes more */
+	bool full;                 /* its owner waits to hear that there is room */
 	bool dirty;                /* in the list of those that have something to send */
 	struct parked *parked;     /* who pushes the pieces; NULL: nobody any more */
 	struct fcgi_stream stream; /* while streaming */
 	uint64_t ended_ms;         /* since when its end waits to be sent */
+	uint64_t moved_ms;         /* when the socket last took something, or nothing waited */
 	uint64_t partial_ms;       /* since when half a request waits; 0: none */
 	struct conn *next_dirty;
 	struct conn *next, **link; /* list of open connections, or of closed ones */
@@ -272,11 +276,16 @@ static void park(struct request *req, struct parked *parked)
 	struct buf head;
 
 	fcgi_stream_init(&conn->stream, conn->fcgx.ipcFd, (unsigned)conn->fcgx.requestId);
+	/* What waits should wait where it is counted. The connection is of no use for answers then. */
+	setsockopt(conn->fcgx.ipcFd, SOL_SOCKET, SO_SNDBUF, &(int){STREAM_SOCKET}, sizeof(int));
+	conn->last = true;
 	conn->streaming = true;
+	conn->full = false;
 	conn->parked = parked;
 	parked->req = req;
 	buf_init(&head, &req->arena);
 	response_head(&req->response, false, &head);
+	conn->moved_ms = clock_mono_ms();
 	fcgi_stream_put(&conn->stream, buf_view(&head));
 	conn->stream.lost |= head.failed;
 	FCGX_Free(&conn->fcgx, 0);
@@ -285,7 +294,7 @@ static void park(struct request *req, struct parked *parked)
 	mark_dirty(conn);
 }
 
-static void push(struct parked *parked, struct str piece)
+static bool push(struct parked *parked, struct str piece)
 {
 	struct conn *conn = conn_of(parked->req);
 
@@ -293,6 +302,8 @@ static void push(struct parked *parked, struct str piece)
 	if (conn->stream.out.n > STREAM_PIECE && !conn->wants_output)
 		fcgi_stream_flush(&conn->stream);
 	mark_dirty(conn);
+	conn->full |= fcgi_stream_is_full(&conn->stream);
+	return !conn->full;
 }
 
 /* Its owner is told, or has said so. */
@@ -300,7 +311,6 @@ static void end_stream(struct conn *conn)
 {
 	conn->parked = NULL;
 	conn->ended_ms = clock_mono_ms();
-	conn->last |= conn->server->draining;
 	fcgi_stream_end(&conn->stream);
 	mark_dirty(conn);
 }
@@ -319,13 +329,11 @@ static void tell_gone(struct conn *conn, enum parked_end why)
 		parked->gone(parked, why);
 }
 
-/* The connection is free for its next request, or closed. */
-static void leave_stream(struct conn *conn, bool good)
+static void leave_stream(struct conn *conn)
 {
 	fcgi_stream_release(&conn->stream);
 	conn->streaming = false;
-	if (!good || conn->last)
-		close_now(conn);
+	close_now(conn);
 	recycle(conn);
 }
 
@@ -343,7 +351,7 @@ static void flush_stream(struct conn *conn)
 
 	if (conn->stream.lost) {
 		tell_gone(conn, conn->stream.slow ? PARKED_TOO_SLOW : PARKED_PEER_GONE);
-		leave_stream(conn, false);
+		leave_stream(conn);
 		return;
 	}
 	want_output(conn, !done);
@@ -351,7 +359,10 @@ static void flush_stream(struct conn *conn)
 		tell_gone(conn, PARKED_DRAINED);
 		end_stream(conn);
 	} else if (done && !conn->parked) {
-		leave_stream(conn, true);
+		leave_stream(conn);
+	} else if (done && conn->full) {
+		conn->full = false;
+		conn->parked->drained(conn->parked);
 	}
 }
 
@@ -371,10 +382,22 @@ static void look_at_stream(struct conn *conn)
 		break;
 	case FCGI_STREAM_IS_GONE:
 		tell_gone(conn, PARKED_PEER_GONE);
-		leave_stream(conn, false);
+		leave_stream(conn);
 		return;
 	}
 	flush_stream(conn);
+}
+
+static void look_at_progress(struct conn *conn, uint64_t now_ms)
+{
+	if (conn->stream.moved || conn->stream.out.n == 0)
+		conn->moved_ms = now_ms;
+	conn->stream.moved = false;
+	bool ends_slowly = !conn->parked && now_ms > conn->ended_ms + IO_TIMEOUT_S * UINT64_C(1000);
+	if (!ends_slowly && now_ms - conn->moved_ms < STALLED_MS)
+		return;
+	tell_gone(conn, PARKED_TOO_SLOW);
+	leave_stream(conn);
 }
 
 static void send_pushed(struct fcgi_server *server)
@@ -722,8 +745,8 @@ void fcgi_sweep(struct fcgi_server *server, uint64_t now_ms)
 	struct conn *next;
 	for (struct conn *conn = server->open; conn; conn = next) {
 		next = conn->next;
-		if (conn->streaming && !conn->parked && now_ms > conn->ended_ms + IO_TIMEOUT_S * UINT64_C(1000))
-			leave_stream(conn, false);
+		if (conn->streaming)
+			look_at_progress(conn, now_ms);
 		else if (!conn->busy && conn->partial_ms != 0 && now_ms - conn->partial_ms > PARTIAL_MS)
 			drop(conn);
 	}

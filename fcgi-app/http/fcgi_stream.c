@@ -43,6 +43,11 @@ void fcgi_stream_put(struct fcgi_stream *stream, struct str bytes)
 	}
 }
 
+bool fcgi_stream_is_full(const struct fcgi_stream *stream)
+{
+	return stream->out.n - stream->sent > FCGI_STREAM_FULL;
+}
+
 void fcgi_stream_end(struct fcgi_stream *stream)
 {
 	static const uint8_t complete[END_BODY_BYTES];
@@ -56,12 +61,14 @@ bool fcgi_stream_flush(struct fcgi_stream *stream)
 	while (stream->sent < stream->out.n && !stream->lost) {
 		ssize_t n = send(stream->fd, stream->out.p + stream->sent, stream->out.n - stream->sent,
 				 MSG_DONTWAIT | MSG_NOSIGNAL);
-		if (n > 0)
+		if (n > 0) {
 			stream->sent += (size_t)n;
-		else if (n < 0 && errno == EAGAIN)
+			stream->moved = true;
+		} else if (n < 0 && errno == EAGAIN) {
 			break;
-		else if (!(n < 0 && errno == EINTR))
+		} else if (!(n < 0 && errno == EINTR)) {
 			stream->lost = true;
+		}
 	}
 	bool done = stream->sent == stream->out.n || stream->lost;
 	if (done) {

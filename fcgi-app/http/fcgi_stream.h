@@ -6,7 +6,8 @@
 
 #include "base/buf.h"
 
-enum { FCGI_STREAM_WAITING = 256 * 1024 }; /* bytes that may wait for a listener */
+/* Bytes that may wait for a listener, and so many that nothing more should be put to them. */
+enum { FCGI_STREAM_WAITING = 256 * 1024, FCGI_STREAM_FULL = 64 * 1024 };
 
 struct fcgi_stream {
 	int fd; /* borrowed */
@@ -15,6 +16,7 @@ struct fcgi_stream {
 	size_t sent;    /* of `out` */
 	bool lost;      /* too much waits, or the peer is gone, or memory is short: close the connection */
 	bool slow;      /* the first of these */
+	bool moved;     /* the socket has taken something since this was last looked at */
 };
 
 void fcgi_stream_init(struct fcgi_stream *stream, int fd, unsigned id) __attribute__((nonnull));
@@ -22,6 +24,9 @@ void fcgi_stream_release(struct fcgi_stream *stream) __attribute__((nonnull));
 
 /* Queues bytes of the answer. */
 void fcgi_stream_put(struct fcgi_stream *stream, struct str bytes) __attribute__((nonnull));
+
+/* So much waits that nothing more should be put to it. */
+bool fcgi_stream_is_full(const struct fcgi_stream *stream) __attribute__((nonnull));
 
 /* Queues the end of the answer and of the request. */
 void fcgi_stream_end(struct fcgi_stream *stream) __attribute__((nonnull));

@@ -39,7 +39,7 @@ enum { PARKED_MAX = 4096 }; /* requests that a worker may have parked at once */
 /* Why a parked request ended without its owner's doing. */
 enum parked_end {
 	PARKED_PEER_GONE,
-	PARKED_TOO_SLOW, /* it took less than was pushed */
+	PARKED_TOO_SLOW, /* it took nothing for too long */
 	PARKED_DRAINED,  /* the worker is to end: the answer was ended properly */
 };
 
@@ -48,6 +48,8 @@ struct parked {
 	struct request *req; /* the transport's: all that it held is gone */
 	/* The transport has forgotten it. Called between other work, never from push or end. Event thread. */
 	void (*gone)(struct parked *parked, enum parked_end why);
+	/* After a push that was too much for now: there is room again. Called as `gone` is. */
+	void (*drained)(struct parked *parked);
 };
 
 /* What the layer that carries requests does with a finished or streaming response. */
@@ -66,8 +68,9 @@ struct transport {
 	/* Sends the head and keeps the request open; what it held (arena, texts) is given back. The three are for the
 	 * event thread; through app_park(). */
 	void (*park)(struct request *req, struct parked *parked);
-	/* A piece of the answer; it goes out at the end of this round. One who doesn't take them is dropped. */
-	void (*push)(struct parked *parked, struct str piece);
+	/* A piece of the answer; it goes out at the end of this round. False: it is taken, but enough waits now; push
+	 * no more until `drained` is called. Who takes nothing for half a minute is dropped. */
+	bool (*push)(struct parked *parked, struct str piece);
 	/* Ends the answer properly, after what was pushed; forgets `parked`. */
 	void (*end)(struct parked *parked);
 };

@@ -103,7 +103,7 @@ static void park(struct request *req, struct parked *parked)
 	request_release(req);
 }
 
-static void push(struct parked *parked, struct str piece)
+static bool push(struct parked *parked, struct str piece)
 {
 	struct exchange *x = exchange_of(parked->req);
 
@@ -111,6 +111,7 @@ static void push(struct parked *parked, struct str piece)
 	buf_str(&x->body, piece);
 	end_with_nul(&x->body);
 	x->pieces++;
+	return !x->full;
 }
 
 static void end(struct parked *parked)
@@ -120,6 +121,13 @@ static void end(struct parked *parked)
 	must(x->parked == parked, "ended what is not parked");
 	x->parked = NULL;
 	x->done = true;
+}
+
+void harness_drain(struct exchange *x)
+{
+	must(x->parked != NULL && x->full, "not parked, or not full");
+	x->full = false;
+	x->parked->drained(x->parked);
 }
 
 void harness_leave(struct exchange *x, enum parked_end why)

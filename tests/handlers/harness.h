@@ -58,6 +58,7 @@ struct exchange {
 	struct buf head, body; /* heap; what was sent, each with a NUL behind */
 	int pieces, gone_after;
 	struct parked *parked; /* who pushes pieces into `body`; NULL: it isn't parked, or no more */
+	bool full;             /* by the test: it takes no more for now */
 	struct str late_body;  /* what app_run gets, now or from a slow thread */
 	bool has_body, late;
 	char edge_id[40];
@@ -101,6 +102,8 @@ struct exchange *harness_send(struct harness *h, const struct ask *ask);
 struct exchange *harness_listen(struct harness *h, const struct ask *ask);
 /* Waits until the body of an answer that goes on has the text; false when it ends without, or half a minute does. */
 bool harness_hears(struct exchange *x, const char *text);
+/* It takes more again, after x->full was set. */
+void harness_drain(struct exchange *x);
 /* Its peer goes. */
 void harness_leave(struct exchange *x, enum parked_end why);
 /* Opens mail and expires writes until the answer is there; aborts after half a minute. */

@@ -123,6 +123,14 @@ static const char *last_id(const struct exchange *x)
 	return id;
 }
 
+/* Ticks until it is due. */
+static void let_time_pass(struct harness *h)
+{
+	for (int i = 0; i < EVENTS_PERIOD_MS / 1000 + 2; i++)
+		harness_tick(h);
+	harness_pump(h, 10);
+}
+
 /* --- adding --- */
 
 static void a_task_is_stored(void)
@@ -595,6 +603,41 @@ static void many_changes(void)
 	harness_close(&h);
 }
 
+/* One who takes less than comes gets the last of each, in order, and holds nobody up. */
+static void one_who_lags(void)
+{
+	struct harness h;
+	struct harness_user user;
+
+	harness_open(&h);
+	harness_add_user(&h, "ada", &user);
+	struct exchange *slow = listen_to(&h, &user, EVENTS, NULL), *quick = listen_to(&h, &user, EVENTS, NULL);
+	slow->full = true;
+	const char *first = make(&h, &user);
+	CU_ASSERT_TRUE(harness_hears(slow, first));
+	CU_ASSERT_TRUE(harness_hears(quick, first));
+	const char *second = make(&h, &user);
+	CU_ASSERT_TRUE(harness_hears(quick, second));
+	for (int i = 1; i <= 3; i++) {
+		char wanted[40];
+		set_status(&h, second, "processing", i);
+		snprintf(wanted, sizeof(wanted), "\"done\":%d", i);
+		CU_ASSERT_TRUE(harness_hears(quick, wanted));
+	}
+	CU_ASSERT_PTR_NULL(strstr(answer_body(slow), second));
+	let_time_pass(&h);
+	CU_ASSERT_PTR_NULL(strstr(answer_body(slow), "keep-alive"));
+	harness_drain(slow);
+	CU_ASSERT_TRUE(harness_hears(slow, "\"done\":3"));
+	CU_ASSERT_EQUAL(count(answer_body(slow), "event: task"), 2);
+	const char *third = make(&h, &user);
+	CU_ASSERT_TRUE(harness_hears(slow, third));
+	CU_ASSERT_TRUE(harness_hears(quick, third));
+	CU_ASSERT_EQUAL(count(answer_body(slow), "event: task"), 3);
+	CU_ASSERT_EQUAL(count(answer_body(quick), "event: task"), 6);
+	harness_close(&h);
+}
+
 static void a_user_has_so_many_streams(void)
 {
 	struct harness h;
@@ -615,14 +658,6 @@ static void a_user_has_so_many_streams(void)
 	listen_to(&h, &user, EVENTS, NULL);
 	ANSWERS(ASK(&h, .path = EVENTS, .token = user.token), 429, NULL);
 	harness_close(&h);
-}
-
-/* Ticks until it is due. */
-static void let_time_pass(struct harness *h)
-{
-	for (int i = 0; i < EVENTS_PERIOD_MS / 1000 + 2; i++)
-		harness_tick(h);
-	harness_pump(h, 10);
 }
 
 static void comments(void)
@@ -697,6 +732,7 @@ static const struct unit_case CASES[] = {
 	{"places that are none", places_that_are_none},
 	{"one task until its end", one_task_until_its_end},
 	{"many changes", many_changes},
+	{"one who lags", one_who_lags},
 	{"a user has so many streams", a_user_has_so_many_streams},
 	{"comments", comments},
 	{"who may listen no more", who_may_listen_no_more},
