@@ -95,6 +95,14 @@ enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_
 enum status tasks_renew(struct db *db, const struct id *id, int64_t claim, int64_t lease_us, bool *cancel,
 			struct err *err) __attribute__((nonnull(1, 2, 5), warn_unused_result));
 
+/* After the clock was set back. Finding is a read: at most `n` tasks whose lease, or whose turn when nobody gave a time
+ * for it, lies in the future because the clock was there before; of each its id, run_us, lease_us (0: it waits), claim
+ * and attempts. Bringing them back is a write: leases end lease_us from now if nobody renews them, turns are now. */
+enum status tasks_find_ahead(struct db *db, int64_t now_us, int64_t lease_us, struct task_row *rows, int n, int *found,
+			     struct err *err) __attribute__((nonnull(1, 4, 6), warn_unused_result));
+enum status tasks_bring_back(struct db *db, const struct task_row *rows, int n, int64_t now_us, int64_t lease_us,
+			     int64_t change, struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
+
 /* Asks for an end: a pending one is cancelled at once, one that runs when its worker sees it. *row is the task after
  * it. `user_id` -1: anybody's. STATUS_NOT_FOUND, STATUS_CONFLICT (it is over; *row is set). */
 enum status tasks_cancel(struct db *db, const struct id *id, int64_t user_id, int64_t change, int64_t now_us,

@@ -283,6 +283,57 @@ static enum status cancel(struct db *db, const struct id *id, int64_t user_id, s
 	return status;
 }
 
+/* Made at NOW by the clock of then. */
+static struct id add_timed(struct db *db, int n, int64_t run_us)
+{
+	struct task_row row = {
+		.id = id_at(NOW, n), .user_id = 1, .kind = "small", .payload = STR("{}"), .run_us = run_us};
+	bool stored = false;
+
+	tasks_format_time(NOW, row.created_at);
+	row.change = begin(db);
+	OK(tasks_insert(db, &row, &stored, NULL));
+	CU_ASSERT_TRUE(stored);
+	test_commit(db);
+	return row.id;
+}
+
+static int bring_back(struct db *db, int64_t now_us)
+{
+	int found = -1;
+
+	OK(tasks_find_ahead(db, now_us, 30 * SECOND, rows, ROWS, &found, NULL));
+	int64_t change = begin(db);
+	OK(tasks_bring_back(db, rows, found, now_us, 30 * SECOND, change, NULL));
+	test_commit(db);
+	return found;
+}
+
+static void nothing_waits_for_a_time_to_come_again(void)
+{
+	struct db *db = test_database("back.db");
+	int64_t back = NOW - 3600 * SECOND;
+	bool cancel;
+
+	struct id leased = add_timed(db, 1, 0), again = add_timed(db, 2, 0);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "A", NOW, 2), 2);
+	rows[1].run_us = NOW + 5 * SECOND;
+	OK(update(db, &rows[1], TASK_PENDING, &cancel));
+	struct id first = add_timed(db, 3, 0), second = add_timed(db, 4, 0);
+	struct id later = add_timed(db, 5, NOW + 600 * SECOND);
+
+	CU_ASSERT_EQUAL(bring_back(db, NOW + 2 * SECOND), 0); /* the clock is right */
+	CU_ASSERT_EQUAL(bring_back(db, back), 4);
+	CU_ASSERT_EQUAL(bring_back(db, back), 0);
+	CU_ASSERT_EQUAL(find(db, &later).run_us, NOW + 600 * SECOND); /* somebody wanted it then */
+	CU_ASSERT_EQUAL(find(db, &leased).lease_us, back + 30 * SECOND);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "B", back, 9), 3);
+	CU_ASSERT_TRUE(is(&rows[0].id, &first) && is(&rows[1].id, &second) && is(&rows[2].id, &again));
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "B", back + 31 * SECOND, 9), 1);
+	CU_ASSERT_EQUAL(rows[0].attempts, 2);
+	db_close(db);
+}
+
 static void cancels(void)
 {
 	struct db *db = test_database("cancel.db");
@@ -534,6 +585,7 @@ static const struct unit_case CASES[] = {
 	{"tries again", tries_again},
 	{"lists", lists},
 	{"changes come in their order", changes_come_in_their_order},
+	{"nothing waits for a time to come again", nothing_waits_for_a_time_to_come_again},
 	{"counts", counts},
 	{"parts go with their task, and without one", parts_go_with_their_task},
 	{"a schedule moves once", schedules_move_once},
