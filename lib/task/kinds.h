@@ -47,7 +47,7 @@ struct task_kind {
 	const char *(*check)(struct str payload, const char **field);
 	enum task_callers callers;
 	bool small;       /* takes less than a few milliseconds: many are claimed and finished in one transaction */
-	int attempts;     /* before it is dead */
+	int attempts;     /* without progress, before it is dead */
 	int backoff_s;    /* before the second attempt; doubles, with jitter, up to an hour */
 	int time_limit_s; /* of one attempt */
 	int result_lifetime_s; /* after the end; 0: for ever */

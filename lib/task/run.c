@@ -84,6 +84,8 @@ static enum status end_with(struct task_worker *worker, enum ending ending, stru
 		return err_set(err, STATUS_CANCELLED, "The worker stops.");
 	case IS_LOST:
 		return err_set(err, STATUS_CONFLICT, "The task has been given to another worker.");
+	case IS_UNKNOWN:
+		return err_set(err, STATUS_CONFLICT, "Nobody knows how far the task has come.");
 	case GOES_ON:
 		break;
 	}
@@ -108,16 +110,24 @@ enum status task_checkpoint(struct task_run *run, int64_t done, int64_t total, t
 	struct progress progress = {.run = run, .row = *worker->row, .effect = effect, .arg = arg};
 	progress.row.done = done;
 	progress.row.total = total;
+	/* Attempts are those without progress: a long task outlives any number of workers. */
+	if (done > worker->row->done)
+		progress.row.attempts = 1;
 	enum status status = store_patiently(worker, &progress, err);
 	if (status == STATUS_OK) {
 		worker->checkpoint_ms = now_ms;
 		worker->row->done = done;
 		worker->row->total = total;
+		worker->row->attempts = progress.row.attempts;
 		worker->row->lease_us = progress.row.lease_us;
 		wake_all(worker->pool->options.shm, WAKE_EVENTS);
 	}
 	if (progress.lost)
 		return end_with(worker, IS_LOST, err);
+	if (status == STATUS_UNKNOWN_OUTCOME) {
+		(void)worker_note_failure(worker, status, err);
+		return end_with(worker, IS_UNKNOWN, err);
+	}
 	if (status == STATUS_OK && (progress.cancel || asked))
 		return end_with(worker, IS_CANCELLED, err);
 	if (is_stopping(worker) && (status == STATUS_OK || status == STATUS_BUSY || status == STATUS_UNAVAILABLE))
@@ -214,6 +224,10 @@ static void conclude(struct task_worker *worker, struct batch *batch, int i, enu
 	if (worker->ending == IS_LOST) {
 		batch->lost[i] = true;
 		log_event(LOG_LEVEL_WARNING, "a task of kind %s went to another worker while it ran here", row->kind);
+	} else if (worker->ending == IS_UNKNOWN) {
+		/* Its row knows: whoever claims it when the lease ends goes on from there. */
+		batch->lost[i] = true;
+		log_event(LOG_LEVEL_WARNING, "a task of kind %s waits for its next claim: %s", row->kind, err->text);
 	} else if (status == STATUS_OK) {
 		complete(batch, row, kind, result);
 	} else if (worker->ending == IS_STOPPED) {

@@ -23,7 +23,7 @@ struct batch {
 };
 
 /* Why the running task is to end. */
-enum ending { GOES_ON, IS_CANCELLED, IS_STOPPED, IS_LOST };
+enum ending { GOES_ON, IS_CANCELLED, IS_STOPPED, IS_LOST, IS_UNKNOWN };
 
 struct task_worker {
 	struct task_pool *pool;

@@ -100,6 +100,17 @@ static enum status run_deaf(struct task_run *run, struct err *err)
 	return status;
 }
 
+/* Comes one step further with each attempt. */
+static enum status run_step(struct task_run *run, struct err *err)
+{
+	int64_t done = run->task->done;
+
+	enum status status = task_checkpoint(run, done + 1, 4, NULL, NULL, err);
+	while (status == STATUS_OK && run->task->done == done) /* not each checkpoint is stored */
+		status = task_checkpoint(run, done + 1, 4, NULL, NULL, err);
+	return status != STATUS_OK || done == 3 ? status : err_set(err, STATUS_UNAVAILABLE, "one step");
+}
+
 static enum status run_poison(struct task_run *run, struct err *err)
 {
 	(void)run;
@@ -117,6 +128,7 @@ static const struct task_kind KINDS[] = {
 	{.name = "count", .run = run_count, .attempts = 3, .backoff_s = 1},
 	{.name = "short", .run = run_count, .attempts = 1, .time_limit_s = 1},
 	{.name = "deaf", .run = run_deaf, .attempts = 3, .backoff_s = 1},
+	{.name = "step", .run = run_step, .attempts = 2, .backoff_s = 1},
 	{.name = "poison", .run = run_poison, .small = true, .attempts = 2, .backoff_s = 1},
 };
 
@@ -479,6 +491,18 @@ static void poison_does_not_spread(void)
 	close_place(&place);
 }
 
+static void progress_is_worth_more_attempts(void)
+{
+	struct place place = new_place("progress.db", 1, 30);
+	struct id id = add(&place, "step", "{}");
+
+	open_pool(&place, "w");
+	struct task_row row = await(&place, &id, TASK_COMPLETED);
+	CU_ASSERT_EQUAL(row.claim, 4);
+	CU_ASSERT_EQUAL(row.attempts, 1);
+	close_place(&place);
+}
+
 /* --- schedules --- */
 
 #define ADDED "SELECT count(*) FROM background_tasks"
@@ -620,6 +644,7 @@ static const struct unit_case CASES[] = {
 	{"a lease is renewed", a_lease_is_renewed},
 	{"time is limited", time_is_limited},
 	{"poison does not spread (B-129)", poison_does_not_spread},
+	{"progress is worth more attempts", progress_is_worth_more_attempts},
 	{"what is due is added once (C-090)", what_is_due_is_added_once},
 	{"a schedule follows its setting", a_schedule_follows_its_setting},
 };
