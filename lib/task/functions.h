@@ -8,6 +8,9 @@
 enum status task_echo(struct task_run *run, struct err *err);
 enum status task_sleep(struct task_run *run, struct err *err);
 const char *task_sleep_check(struct str payload, const char **field);
+#ifdef APPCORE_FAULTS
+enum status task_crash(struct task_run *run, struct err *err);
+#endif
 
 /* --- upkeep.c --- */
 enum status task_expiry(struct task_run *run, struct err *err);

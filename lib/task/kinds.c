@@ -72,6 +72,9 @@ const struct task_kind TASK_KINDS[] = {
 	 .backoff_s = MINUTE,
 	 .time_limit_s = 10 * MINUTE,
 	 .result_lifetime_s = DAY},
+#ifdef APPCORE_FAULTS
+	{.name = "crash", .run = task_crash, .small = true, .attempts = 3, .backoff_s = 1, .time_limit_s = 10},
+#endif
 };
 
 const int TASK_KINDS_N = (int)(sizeof(TASK_KINDS) / sizeof(TASK_KINDS[0]));

@@ -1,9 +1,10 @@
 /* Kinds that do nothing but prove that tasks are done: `echo` hands its payload back, `sleep` takes its time, with a
- * checkpoint ten times a second. */
+ * checkpoint ten times a second; `crash`, in builds for the fault tests, takes its process with it. */
 #include "task/functions.h"
 
 #include "base/json.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -50,3 +51,13 @@ enum status task_sleep(struct task_run *run, struct err *err)
 	run->result = STR("{\"slept\":true}");
 	return status;
 }
+
+#ifdef APPCORE_FAULTS
+enum status task_crash(struct task_run *run, struct err *err)
+{
+	(void)run;
+	(void)err;
+	raise(SIGSEGV);
+	return STATUS_INTERNAL;
+}
+#endif

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 names=("$@")
-[ "${#names[@]}" -gt 0 ] || names=(kill9 rolling stopped crash disk slow units)
+[ "${#names[@]}" -gt 0 ] || names=(kill9 rolling stopped crash disk slow tasks units)
 [ "${names[*]}" != --postgres ] || names=(pg_kill pg_restart pg_network pg_failover pg_connections pg_disk pg_machines)
 output=$(mktemp)
 running=
