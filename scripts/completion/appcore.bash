@@ -4,6 +4,7 @@ _appcore() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words=
 	case $previous in
 	--name | --version | --rate | --expires | --overlap | --to | --text | --label | --ngram | --max-features | --split | --seed | \
+		--payload | --priority | --delay | --timeout | --limit | \
 		--description | --source | --licence) return ;; # values of the user's own
 	--sticky)
 		mapfile -t COMPREPLY < <(compgen -W 'key header: none' -- "$current")
@@ -20,10 +21,15 @@ _appcore() {
 		return
 		;;
 	--model) mapfile -t COMPREPLY < <(compgen -W 'nb logistic' -- "$current") && return ;;
+	--status)
+		mapfile -t COMPREPLY < <(compgen -W 'pending processing completed failed cancelled dead' -- "$current")
+		return
+		;;
+	--kind) mapfile -t COMPREPLY < <(compgen -W "$(appcore task kinds 2>/dev/null)" -- "$current") && return ;;
 	--scope) mapfile -t COMPREPLY < <(compgen -W models -- "$current") && return ;;
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='serve migrate key model backup restore move train check config version help --help --version'
+		words='serve migrate key model backup restore move work task train check config version help --help --version'
 	else
 		case ${COMP_WORDS[1]} in
 		migrate)
@@ -90,10 +96,24 @@ _appcore() {
 				return
 			fi
 			;;
+		task)
+			case ${COMP_WORDS[2]} in
+			list) words='--status --kind --limit --json --help' ;;
+			show) words='--json --help' ;;
+			add)
+				words='--payload --priority --delay --json --help'
+				[ "$COMP_CWORD" -gt 3 ] || words+=" $(appcore task kinds 2>/dev/null)"
+				;;
+			retry) words='--dead --kind --help' ;;
+			drain) words='--timeout --help' ;;
+			cancel | kinds) words='--help' ;;
+			*) words='list show add retry cancel drain kinds --help' ;;
+			esac
+			;;
 		check) words='--integrity --json --help' ;;
 		config) words='--shell --json --help' ;;
-		serve | version) words='--help' ;;
-		help) words='serve migrate key model backup restore move train check config version help' ;;
+		serve | work | version) words='--help' ;;
+		help) words='serve migrate key model backup restore move work task train check config version help' ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
