@@ -59,6 +59,7 @@ static struct json_object *json_of(const struct key_row *row)
 	json_object_object_add(object, "rate_per_minute",
 			       row->rate_per_minute < 0 ? NULL : json_object_new_int64(row->rate_per_minute));
 	json_object_object_add(object, "scopes", scopes_of(row));
+	json_object_object_add(object, "user_id", row->user_id ? json_object_new_int64(row->user_id) : NULL);
 	add_time(object, "created_at", row->created_us);
 	add_time(object, "expires_at", row->expires_us);
 	add_time(object, "revoked_at", row->revoked_us);
@@ -172,8 +173,8 @@ static int run_rotate(struct db *db, const struct asked *asked, const char *id_o
 	return finish(status, &err);
 }
 
-/* Tells the workers of all machines. They would see it in the database, too, half a second later. */
-static void publish(const struct config *config, struct db *db)
+/* They would see it in the database, too, half a second later. */
+void command_publish_keys(const struct config *config, struct db *db)
 {
 	char installation[INSTALLATION_BYTES];
 	struct redis_url url;
@@ -204,15 +205,18 @@ static bool list_line(void *arg, const struct key_row *row)
 	int64_t now_us = *(int64_t *)arg;
 	const char *state = row->revoked_us                                ? "revoked"
 			    : row->expires_us && row->expires_us <= now_us ? "expired"
+			    : row->suspended                               ? "disabled"
 									   : "valid";
-	char rate[24] = "default";
+	char rate[24] = "default", user[32] = "";
 
 	clock_format_iso(row->created_us, created);
 	clock_format_iso(row->expires_us, expires);
 	if (row->rate_per_minute >= 0)
 		snprintf(rate, sizeof(rate), "%lld/min", (long long)row->rate_per_minute);
-	printf("%s  %-8s  %-12s  created %.19s  expires %-19.19s  %s%s%s\n", row->id, state, rate, created,
-	       row->expires_us ? expires : "never", row->name, row->scopes[0] ? "  scope " : "", row->scopes);
+	if (row->user_id)
+		snprintf(user, sizeof(user), "  user %lld", (long long)row->user_id);
+	printf("%s  %-8s  %-12s  created %.19s  expires %-19.19s  %s%s%s%s\n", row->id, state, rate, created,
+	       row->expires_us ? expires : "never", row->name, row->scopes[0] ? "  scope " : "", row->scopes, user);
 	return true;
 }
 
@@ -256,7 +260,7 @@ static int run_verb(int argc, char **argv, const struct asked *asked)
 	else
 		code = run_rotate(db, asked, argv[2]);
 	if (code == EXIT_OK && !lists)
-		publish(&config, db);
+		command_publish_keys(&config, db);
 	db_close(db);
 	config_release(&config);
 	return code;

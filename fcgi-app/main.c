@@ -46,6 +46,23 @@ const struct command COMMANDS[] = {
 	 "API).\n"
 	 "rotate makes a new key with the same name, rate, expiry and scopes; the old one works on for DURATION\n"
 	 "(default 24h). Running workers know a change within a second.\n"},
+	{"user", user_main, "create, list, disable and promote users, reset their passwords",
+	 "usage: appcore user create --username NAME --email ADDRESS [--superuser] [--password-file FILE] [--json]\n"
+	 "       appcore user list [--json]\n"
+	 "       appcore user show NAME [--json]\n"
+	 "       appcore user disable NAME [--json]\n"
+	 "       appcore user enable NAME [--json]\n"
+	 "       appcore user promote NAME [--json]\n"
+	 "       appcore user demote NAME [--json]\n"
+	 "       appcore user reset NAME [--password-file FILE] [--json]\n"
+	 "\n"
+	 "create makes a user, reset gives one a new password. A password is read from the terminal without echo, "
+	 "from\n"
+	 "standard input, or from FILE (-: standard input): one line of at least 8 bytes. disable keeps a user out: "
+	 "their\n"
+	 "sessions end, and their tokens and API keys are refused; enable lets them in again, and lifts a lock. reset "
+	 "ends\n"
+	 "their sessions, too. promote makes a superuser, demote takes that away. All of it works at once.\n"},
 	{"model", model_main, "add, list, activate, route, compare and remove models",
 	 "usage: appcore model add DIR-OR-FILE --name NAME --version VERSION [--manifest FILE] [--activate] "
 	 "[--if-absent] [--json]\n"

@@ -1,0 +1,141 @@
+/* Asking for a password. While the terminal does not echo, a signal that would end the process is noted, the terminal
+ * is put back, and then the signal has its way: nobody is left with a shell that shows nothing. */
+#include "passphrase.h"
+
+#include "command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sodium.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+static const int SIGNALS[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
+enum { SIGNALS_N = sizeof(SIGNALS) / sizeof(SIGNALS[0]) };
+
+static volatile sig_atomic_t caught;
+
+static void note_signal(int number)
+{
+	caught = number;
+}
+
+/* Bytes up to the end of a line or of the file. -1: it can't be read; -2: it is too long. A signal ends it, too. */
+static ssize_t read_line(int fd, char out[static PASSWORD_MAX + 1])
+{
+	size_t n = 0;
+
+	for (;;) {
+		char c;
+		ssize_t got = read(fd, &c, 1);
+		if (got < 0 && errno == EINTR && !caught)
+			continue;
+		if (got < 0)
+			return -1;
+		if (got == 0 || c == '\n')
+			break;
+		if (n == PASSWORD_MAX)
+			return -2;
+		out[n++] = c;
+	}
+	if (n > 0 && out[n - 1] == '\r')
+		n--;
+	out[n] = '\0';
+	return (ssize_t)n;
+}
+
+static bool refuse(ssize_t n, const char *from, int *code)
+{
+	if (n == -1)
+		*code = command_fail(EXIT_SYSTEM, "%s can't be read: %s.", from, strerror(errno));
+	else if (n == -2)
+		*code = command_fail(EXIT_USAGE, "a password may have at most %d bytes.", PASSWORD_MAX);
+	else
+		*code = command_fail(EXIT_USAGE, "%s holds no password.", from);
+	return false;
+}
+
+static bool read_file(const char *path, char out[static PASSWORD_MAX + 1], int *code)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0) {
+		*code = command_fail(EXIT_USAGE, "%s can't be read: %s.", path, strerror(errno));
+		return false;
+	}
+	ssize_t n = read_line(fd, out);
+	close(fd);
+	return n > 0 || refuse(n, path, code);
+}
+
+/* One question without echo. */
+static ssize_t ask(int terminal, const char *question, char out[static PASSWORD_MAX + 1])
+{
+	struct termios shown, hidden;
+
+	if (tcgetattr(terminal, &shown) != 0)
+		return -1;
+	hidden = shown;
+	hidden.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+	if (tcsetattr(terminal, TCSAFLUSH, &hidden) != 0)
+		return -1;
+	dprintf(terminal, "%s", question);
+	ssize_t n = read_line(terminal, out);
+	tcsetattr(terminal, TCSAFLUSH, &shown);
+	dprintf(terminal, "\n");
+	return n;
+}
+
+static bool ask_twice(int terminal, char out[static PASSWORD_MAX + 1], int *code)
+{
+	char again[PASSWORD_MAX + 1] = "";
+
+	ssize_t n = ask(terminal, "Password: ", out);
+	if (n > 0 && !caught)
+		(void)!ask(terminal, "Once more: ", again);
+	if (caught || n <= 0)
+		return !caught && refuse(n, "the terminal", code);
+	bool same = strcmp(out, again) == 0;
+	sodium_memzero(again, sizeof(again));
+	if (!same)
+		*code = command_fail(EXIT_USAGE, "the two are not the same.");
+	return same;
+}
+
+static bool ask_terminal(int terminal, char out[static PASSWORD_MAX + 1], int *code)
+{
+	struct sigaction noting = {.sa_handler = note_signal}, before[SIGNALS_N];
+
+	caught = 0;
+	for (int i = 0; i < SIGNALS_N; i++)
+		sigaction(SIGNALS[i], &noting, &before[i]);
+	bool good = ask_twice(terminal, out, code);
+	for (int i = 0; i < SIGNALS_N; i++)
+		sigaction(SIGNALS[i], &before[i], NULL);
+	if (!caught)
+		return good;
+	sodium_memzero(out, PASSWORD_MAX + 1);
+	raise(caught == SIGTSTP ? SIGINT : caught);
+	*code = EXIT_SYSTEM;
+	return false;
+}
+
+bool passphrase_read(const char *path, char out[static PASSWORD_MAX + 1], int *code)
+{
+	memset(out, 0, PASSWORD_MAX + 1);
+	if (path && strcmp(path, "-") != 0)
+		return read_file(path, out, code);
+	if (!path && isatty(STDIN_FILENO)) {
+		int terminal = open("/dev/tty", O_RDWR | O_CLOEXEC | O_NOCTTY);
+		if (terminal < 0) {
+			*code = command_fail(EXIT_SYSTEM, "the terminal can't be opened: %s.", strerror(errno));
+			return false;
+		}
+		bool good = ask_terminal(terminal, out, code);
+		close(terminal);
+		return good;
+	}
+	ssize_t n = read_line(STDIN_FILENO, out);
+	return n > 0 || refuse(n, "standard input", code);
+}
