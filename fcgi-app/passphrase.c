@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sodium.h>
 #include <string.h>
@@ -22,16 +23,22 @@ static void note_signal(int number)
 	caught = number;
 }
 
-/* Bytes up to the end of a line or of the file. -1: it can't be read; -2: it is too long. A signal ends it, too. */
-static ssize_t read_line(int fd, char out[static PASSWORD_MAX + 1])
+/* Waits with these signals let in, and nowhere else: one that comes just before it does not get lost. */
+static bool wait_for_input(int fd, const sigset_t *let_in)
+{
+	struct pollfd at = {.fd = fd, .events = POLLIN};
+
+	return !let_in || ppoll(&at, 1, NULL, let_in) > 0;
+}
+
+/* Bytes up to the end of a line or of the file. -1: it can't be read, or a signal came; -2: it is too long. */
+static ssize_t read_line(int fd, const sigset_t *let_in, char out[static PASSWORD_MAX + 1])
 {
 	size_t n = 0;
 
 	for (;;) {
 		char c;
-		ssize_t got = read(fd, &c, 1);
-		if (got < 0 && errno == EINTR && !caught)
-			continue;
+		ssize_t got = wait_for_input(fd, let_in) ? read(fd, &c, 1) : -1;
 		if (got < 0)
 			return -1;
 		if (got == 0 || c == '\n')
@@ -64,13 +71,13 @@ static bool read_file(const char *path, char out[static PASSWORD_MAX + 1], int *
 		*code = command_fail(EXIT_USAGE, "%s can't be read: %s.", path, strerror(errno));
 		return false;
 	}
-	ssize_t n = read_line(fd, out);
+	ssize_t n = read_line(fd, NULL, out);
 	close(fd);
 	return n > 0 || refuse(n, path, code);
 }
 
 /* One question without echo. */
-static ssize_t ask(int terminal, const char *question, char out[static PASSWORD_MAX + 1])
+static ssize_t ask(int terminal, const sigset_t *let_in, const char *question, char out[static PASSWORD_MAX + 1])
 {
 	struct termios shown, hidden;
 
@@ -81,19 +88,19 @@ static ssize_t ask(int terminal, const char *question, char out[static PASSWORD_
 	if (tcsetattr(terminal, TCSAFLUSH, &hidden) != 0)
 		return -1;
 	dprintf(terminal, "%s", question);
-	ssize_t n = read_line(terminal, out);
+	ssize_t n = read_line(terminal, let_in, out);
 	tcsetattr(terminal, TCSAFLUSH, &shown);
 	dprintf(terminal, "\n");
 	return n;
 }
 
-static bool ask_twice(int terminal, char out[static PASSWORD_MAX + 1], int *code)
+static bool ask_twice(int terminal, const sigset_t *let_in, char out[static PASSWORD_MAX + 1], int *code)
 {
 	char again[PASSWORD_MAX + 1] = "";
 
-	ssize_t n = ask(terminal, "Password: ", out);
+	ssize_t n = ask(terminal, let_in, "Password: ", out);
 	if (n > 0 && !caught)
-		(void)!ask(terminal, "Once more: ", again);
+		(void)!ask(terminal, let_in, "Once more: ", again);
 	if (caught || n <= 0)
 		return !caught && refuse(n, "the terminal", code);
 	bool same = strcmp(out, again) == 0;
@@ -106,13 +113,19 @@ static bool ask_twice(int terminal, char out[static PASSWORD_MAX + 1], int *code
 static bool ask_terminal(int terminal, char out[static PASSWORD_MAX + 1], int *code)
 {
 	struct sigaction noting = {.sa_handler = note_signal}, before[SIGNALS_N];
+	sigset_t held, mask;
 
 	caught = 0;
+	sigemptyset(&held);
+	for (int i = 0; i < SIGNALS_N; i++)
+		sigaddset(&held, SIGNALS[i]);
+	sigprocmask(SIG_BLOCK, &held, &mask);
 	for (int i = 0; i < SIGNALS_N; i++)
 		sigaction(SIGNALS[i], &noting, &before[i]);
-	bool good = ask_twice(terminal, out, code);
+	bool good = ask_twice(terminal, &mask, out, code);
 	for (int i = 0; i < SIGNALS_N; i++)
 		sigaction(SIGNALS[i], &before[i], NULL);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
 	if (!caught)
 		return good;
 	sodium_memzero(out, PASSWORD_MAX + 1);
@@ -136,6 +149,6 @@ bool passphrase_read(const char *path, char out[static PASSWORD_MAX + 1], int *c
 		close(terminal);
 		return good;
 	}
-	ssize_t n = read_line(STDIN_FILENO, out);
+	ssize_t n = read_line(STDIN_FILENO, NULL, out);
 	return n > 0 || refuse(n, "standard input", code);
 }
