@@ -173,8 +173,8 @@ static int run_rotate(struct db *db, const struct asked *asked, const char *id_o
 	return finish(status, &err);
 }
 
-/* They would see it in the database, too, half a second later. */
-void command_publish_keys(const struct config *config, struct db *db)
+/* Tells the workers of all machines. They would see it in the database, too, half a second later. */
+static void publish(const struct config *config, struct db *db)
 {
 	char installation[INSTALLATION_BYTES];
 	struct redis_url url;
@@ -260,7 +260,7 @@ static int run_verb(int argc, char **argv, const struct asked *asked)
 	else
 		code = run_rotate(db, asked, argv[2]);
 	if (code == EXIT_OK && !lists)
-		command_publish_keys(&config, db);
+		publish(&config, db);
 	db_close(db);
 	config_release(&config);
 	return code;

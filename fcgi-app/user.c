@@ -1,5 +1,5 @@
-/* appcore user: people. Who is switched off, or gets another password, is logged out everywhere by it; requests read
- * user and session each time, so nothing has to be told to the workers but what their keys are worth. */
+/* appcore user: people. Who is switched off, or gets another password, is logged out everywhere by it: requests read
+ * user, session and a user's key each time, so there is nothing to tell the workers. */
 #include "auth/names.h"
 #include "auth/password.h"
 #include "base/clock.h"
@@ -327,8 +327,6 @@ static int run_verb(int argc, char **argv, const struct asked *asked)
 		code = run_create(db, asked, &arena);
 	else
 		code = run_named(db, name, verb, argv[2], asked, &arena);
-	if (code == EXIT_OK && verb)
-		command_publish_keys(&config, db);
 	arena_release(&arena);
 	db_close(db);
 	config_release(&config);

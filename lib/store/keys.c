@@ -114,6 +114,12 @@ static enum status check_insert(struct db *db, const struct key_row *row, bool *
 	return *there ? STATUS_OK : err_set(err, STATUS_CONFLICT, "there is a valid API key of this name already");
 }
 
+/* Workers hold the operator's keys in memory and look the others up. */
+static enum status tell(struct db *db, int64_t user_id, struct err *err)
+{
+	return user_id == 0 ? generations_bump(db, KEYS_TOPIC, err) : STATUS_OK;
+}
+
 enum status keys_insert(struct db *db, const struct key_row *row, struct err *err)
 {
 	static const char sql[] = "INSERT INTO api_keys (" COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -137,7 +143,7 @@ enum status keys_insert(struct db *db, const struct key_row *row, struct err *er
 	db_bind_text(stmt, 8, str_of(row->scopes));
 	db_bind_i64(stmt, 9, row->user_id);
 	status = db_run(stmt, NULL, err);
-	return status == STATUS_OK ? generations_bump(db, KEYS_TOPIC, err) : status;
+	return status == STATUS_OK ? tell(db, row->user_id, err) : status;
 }
 
 enum status keys_revoke(struct db *db, struct str id_or_name, int64_t now_us, struct err *err)
@@ -154,7 +160,7 @@ enum status keys_revoke(struct db *db, struct str id_or_name, int64_t now_us, st
 	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
 	db_bind_text(stmt, 2, str_of(row.id));
 	status = db_run(stmt, NULL, err);
-	return status == STATUS_OK ? generations_bump(db, KEYS_TOPIC, err) : status;
+	return status == STATUS_OK ? tell(db, row.user_id, err) : status;
 }
 
 enum status keys_revoke_of(struct db *db, int64_t user_id, struct str id, int64_t now_us, struct err *err)
@@ -173,22 +179,20 @@ enum status keys_revoke_of(struct db *db, int64_t user_id, struct str id, int64_
 	status = db_run(stmt, &revoked, err);
 	if (status == STATUS_OK && revoked == 0)
 		return err_set(err, STATUS_NOT_FOUND, "there is no valid API key with this id");
-	return status == STATUS_OK ? generations_bump(db, KEYS_TOPIC, err) : status;
+	return status;
 }
 
 enum status keys_revoke_all(struct db *db, int64_t user_id, int64_t now_us, struct err *err)
 {
 	static const char sql[] = "UPDATE api_keys SET revoked_us = $1 WHERE user_id = $2 AND revoked_us = 0";
 	struct stmt *stmt;
-	int64_t revoked;
 
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
 	db_bind_i64(stmt, 2, user_id);
-	status = db_run(stmt, &revoked, err);
-	return status == STATUS_OK && revoked > 0 ? generations_bump(db, KEYS_TOPIC, err) : status;
+	return db_run(stmt, NULL, err);
 }
 
 /* "<name> (until rotation, <id>)", the name cut between characters where both do not fit. */

@@ -1,5 +1,5 @@
 /* Table api_keys: what is kept of an API key is its public id and a hash; the key itself is shown once and never
- * stored. Every change also bumps the generation that workers watch (generations.h). */
+ * stored. Every change of an operator's key also bumps the generation that workers watch (generations.h). */
 #ifndef APPCORE_STORE_KEYS_H
 #define APPCORE_STORE_KEYS_H
 

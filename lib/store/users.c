@@ -1,11 +1,9 @@
 /* Table users. Whether a name or an address is taken is asked before anything is written, so that a refusal costs
- * nothing; the unique indexes decide when two ask at once. A user who is switched off or on changes what keys are
- * worth, so that bumps the generation of the keys. */
+ * nothing; the unique indexes decide when two ask at once. */
 #include "store/users.h"
 
 #include "base/clock.h"
 #include "store/generations.h"
-#include "store/keys.h"
 
 #define COLUMNS                                                                                                        \
 	"id, email, username, hashed_password, is_active, is_superuser, created_at, updated_at, email_key,"            \
@@ -197,10 +195,7 @@ enum status users_update(struct db *db, struct user_row *row, struct err *err)
 	memcpy(row->updated_at, old.updated_at, sizeof(row->updated_at));
 	if (changed)
 		stamp(row->updated_at);
-	status = update(db, row, err);
-	if (status == STATUS_OK && old.active != row->active)
-		status = generations_bump(db, KEYS_TOPIC, err);
-	return status;
+	return update(db, row, err);
 }
 
 enum status users_login_failed(struct db *db, int64_t id, int64_t limit, int64_t locked_until_us, struct err *err)

@@ -1,8 +1,6 @@
 /* Tables users and sessions. */
 #include "store_helpers.h"
 
-#include "store/generations.h"
-#include "store/keys.h"
 #include "store/sessions.h"
 #include "store/users.h"
 
@@ -129,31 +127,6 @@ static void updates(void)
 	test_commit(db);
 	struct user_row read = found(db, 1);
 	CU_ASSERT_EQUAL(memcmp(&read, &renamed, sizeof(read)), 0);
-	db_close(db);
-}
-
-/* What an owner's keys are worth changed: keyrings read them anew. */
-static void switching_bumps_the_keys(void)
-{
-	struct db *db = test_database("switch.db");
-	int64_t before, after;
-
-	test_begin(db);
-	struct user_row row = inserted(db, "one");
-	OK(generations_read(db, KEYS_TOPIC, &before, NULL));
-	row.superuser = true;
-	OK(users_update(db, &row, NULL));
-	OK(generations_read(db, KEYS_TOPIC, &after, NULL));
-	CU_ASSERT_EQUAL(before, after);
-	row.active = false;
-	OK(users_update(db, &row, NULL));
-	OK(generations_read(db, KEYS_TOPIC, &after, NULL));
-	CU_ASSERT_EQUAL(after, before + 1);
-	row.active = true;
-	OK(users_update(db, &row, NULL));
-	OK(generations_read(db, KEYS_TOPIC, &after, NULL));
-	CU_ASSERT_EQUAL(after, before + 2);
-	test_commit(db);
 	db_close(db);
 }
 
@@ -364,7 +337,6 @@ static const struct unit_case CASES[] = {
 	{"inserts and finds", inserts_and_finds},
 	{"names and addresses are unique", names_and_addresses_are_unique},
 	{"updates", updates},
-	{"switching a user bumps the keys", switching_bumps_the_keys},
 	{"failures are counted", failures_are_counted},
 	{"lists oldest first", lists_oldest_first},
 	{"a session is seen", a_session_is_seen},
