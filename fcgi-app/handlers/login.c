@@ -1,9 +1,9 @@
 /* POST /api/v1/auth/login: a form with name and password in, an access token out.
  *
- * The order says what an attempt can cost: first whether this address may try this name at all (lib/shared/logins.h),
- * then the user's row, then the password on one of the few threads that hash, then a session in one small write. An
- * unknown name costs what a wrong password costs and is told the same; so is an account that is locked. Only who knows
- * the password hears that the account is switched off. */
+ * The order says what an attempt can cost: first whether this address may try at all, and this name
+ * (lib/shared/logins.h), then the user's row, then the password on one of the few threads that hash, then a session in
+ * one small write. An unknown name costs what a wrong password costs and is told the same; so is an account that is
+ * locked. Only who knows the password hears that the account is switched off. */
 #include "app.h"
 #include "auth/names.h"
 #include "auth/password.h"
@@ -32,9 +32,38 @@ struct login {
 	char refresh[ACCOUNTS_REFRESH_BYTES];
 };
 
+/* --- what an address may, whatever the names: RATE_LIMIT_PER_MINUTE failures --- */
+
+/* Of an IPv6 address the network counts, of which one client has 2^64 to try names from; nginx counts each alone. */
+static struct limit_id address_id(const struct login *login)
+{
+	static const char purpose[] = "failed logins";
+	const struct limit_id address = limit_id_of_address(login->req->remote_addr);
+	char text[sizeof(purpose) + sizeof(address.b)];
+
+	memcpy(text, purpose, sizeof(purpose));
+	memcpy(text + sizeof(purpose), address.b, sizeof(address.b));
+	return limit_id_of_user(0, (struct str){text, sizeof(text)});
+}
+
+static struct limit_result take_of_address(const struct login *login)
+{
+	return limit_take(login->req->app->shm, address_id(login),
+			  (uint32_t)login->req->app->config->rate_limit_per_minute, CONFIG_SECONDS_PER_WINDOW * 1000,
+			  clock_mono_ms());
+}
+
+static void give_back_to_address(const struct login *login)
+{
+	if (login->req->app->config->rate_limit_per_minute > 0)
+		limit_give_back(login->req->app->shm, address_id(login));
+}
+
 static void settle(struct login *login, bool failed)
 {
 	logins_settle(login->req->app->shm, login->id, failed, clock_mono_ms());
+	if (!failed)
+		give_back_to_address(login);
 }
 
 static void answer_wrong(struct request *req)
@@ -249,6 +278,7 @@ static bool try_now(struct login *login, uint64_t now_ms)
 		ask_user(login);
 		return true;
 	case LOGINS_REFUSED:
+		give_back_to_address(login);
 		limit(login, retry_ms);
 		return true;
 	case LOGINS_WAIT:
@@ -258,6 +288,7 @@ static bool try_now(struct login *login, uint64_t now_ms)
 		login->since_ms = now_ms;
 	if (now_ms - login->since_ms < WAIT_MAX_MS)
 		return false;
+	give_back_to_address(login);
 	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
 	request_refuse(req, STR("Too many logins of this name at once. Try again later."));
 	request_finish(req);
@@ -275,7 +306,12 @@ static bool look(struct app_waiting *waiting, uint64_t now_ms)
 static void start(struct request *req)
 {
 	struct login *login = req->state;
+	const struct limit_result address = take_of_address(login);
 
+	if (!address.allowed) {
+		limit(login, address.retry_ms);
+		return;
+	}
 	if (try_now(login, clock_mono_ms()))
 		return;
 	login->waiting.look = look;

@@ -497,6 +497,35 @@ static void six_wrong_ones(void)
 	harness_close(&h);
 }
 
+/* Names cost nothing and passwords cost threads: many names are no way to keep these busy, nor the many addresses of
+ * one network. */
+static void many_names_of_one_network(void)
+{
+	enum { N = 8 };
+	struct harness_user user;
+	struct harness h;
+	char form[64], client[32];
+
+	harness_init(&h);
+	h.config.rate_limit_per_minute = N;
+	harness_start(&h);
+	harness_add_user(&h, "testuser", &user);
+	for (int i = 0; i < 2 * N; i++) {
+		snprintf(form, sizeof(form), "username=nobody%d&password=x", i);
+		snprintf(client, sizeof(client), "2001:db8::%x", i + 1);
+		ANSWERS(ASK(&h, .path = "/api/v1/auth/login", .body = form, .type = FORM, .client = client),
+			i < N ? 401 : 429, i < N ? INCORRECT : LIMITED);
+	}
+	/* Who knows the password is counted nowhere. */
+	for (int i = 0; i < 2 * N; i++)
+		ANSWERS(login(&h, "username=testuser&password=testpass123"), 200, NULL);
+	/* What the name's limit refused costs the address nothing. */
+	for (int i = 0; i < 2 * N; i++)
+		ANSWERS(login(&h, "username=testuser&password=x"), i < 4 ? 401 : 429, NULL);
+	ANSWERS(login(&h, "username=other&password=x"), 401, INCORRECT);
+	harness_close(&h);
+}
+
 /* Many at once are no way around it, and good ones wait for their turn. */
 static void many_at_once(void)
 {
@@ -1072,6 +1101,7 @@ static const struct unit_case CASES[] = {
 	{"wrong and unknown are told the same", wrong_and_unknown_are_told_the_same},
 	{"what is no login", what_is_no_login},
 	{"six wrong ones", six_wrong_ones},
+	{"many names of one network", many_names_of_one_network},
 	{"many at once", many_at_once},
 	{"locking out", locking_out},
 	{"nobody is locked out by default", nobody_is_locked_out_by_default},
