@@ -28,7 +28,7 @@ fetch() {
 	rm -rf "$fetched"
 	mkdir -p "$fetched"
 	cp "$ui"/{package.json,package-lock.json,.npmrc} "$fetched/"
-	(cd "$fetched" && timeout 60 npm ci --fetch-retries=0 --fetch-timeout=20000) >"$fetched/npm.log" 2>&1 || return
+	(cd "$fetched" && timeout 60 npm ci --fetch-retries=0 --fetch-timeout=8000) >"$fetched/npm.log" 2>&1 || return
 	printf '%s\n' "$wanted" >"$fetched/wanted"
 }
 

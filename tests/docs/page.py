@@ -150,6 +150,9 @@ def main(base, key, picture):
             elsewhere = [url for url in page.read_requests() if not url.startswith((base, "data:", "blob:", "chrome:"))]
             check("nobody else was asked", elsewhere == [] and len(page.requests) > 4, elsewhere)
             prove_policy(page)
+            browser.get(f"{base}/docs?url=/version&configUrl=/version")
+            page.find(".opblock")
+            check("an address in the query is not followed", "Practical Production Service" in page.find(".info .title").text)
         finally:
             browser.quit()
     return failures > 0

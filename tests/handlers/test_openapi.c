@@ -319,6 +319,26 @@ static bool is_in_file(const char *name, struct str path)
 	return found;
 }
 
+/* What nginx answers by itself is described, too; a path with a slash at its end is another way to one without. */
+static void check_file(struct check *check, const char *name)
+{
+	static const char start[] = "\nlocation = ";
+	char *text = read_file(name), path[200];
+
+	for (char *p = text ? strstr(text, start) : NULL; p; p = strstr(p, start)) {
+		p += sizeof(start) - 1;
+		size_t n = strcspn(p, " {\n");
+		if (n == 0 || n >= sizeof(path) || p[n - 1] == '/')
+			continue;
+		memcpy(path, p, n);
+		path[n] = '\0';
+		struct json_value get = member(at(check, member(check->document, "paths"), path), "get");
+		if (!str_eq(text_of(check, member(get, "x-served-by")), STR("nginx")))
+			fault(check, "%s is answered by nginx, and not described so", path);
+	}
+	free(text);
+}
+
 static void check_operation(struct check *check, struct str path, struct str method, struct json_value operation,
 			    struct buf *ids)
 {
@@ -367,6 +387,8 @@ static void check_document(struct check *check)
 		fault(check, "the title is not " APPCORE_TITLE);
 	if (!str_eq(text_of(check, member(info, "version")), STR(APPCORE_VERSION)))
 		fault(check, "the version is not " APPCORE_VERSION);
+	check_file(check, EDGE);
+	check_file(check, EDGE_DOCS);
 	json_iter_init(&paths, member(check->document, "paths"));
 	while (json_next(&paths, &key, &item)) {
 		json_iter_init(&operations, item);
