@@ -3,14 +3,14 @@
 _appcore() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} words=
 	case $previous in
-	--name | --version | --rate | --expires | --overlap | --to | --text | --label | --ngram | --max-features | --split | --seed | \
+	--name | --username | --email | --version | --rate | --expires | --overlap | --to | --text | --label | --ngram | --max-features | --split | --seed | \
 		--payload | --priority | --delay | --timeout | --limit | \
 		--description | --source | --licence) return ;; # values of the user's own
 	--sticky)
 		mapfile -t COMPREPLY < <(compgen -W 'key header: none' -- "$current")
 		return
 		;;
-	--manifest)
+	--manifest | --password-file)
 		mapfile -t COMPREPLY < <(compgen -f -- "$current")
 		compopt -o filenames 2>/dev/null
 		return
@@ -29,7 +29,7 @@ _appcore() {
 	--scope) mapfile -t COMPREPLY < <(compgen -W models -- "$current") && return ;;
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='serve migrate key model backup restore move work task train check config version help --help --version'
+		words='serve migrate key user model backup restore move work task train check config version help --help --version'
 	else
 		case ${COMP_WORDS[1]} in
 		migrate)
@@ -48,6 +48,14 @@ _appcore() {
 			revoke) words='--help' ;;
 			rotate) words='--overlap --json --help' ;;
 			*) words='create list revoke rotate --help' ;;
+			esac
+			;;
+		user)
+			case ${COMP_WORDS[2]} in
+			create) words='--username --email --superuser --password-file --json --help' ;;
+			reset) words='--password-file --json --help' ;;
+			list | show | disable | enable | promote | demote) words='--json --help' ;;
+			*) words='create list show disable enable promote demote reset --help' ;;
 			esac
 			;;
 		model)
@@ -113,7 +121,7 @@ _appcore() {
 		check) words='--integrity --json --help' ;;
 		config) words='--shell --json --help' ;;
 		serve | work | version) words='--help' ;;
-		help) words='serve migrate key model backup restore move work task train check config version help' ;;
+		help) words='serve migrate key user model backup restore move work task train check config version help' ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
