@@ -65,6 +65,14 @@ bool chars_fold(struct chars s, struct arena *arena, struct chars *out)
 	return take(made, n, arena, out);
 }
 
+bool chars_fold_apart(struct chars s, struct arena *arena, struct chars *out)
+{
+	size_t n = 0;
+	uint32_t *made = u32_casefold(s.p, s.n, NULL, UNINORM_NFD, NULL, &n);
+
+	return take(made, n, arena, out);
+}
+
 bool char_is_compatible(ucs4_t c)
 {
 	uint32_t one = c, mapped[32];

@@ -25,6 +25,9 @@ struct str chars_write(struct chars s, struct arena *arena) __attribute__((nonnu
 /* Unicode's normalisation form C, and its case folding (C + F) in that form. False: no memory. */
 bool chars_compose(struct chars s, struct arena *arena, struct chars *out) __attribute__((nonnull, warn_unused_result));
 bool chars_fold(struct chars s, struct arena *arena, struct chars *out) __attribute__((nonnull, warn_unused_result));
+/* And the folding in form D: letters and their marks apart. */
+bool chars_fold_apart(struct chars s, struct arena *arena, struct chars *out)
+	__attribute__((nonnull, warn_unused_result));
 
 /* A compatibility character: its form KC is another. */
 bool char_is_compatible(ucs4_t c);

@@ -14,7 +14,7 @@
 #include <uninorm.h>
 #include <unictype.h>
 
-enum { RAW_MAX = 4 * USERNAME_MAX * 4, NAME_BYTES = 4 * USERNAME_MAX };
+enum { RAW_MAX = 4 * USERNAME_MAX * 4, NAME_BYTES = 4 * USERNAME_MAX, DOT_ABOVE = 0x0307 };
 
 static const char NO_MEMORY[] = "there is no memory to check the name";
 
@@ -179,11 +179,19 @@ static const char *check_name(struct chars s)
 static const char *make_key(struct chars name, struct arena *arena, struct str *key)
 {
 	struct chars folded;
+	size_t n = 0;
 
-	if (!chars_fold(name, arena, &folded))
+	/* Letters apart from their marks: an accent makes a look-alike no other letter. */
+	if (!chars_fold_apart(name, arena, &folded))
 		return NO_MEMORY;
-	for (size_t i = 0; i < folded.n; i++)
-		folded.p[i] = char_lookalike(folded.p[i]);
+	for (size_t i = 0; i < folded.n; i++) {
+		if (folded.p[i] == DOT_ABOVE && n > 0 && (folded.p[n - 1] == 'i' || folded.p[n - 1] == 'j'))
+			continue; /* these have it already */
+		folded.p[n++] = char_lookalike(folded.p[i]);
+	}
+	folded.n = n;
+	if (!chars_compose(folded, arena, &folded))
+		return NO_MEMORY;
 	*key = chars_write(folded, arena);
 	if (!key->p)
 		return NO_MEMORY;

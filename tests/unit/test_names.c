@@ -221,6 +221,14 @@ static void good_names(void)
 		{"a\xe3\x80\x80z", "a z", "a z"},
 		/* dotless i */
 		{"adm\xc4\xb1n", "adm\xc4\xb1n", "admin"},
+		/* a dot above what has one, as the capital I with a dot folds to it */
+		{"admi\xcc\x87n", "admi\xcc\x87n", "admin"},
+		{"adm\xc4\xb0n", "adm\xc4\xb0n", "admin"},
+		/* Cyrillic "а" with an accent, and "ё", whose letter looks like "e"; Greek omicron with tonos */
+		{"\xd0\xb0\xcc\x81", "\xd0\xb0\xcc\x81", "\xc3\xa1"},
+		{"\xd1\x91", "\xd1\x91", "\xc3\xab"},
+		{"\xcf\x8c", "\xcf\x8c", "\xc3\xb3"},
+		{"\xea\xb0\x80", "\xea\xb0\x80", "\xea\xb0\x80"},
 		{X50 X50, X50 X50, X50 X50},
 	};
 	struct str name, key;
