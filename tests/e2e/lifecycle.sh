@@ -29,7 +29,7 @@ is 'it serves with a certificate of its own' "$status" 200
 post '{"features":[1]}' --cacert "$dir/run/tls/cert.pem"
 is 'and the key of .env' "$status" 201
 say status
-is 'status' "$code $(grep -c ' yes$' <<<"$output")" '0 3'
+is 'status' "$code $(grep -c ' yes$' <<<"$output")" '0 4'
 
 before=$(pids)
 say start

@@ -122,7 +122,7 @@ grown() { [ "$(total)" -ge $((before + 10)) ]; }
 within 'and the counters go on' 3 grown
 within 'two workers live' 3 now_is appcore_workers 2.0
 is 'uptime is of the service, not of the worker (A-017)' "$(curl -sS -4 "$one/health" | jq --argjson u "$uptime" '.checks.uptime_seconds >= $u')" true
-is 'one start time per instance' "$(grep -c '^appcore_worker_start_time_seconds{' "$dir/metrics")" 2
+is 'one start time per instance' "$(grep -c '^appcore_worker_start_time_seconds{instance="API-' "$dir/metrics")" 2
 
 # --- unhealthy (A-018, A-019): a worker of a build with faults ---
 

@@ -1,0 +1,87 @@
+# Background tasks: the workers that the service starts, what happens when one dies or stops, schedules, the queue's numbers.
+# shellcheck shell=bash disable=SC2154
+service main WORKERS=2 TASK_THREADS=2 TASK_LEASE_SECONDS=2 SCHEDULE_EXPIRY='0 0 1 1 *' SCHEDULE_RETENTION=off
+
+add() { appcore task add "$@"; } # KIND [OPTIONS...]: prints the id
+field() { appcore task show "$1" | jq -r ".$2"; }
+field_is() { [ "$(field "$1" "$2")" = "$3" ]; }
+tasks() { sql "SELECT count(*) FROM background_tasks WHERE $1"; }
+tasks_are() { [ "$(tasks "$1")" = "$2" ]; }
+metric() { curl -sS -m 10 "$pool/metrics" | sed -n "s/^$1 //p"; } # NAME{LABELS}
+metric_is() { [ "$(metric "$1")" = "$2" ]; }
+
+like 'the workers are shown' "$(control status)" 'WORKER-1 +[0-9]+ .* yes.*WORKER-2 +[0-9]+ .* yes'
+
+# --- through the queue ---
+
+id=$(add echo --payload '{"a":[1,2]}')
+within 'a task is done (B-126)' 20 field_is "$id" status completed
+is 'its result is kept' "$(appcore task show "$id" | jq -c .result)" '{"a":[1,2]}'
+is 'it took one attempt' "$(field "$id" attempts)" 1
+like 'a worker did it' "$(field "$id" worker)" '^WORKER-[12]/[0-9]+$'
+
+for _ in 1 2 3 4; do
+	for _ in {1..25}; do add echo --payload 1; done >>"$dir/ids" &
+done
+wait
+within '100 tasks are done' 60 tasks_are "task_type = 'echo' AND status = 'completed'" 101
+is 'by two workers, each once (B-128)' "$(tasks "task_type = 'echo' AND (attempts <> 1 OR claim <> 1)")" 0
+within 'queue_depth is 0 (E-041)' 20 metric_is queue_depth 0.0
+within 'tasks_completed_total (E-039)' 20 metric_is 'tasks_completed_total{kind="echo",status="completed"}' 101.0
+within 'task_processing_duration_seconds (E-040)' 20 metric_is 'task_processing_duration_seconds_count{kind="echo"}' 101.0
+
+# --- a worker that dies ---
+
+id=$(add sleep --payload '{"seconds":300}')
+within 'a long task runs' 20 field_is "$id" status processing
+first=$(field "$id" worker)
+kill -9 "${first#*/}"
+within 'its worker is killed: another goes on with it when its lease ends (B-129)' 30 field_is "$id" attempts 2
+unlike 'that is another process' "$(field "$id" worker)" "^$first\$"
+within 'the supervisor has started the next worker' 20 eval 'control status >/dev/null'
+
+# --- a worker that stops ---
+
+second=$(field "$id" worker)
+kill -TERM "${second#*/}"
+second_is_gone() { ! field_is "$id" worker "$second" && field_is "$id" status processing; }
+within 'its worker is stopped: another goes on with it (E-005)' 30 second_is_gone
+is 'which costs no attempt' "$(field "$id" attempts)" 2
+
+# --- cancelling, trying again ---
+
+is 'it is asked to end' "$(appcore task cancel "$id")" 'asked to end'
+within 'it ends at its next checkpoint' 20 field_is "$id" status cancelled
+later=$(add echo --delay 1h)
+is 'one that waits is cancelled at once' "$(appcore task cancel "$later")" cancelled
+appcore task cancel "$later" >"$dir/out" 2>&1 && code=0 || code=$?
+is 'and not twice' "$code $(cat "$dir/out")" '100 appcore task: the task is over already: cancelled'
+is 'it is tried again' "$(appcore task retry "$later")" '1 will be tried again'
+within 'at once' 20 field_is "$later" status completed
+holds 'the queue is drained' appcore task drain --timeout 20s
+
+# --- schedules ---
+
+change "UPDATE task_schedules SET next_us = 1 WHERE name = 'expiry'"
+control restart >"$dir/restart.out" 2>&1
+within 'what was due is added when the workers are there again (C-089)' 30 tasks_are "task_type = 'expiry' AND status = 'completed'" 1
+is 'once, however many there are (C-090)' "$(tasks "task_type = 'expiry'")" 1
+like 'and is due again' "$(sql "SELECT next_us > 1700000000000000 FROM task_schedules WHERE name = 'expiry'")" '^(1|t)$'
+is 'no other schedule is there' "$(sql 'SELECT count(*) FROM task_schedules')" 1
+
+# --- without a worker ---
+
+new_service alone WORKERS=0 INSTANCES=1
+start
+for _ in 1 2 3; do add echo >/dev/null; done
+within 'tasks wait while there is no worker (B-126, E-041)' 20 metric_is queue_depth 3.0
+is 'pending' "$(tasks "status = 'pending'")" 3
+in_service env INSTANCE_ID=W "$binary" work >"$dir/run/log/appcore-extra.log" 2>&1 &
+started=$!
+within 'until one comes' 20 tasks_are "status = 'completed'" 3
+within 'then none waits' 20 metric_is queue_depth 0.0
+worker=$(sql "SELECT worker FROM background_tasks WHERE status = 'completed' LIMIT 1")
+helpers+=("${worker#*/}")
+kill -TERM "${worker#*/}"
+wait "$started" && code=0 || code=$?
+is 'SIGTERM ends it' "$code" 0
