@@ -50,7 +50,7 @@ enum app_login {
 struct app_chores;
 struct events;
 
-enum { APP_SLOW_QUEUE = 64, APP_LARGE_ANSWERS = 32 };
+enum { APP_SLOW_QUEUE = 64, APP_LARGE_ANSWERS = 32, APP_LARGE_BODIES = 4 };
 enum { APP_STATUSES = 24, APP_BODY_MAX = 256 << 20 };
 
 /* Series found once and kept, so that counting a request is a few additions. */
@@ -83,6 +83,7 @@ struct app {
 	struct app_series series;
 	bool read_needs_key;
 	size_t arena_limit;        /* bytes a request may use */
+	int large_bodies;          /* of routes that take large ones, on their way */
 	bool draining;             /* said SIGTERM: not ready */
 	bool store_was_unhealthy;  /* and that was logged */
 	struct app_chores *chores; /* what app_tick does from time to time */

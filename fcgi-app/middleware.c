@@ -18,7 +18,7 @@
 
 typedef enum middleware_result middleware_fn(struct request *req);
 
-enum { ROUTE_TEXT_BYTES = 128, LARGE_FACTOR = 4 };
+enum { ROUTE_TEXT_BYTES = 128, LARGE_FACTOR = 4, LARGE_BYTES = 1 << 20 };
 
 static enum middleware_result pass_if(bool good)
 {
@@ -476,6 +476,31 @@ static enum middleware_result check_media_type(struct request *req)
 	return MIDDLEWARE_REFUSED;
 }
 
+static void leave_large_place(void *arg)
+{
+	struct app *app = arg;
+
+	app->large_bodies--;
+}
+
+/* A large body is kept while all of it is worked on, so there are few at a time. */
+static enum middleware_result take_large_place(struct request *req)
+{
+	struct app *app = req->app;
+
+	/* The text, and what is made of it. */
+	req->arena.limit += LARGE_FACTOR * (size_t)req->content_length;
+	if (req->content_length <= LARGE_BYTES)
+		return MIDDLEWARE_PASSED;
+	if (app->large_bodies < APP_LARGE_BODIES && arena_on_reset(&req->arena, leave_large_place, app)) {
+		app->large_bodies++;
+		return MIDDLEWARE_PASSED;
+	}
+	app_count_rejected(app, APP_REJECTED_QUEUE_FULL);
+	request_refuse(req, STR("Too many large requests at once. Try again later."));
+	return MIDDLEWARE_REFUSED;
+}
+
 static enum middleware_result check_body(struct request *req)
 {
 	bool large = req->route->body == ROUTE_LARGE;
@@ -494,9 +519,9 @@ static enum middleware_result check_body(struct request *req)
 		request_answer_detail(req, 413, STR("Request body is too large."));
 		return MIDDLEWARE_REFUSED;
 	}
-	if (large) /* the text, and what is made of it */
-		req->arena.limit += LARGE_FACTOR * (size_t)req->content_length;
-	return check_media_type(req);
+	if (check_media_type(req) != MIDDLEWARE_PASSED)
+		return MIDDLEWARE_REFUSED;
+	return large ? take_large_place(req) : MIDDLEWARE_PASSED;
 }
 
 /* Finds the row without judging, for the checks that come before check_route and want to know it. */

@@ -12,7 +12,7 @@
 
 #include <inttypes.h>
 
-enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, OFFSET_MAX = 10000 };
+enum { LIMIT_DEFAULT = 100, LIMIT_MAX = 1000, OFFSET_MAX = 10000, OFFSET_INLINE = 1000 };
 
 /* A page on its way. Lives in the request's arena. */
 struct history {
@@ -180,6 +180,12 @@ void sentiment_get_history(struct request *req)
 	if (!query_read_int(req, "limit", LIMIT_DEFAULT, 1, LIMIT_MAX, &history->limit) ||
 	    !query_read_int(req, "offset", 0, 0, OFFSET_MAX, &history->offset) || !read_cursor(req, history)) {
 		request_finish(req);
+		return;
+	}
+	/* Milliseconds of leaving out are not for the event thread. */
+	if (history->offset > OFFSET_INLINE) {
+		req->state = history;
+		request_go_slow(req, req->app->lists, read_slowly);
 		return;
 	}
 	history->op.run = run_page;

@@ -1,7 +1,7 @@
 /* Violations in FastAPI's shape. */
 #include "http/invalid.h"
 
-enum { INPUT_MAX = 64 * 1024, INPUT_SHOWN = 200 };
+enum { INPUT_MAX = 64 * 1024, INPUT_SHOWN = 200, INPUT_LARGE = 1 << 20 };
 
 void invalid_init(struct invalid *invalid, struct request *req)
 {
@@ -74,6 +74,9 @@ struct str invalid_input_value(struct request *req, struct json_value value)
 {
 	struct buf out;
 
+	/* Nobody is shown so much, and it is not written down for its start. */
+	if (value.text.n > INPUT_LARGE)
+		return invalid_input_text(req, (struct str){value.text.p, INPUT_SHOWN});
 	buf_init(&out, &req->arena);
 	json_put_value(&out, value);
 	return buf_view(&out);

@@ -1,6 +1,7 @@
 /* Sentiment analysis: one text, batches for the background, what became of them, and the history. */
 #include "harness.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "store/sentiments.h"
 #include "store/tasks.h"
@@ -445,6 +446,65 @@ static void a_batch_that_is_too_large_for_its_route(void)
 	harness_close(&h);
 }
 
+/* What a large body is wanted for is bounded in number: they are whole in memory. */
+static void few_large_bodies_at_a_time(void)
+{
+	struct harness h;
+	char *body = large_batch(2200, 500); /* more than 1 MiB */
+	struct exchange *taken[APP_LARGE_BODIES];
+
+	open_all(&h);
+	harness_hold_turn(&h, true);
+	const struct ask ask = {.path = BATCH, .body = body, .token = ada.token};
+	for (int i = 0; i < APP_LARGE_BODIES; i++)
+		taken[i] = harness_send(&h, &ask);
+	struct exchange *x = harness_ask(&h, &ask);
+	ANSWERS(x, 503, DETAIL("Too many large requests at once. Try again later."));
+	HEADER_IS(x, "Retry-After", "1");
+	struct exchange *small = harness_send(
+		&h, &(struct ask){.path = BATCH, .body = "{\"texts\":[\"x\"]}", .token = ada.token});
+	harness_hold_turn(&h, false);
+	for (int i = 0; i < APP_LARGE_BODIES; i++)
+		ANSWERS(harness_wait(taken[i]), 202, NULL);
+	ANSWERS(harness_wait(small), 202, NULL);
+	harness_forget(&h); /* as a connection is free for its next request */
+	ANSWERS(harness_ask(&h, &ask), 202, NULL);
+	CU_ASSERT_EQUAL(h.app.large_bodies, 1);
+	harness_forget(&h);
+	CU_ASSERT_EQUAL(h.app.large_bodies, 0);
+	free(body);
+	harness_close(&h);
+}
+
+/* What is wrong with them as a whole is told without telling all of it. */
+static void large_nonsense_is_told_briefly(void)
+{
+	enum { BYTES = 4 << 20 };
+	struct harness h;
+	char *body = malloc(BYTES + 64);
+	static const struct {
+		const char *start, *end, *type;
+	} cases[] = {{"[\"", "\"]", "model_attributes_type"},
+		     {"{\"text\":[\"", "\"]}", "missing"},
+		     {"{\"texts\":\"", "\"}", "list_type"},
+		     {"{\"texts\":[\"", "\"]}", "string_too_long"},
+		     {"{\"texts\":[[\"", "\"]]}", "string_type"}};
+
+	open_all(&h);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		size_t n = (size_t)sprintf(body, "%s", cases[i].start);
+		memset(body + n, 'x', BYTES);
+		strcpy(body + n + BYTES, cases[i].end);
+		struct exchange *x = send_batch(&h, body);
+		CU_ASSERT_EQUAL(x->status, 422);
+		CU_ASSERT_TRUE(has(x, cases[i].type));
+		CU_ASSERT_TRUE(strlen(answer_body(x)) < 1000);
+		harness_forget(&h);
+	}
+	free(body);
+	harness_close(&h);
+}
+
 static void a_key_makes_a_batch_once(void)
 {
 	struct harness h;
@@ -667,6 +727,7 @@ static void history_has_pages(void)
 	SAME(texts_of(get(&h, HISTORY, "", &ada)), "6 5 4 3 2 1 0 ");
 	SAME(texts_of(get(&h, HISTORY, "limit=2&offset=3", &ada)), "3 2 ");
 	SAME(texts_of(get(&h, HISTORY, "offset=7", &ada)), "");
+	SAME(texts_of(get(&h, HISTORY, "offset=10000", &ada)), "");
 	struct exchange *x = get(&h, HISTORY, "limit=3", &ada);
 	SAME(texts_of(x), "6 5 4 ");
 	snprintf(query, sizeof(query), "limit=3&cursor=%s", answer_header(x, "X-Next-Cursor"));
@@ -729,6 +790,46 @@ static void large_histories_are_streamed(void)
 	harness_close(&h);
 }
 
+/* The first page is far away: it is read by a slow thread. */
+static void far_pages_are_the_same(void)
+{
+	struct harness h;
+	char *body = large_batch(1200, 1);
+
+	open_all(&h);
+	ANSWERS(send_batch(&h, body), 202, NULL);
+	complete(&h, 1200);
+	struct exchange *near = get(&h, HISTORY, "limit=3&offset=1000", &ada);
+	struct exchange *far = get(&h, HISTORY, "limit=3&offset=1001", &ada);
+	SAME(texts_of(near), "text 199 text 198 text 197 ");
+	SAME(texts_of(far), "text 198 text 197 text 196 ");
+	CU_ASSERT_EQUAL(strlen(answer_header(far, "X-Next-Cursor")), 36);
+	HEADER_IS(get(&h, HISTORY, "limit=199&offset=1001", &ada), "X-Next-Cursor", "");
+	free(body);
+	harness_close(&h);
+}
+
+static void old_texts_go(void)
+{
+	struct harness h;
+	char msec[32];
+
+	harness_init(&h);
+	h.config.retention_days = 30;
+	start(&h);
+	snprintf(msec, sizeof(msec), "%lld.000", (long long)(clock_wall_us() / 1000000));
+	ANSWERS(ASK(&h, .path = ANALYZE, .body = "{\"text\":\"old\"}", .token = ada.token), 200, NULL);
+	ANSWERS(ASK(&h, .path = ANALYZE, .body = "{\"text\":\"new\"}", .token = ada.token, .msec = msec), 200, NULL);
+	uint64_t end_ms = clock_mono_ms() + 30000;
+	do {
+		harness_tick(&h);
+		harness_pump(&h, 10);
+	} while (harness_number(&h, "SELECT count(*) FROM sentiment_requests") > 1 && clock_mono_ms() < end_ms);
+	SAME(texts_of(get(&h, HISTORY, "", &ada)), "new ");
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_retention_deleted_total{table=\"sentiment_requests\"}"), 1);
+	harness_close(&h);
+}
+
 static const struct unit_case CASES[] = {
 	{"one text is answered and stored (B-112, B-050)", one_text_is_answered_and_stored},
 	{"texts are echoed as they came", texts_are_echoed_as_they_came},
@@ -742,6 +843,8 @@ static const struct unit_case CASES[] = {
 	{"a batch says what is wrong (B-117)", a_batch_says_what_is_wrong},
 	{"a large batch is stored in parts", a_large_batch_is_stored_in_parts},
 	{"a batch that is too large for its route", a_batch_that_is_too_large_for_its_route},
+	{"few large bodies at a time", few_large_bodies_at_a_time},
+	{"large nonsense is told briefly", large_nonsense_is_told_briefly},
 	{"a key makes a batch once", a_key_makes_a_batch_once},
 	{"a task tells how it is (B-118, B-119, B-120)", a_task_tells_how_it_is},
 	{"a task is told to its owner only (B-121)", a_task_is_told_to_its_owner_only},
@@ -750,6 +853,8 @@ static const struct unit_case CASES[] = {
 	{"the history has pages", history_has_pages},
 	{"batches are in the history (B-124)", batches_are_in_the_history},
 	{"large histories are streamed", large_histories_are_streamed},
+	{"far pages are the same", far_pages_are_the_same},
+	{"old texts go", old_texts_go},
 };
 
 int main(void)
