@@ -143,6 +143,20 @@ enum status sessions_end_all(struct db *db, int64_t user_id, struct str except, 
 	return db_run(stmt, NULL, err);
 }
 
+enum status sessions_end_everybody(struct db *db, int64_t now_us, struct err *err)
+{
+	static const char sql[] = "UPDATE sessions SET ended_us = $1,"
+				  " expires_us = CASE WHEN expires_us > $1 THEN $1 ELSE expires_us END"
+				  " WHERE ended_us = 0";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
+	return db_run(stmt, NULL, err);
+}
+
 enum status sessions_expire(struct db *db, int64_t before_us, int64_t limit, int64_t *deleted, struct err *err)
 {
 	static const char sql[] = "DELETE FROM sessions WHERE id IN"

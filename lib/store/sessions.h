@@ -33,6 +33,10 @@ enum status sessions_end(struct db *db, int64_t user_id, struct str id, int64_t 
 enum status sessions_end_all(struct db *db, int64_t user_id, struct str except, int64_t now_us, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 
+/* Ends all sessions of everybody: after a restore, which brings back those that had ended since. */
+enum status sessions_end_everybody(struct db *db, int64_t now_us, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
 /* Deletes at most `limit` sessions that ended or expired before `before_us`; *deleted says how many. */
 enum status sessions_expire(struct db *db, int64_t before_us, int64_t limit, int64_t *deleted, struct err *err)
 	__attribute__((nonnull(1, 4), warn_unused_result));

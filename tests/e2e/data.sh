@@ -112,6 +112,11 @@ is 'the contract lists up to 1,000' "$(jq length <<<"$body")" 1000
 
 # --- backup and restore ---
 
+req POST /api/v1/auth/register -H 'Content-Type: application/json' -d '{"username":"ada","email":"ada@example.com","password":"testpass123"}'
+req POST /api/v1/auth/login -d 'username=ada&password=testpass123'
+bearer="Authorization: Bearer $(jq -r .access_token <<<"$body")"
+req GET /api/v1/users/me -H "$bearer"
+is 'somebody is logged in' "$status" 200
 codes -H "X-API-Key: $key" -H 'Content-Type: application/json' -d '{"features":[1]}' "$pool/predict?[1-2000]" >"$dir/load" &
 load=$!
 sleep 0.3
@@ -151,6 +156,10 @@ is 'it is the backup that is there' "$(appcore check --integrity --json | jq .pr
 start
 req GET '/predictions?limit=1'
 is 'and the service works with it' "$status $(jq length <<<"$body")" '200 1'
+req GET /api/v1/users/me -H "$bearer"
+is 'everybody is logged out: sessions that ended since must not go on' "$status" 401
+req POST /api/v1/auth/login -d 'username=ada&password=testpass123'
+is 'and may log in' "$status" 200
 post '{"features":[2]}'
 is 'for writing too' "$status $(rows)" "201 $((saved + 1))"
 

@@ -302,6 +302,10 @@ static void the_others_end(void)
 	memcpy(other.refresh_hash, SECOND, sizeof(other.refresh_hash));
 	OK(sessions_insert(db, &other, NULL));
 	OK(sessions_renew(db, STR("s4"), SECOND, THIRD, 2000, 20000, &other, NULL));
+	OK(sessions_end_everybody(db, 3500, NULL));
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM sessions WHERE ended_us = 0"), 0);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM sessions WHERE expires_us > 3500"), 0);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT ended_us FROM sessions WHERE id = 's2'"), 3000);
 	test_commit(db);
 	db_close(db);
 }
