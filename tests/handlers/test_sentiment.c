@@ -451,21 +451,32 @@ static void few_large_bodies_at_a_time(void)
 {
 	struct harness h;
 	char *body = large_batch(2200, 500); /* more than 1 MiB */
-	struct exchange *taken[APP_LARGE_BODIES];
+	enum { SENT = APP_LARGE_BODIES + 1 };
+	struct exchange *sent[SENT];
+	int taken = 0, refused = 0;
 
 	open_all(&h);
 	harness_hold_turn(&h, true);
 	const struct ask ask = {.path = BATCH, .body = body, .token = ada.token};
-	for (int i = 0; i < APP_LARGE_BODIES; i++)
-		taken[i] = harness_send(&h, &ask);
-	struct exchange *x = harness_ask(&h, &ask);
-	ANSWERS(x, 503, DETAIL("Too many large requests at once. Try again later."));
-	HEADER_IS(x, "Retry-After", "1");
+	for (int i = 0; i < SENT; i++)
+		sent[i] = harness_send(&h, &ask);
+	uint64_t end_ms = clock_mono_ms() + 30000;
+	for (bool any = false; !any && clock_mono_ms() < end_ms; harness_pump(&h, 1))
+		for (int i = 0; i < SENT; i++)
+			any |= sent[i]->done;
 	struct exchange *small = harness_send(
 		&h, &(struct ask){.path = BATCH, .body = "{\"texts\":[\"x\"]}", .token = ada.token});
 	harness_hold_turn(&h, false);
-	for (int i = 0; i < APP_LARGE_BODIES; i++)
-		ANSWERS(harness_wait(taken[i]), 202, NULL);
+	for (int i = 0; i < SENT; i++) {
+		taken += harness_wait(sent[i])->status == 202;
+		if (sent[i]->status == 202)
+			continue;
+		refused++;
+		ANSWERS(sent[i], 503, DETAIL("Too many large requests at once. Try again later."));
+		HEADER_IS(sent[i], "Retry-After", "1");
+	}
+	CU_ASSERT_EQUAL(taken, APP_LARGE_BODIES);
+	CU_ASSERT_EQUAL(refused, 1);
 	ANSWERS(harness_wait(small), 202, NULL);
 	harness_forget(&h); /* as a connection is free for its next request */
 	ANSWERS(harness_ask(&h, &ask), 202, NULL);
