@@ -151,9 +151,11 @@ static void measure(struct work *work)
 
 static void write_metrics(struct work *work)
 {
-	uint64_t changes = metrics_changes(work->shm);
 	struct err err;
 
+	if (!work->shm)
+		return;
+	uint64_t changes = metrics_changes(work->shm);
 	if (changes == work->changes)
 		return;
 	enum status status = metrics_write_file(work->shm, work->metrics_path, &err);

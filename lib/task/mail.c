@@ -57,7 +57,8 @@ static const struct template *template_of(struct json_value value)
 	/* Names have nothing that is escaped. */
 	if (value.type != JSON_STRING || text.n < 2)
 		return NULL;
-	return find_template((struct str){text.p + 1, text.n - 2});
+	struct str name = {text.p + 1, text.n - 2};
+	return find_template(name);
 }
 
 const char *task_send_email_check(struct str payload, const char **field)

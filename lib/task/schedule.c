@@ -70,7 +70,7 @@ static enum status add(struct db *db, struct step *step, int i, struct err *err)
 	struct edge_identity edge;
 	int64_t from_us = schedules->list[i].next_us;
 	int64_t to_us = cron_next(&schedules->list[i].cron, step->now_us);
-	bool moved, stored;
+	bool moved = false, stored = false;
 
 	enum status status = schedules_move(db, str_of(schedules->list[i].kind), from_us, to_us, &moved, err);
 	if (status != STATUS_OK || !moved)

@@ -225,7 +225,7 @@ static void step_on(struct task_worker *worker, struct batch *done, struct batch
 			return;
 		bool helps = worker_note_failure(worker, status, &err);
 		if (!helps && step.done) {
-			store_apart(worker, done);
+			store_apart(worker, step.done);
 			return;
 		}
 		if (atomic_load(&worker->pool->trouble) ||
