@@ -24,11 +24,9 @@
 enum { LOOK_MS = 100 };
 
 /* What is said: {name} is the user's name, {app} APP_NAME. */
-static const struct template
-{
+static const struct mail_template {
 	const char *name, *subject, *text;
-}
-TEMPLATES[] = {
+} TEMPLATES[] = {
 	{"welcome", "Welcome to {app}",
 	 "Hello {name},\n\nyour account at {app} is ready. You can log in with the name and the password that you "
 	 "chose.\n"},
@@ -42,7 +40,7 @@ TEMPLATES[] = {
 
 /* --- the payload --- */
 
-static const struct template *find_template(struct str name)
+static const struct mail_template *find_template(struct str name)
 {
 	for (size_t i = 0; i < sizeof(TEMPLATES) / sizeof(TEMPLATES[0]); i++)
 		if (str_eq(name, str_of(TEMPLATES[i].name)))
@@ -50,7 +48,7 @@ static const struct template *find_template(struct str name)
 	return NULL;
 }
 
-static const struct template *template_of(struct json_value value)
+static const struct mail_template *template_of(struct json_value value)
 {
 	struct str text = value.text;
 
@@ -108,7 +106,7 @@ static struct str one_line(struct arena *arena, const char *text)
 }
 
 /* RFC 5322, with addresses and names as UTF-8 (RFC 6532). */
-static void put_message(struct buf *out, struct task_run *run, const struct template *template,
+static void put_message(struct buf *out, struct task_run *run, const struct mail_template *template,
 			const struct user_row *user)
 {
 	struct str app = one_line(run->arena, run->config->app_name);
@@ -247,7 +245,7 @@ enum status task_send_email(struct task_run *run, struct err *err)
 	    !json_member(root, STR("user_id"), &value) || !str_to_u64(value.text, INT64_MAX, &id) ||
 	    !json_member(root, STR("template"), &value))
 		return err_set(err, STATUS_INVALID, "%s: %s.", field, wrong ? wrong : "Input should be JSON");
-	const struct template *template = template_of(value);
+	const struct mail_template *template = template_of(value);
 	enum status status = users_find(run->db, (int64_t)id, &user, err);
 	if (status == STATUS_NOT_FOUND || !template)
 		return err_set(err, STATUS_INVALID, "user_id: there is no such user.");
