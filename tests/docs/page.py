@@ -40,7 +40,9 @@ def open_browser(folder):
         options.add_argument("--no-sandbox")
     options.set_capability("acceptInsecureCerts", True)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    return webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+    browser = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+    browser.set_script_timeout(PATIENCE_S)
+    return browser
 
 
 class Page:
@@ -73,6 +75,12 @@ class Page:
         if not self.browser.find_elements(By.CSS_SELECTOR, f"{operation} .opblock-body"):
             self.click(f"{operation} .opblock-summary-control")
         self.find(f"{operation} .opblock-body")
+
+    def open_everything(self):
+        self.browser.execute_script("""
+            document.querySelectorAll(".opblock:not(.is-open) .opblock-summary-control").forEach(b => b.click());""")
+        WebDriverWait(self.browser, PATIENCE_S).until_not(
+            lambda b: b.find_elements(By.CSS_SELECTOR, ".opblock:not(.is-open)"))
 
     def execute(self, operation, body=None):
         """Status and body of the answer that the page shows for the operation."""
@@ -144,6 +152,12 @@ def main(base, key, picture):
             use_account(page)
 
             browser.save_screenshot(picture)
+            page.open_everything()
+            check("every operation is shown", len(browser.find_elements(By.CSS_SELECTOR, ".opblock.is-open .opblock-body")) == described)
+            broken = browser.execute_script("""
+                return [...document.querySelectorAll(".errors-wrapper, .fallback")].map(e => e.textContent).concat(
+                    document.body.textContent.match(/Could not render[^,.]*/g) || []);""")
+            check("and nothing of it is broken", broken == [], broken)
             check("the policy refused nothing", page.refused() == [], page.refused())
             log = page.read_log()
             check("the console is silent", log == [], log)
