@@ -139,7 +139,10 @@ static enum status insert(struct db *db, struct store_op *op, struct err *err)
 {
 	struct user_keys *keys = (struct user_keys *)(void *)op;
 
-	enum status status = read_rows(db, op, err);
+	/* Of many at once none must count before another has inserted. */
+	enum status status = users_hold(db, keys->req->caller.user_id, err);
+	if (status == STATUS_OK)
+		status = read_rows(db, op, err);
 	if (status != STATUS_OK)
 		return status;
 	keys->repeated = has_row(keys, keys->row.id);
@@ -193,7 +196,7 @@ static void submit(struct request *req)
 {
 	struct user_keys *keys = req->state;
 
-	keys->op = (struct store_op){.run = insert, .done = inserted};
+	keys->op = (struct store_op){.run = insert, .done = inserted, .alone = true};
 	if (!accounts_write(req, &keys->op))
 		return; /* it was answered */
 }

@@ -61,6 +61,24 @@ enum status users_find(struct db *db, int64_t id, struct user_row *row, struct e
 	return step_one(stmt, row, err);
 }
 
+enum status users_hold(struct db *db, int64_t id, struct err *err)
+{
+	static const char plain[] = "SELECT id FROM users WHERE id = $1",
+			  locking[] = "SELECT id FROM users WHERE id = $1 FOR UPDATE";
+	struct stmt *stmt;
+	bool found;
+
+	enum status status = db_prepare(db, db_dialect(db) == DB_DIALECT_POSTGRESQL ? locking : plain, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, id);
+	status = db_step(stmt, &found, err);
+	if (status == STATUS_OK && !found)
+		status = err_set(err, STATUS_NOT_FOUND, "there is no such user");
+	db_reset(stmt);
+	return status;
+}
+
 enum status users_find_name(struct db *db, struct str username_key, struct user_row *row, struct err *err)
 {
 	static const char sql[] = "SELECT " COLUMNS " FROM users WHERE username_key = $1";

@@ -23,6 +23,10 @@ typedef bool user_row_fn(void *arg, const struct user_row *row);
 enum status users_insert(struct db *db, struct user_row *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
+/* Holds the user's row until the transaction ends, so that what is counted of theirs stays true; on SQLite every write
+ * does. Wants an op that is alone: ops of one transaction do not keep each other out. STATUS_NOT_FOUND: nobody. */
+enum status users_hold(struct db *db, int64_t id, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
 /* STATUS_NOT_FOUND: nobody. */
 enum status users_find(struct db *db, int64_t id, struct user_row *row, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));

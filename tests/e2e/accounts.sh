@@ -364,6 +364,13 @@ req DELETE "$one/api/v1/users/me/keys/$id" "${own[@]}"
 is 'revoking it' "$status" 204
 req GET "$two/api/v1/users/me" -H "X-API-Key: $mine"
 is 'is known to the other worker at once' "$status" 401
+tries=()
+for i in $(seq 30); do
+	codes -X POST "${json[@]}" "${own[@]}" -d "{\"name\":\"key $i\"}" "$pool/api/v1/users/me/keys" >"$dir/made.$i" &
+	tries+=($!)
+done
+wait "${tries[@]}"
+is 'of 30 at once as many are made as one may have' "$(cat "$dir"/made.* | tr ' ' '\n' | sort | uniq -c | tr -s ' \n' ' ')" ' 20 201 10 409 '
 
 # --- SECRET_KEY is replaced -----------------------------------------------------------------------------------------
 
