@@ -3,6 +3,7 @@
 
 #include "auth/token.h"
 #include "base/clock.h"
+#include "person.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -258,6 +259,26 @@ static void per_user_and_route(void)
 	harness_close(&h);
 }
 
+static void superusers_only(void)
+{
+	static const struct route route = {.auth = ROUTE_USER, .superuser = true, .pattern = "/"};
+	struct harness_user user;
+	struct harness h;
+
+	harness_open(&h);
+	harness_add_user(&h, "user", &user);
+	for (int super = 0; super < 2; super++) {
+		struct exchange *x = me(&h, user.token);
+		x->req.route = &route; /* as if it had been for this one */
+		CU_ASSERT_EQUAL(person_check(&x->req), super ? MIDDLEWARE_PASSED : MIDDLEWARE_REFUSED);
+		CU_ASSERT_EQUAL(x->req.response.status, super ? 200 : 403);
+		CU_ASSERT_EQUAL(x->req.caller.superuser, super == 1);
+		harness_sql(&h, "UPDATE users SET is_superuser = 1");
+	}
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"superuser_refused\""));
+	harness_close(&h);
+}
+
 /* --- registering --- */
 
 static const char TEST_USER[] =
@@ -358,6 +379,26 @@ static void registering_twice_at_the_edge(void)
 	ANSWERS(enrol(&h, TEST_USER), 400, TAKEN);
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM users"), 1);
 	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_repeated_writes_total"), 1.0);
+	harness_close(&h);
+}
+
+static void registering_counts_addresses(void)
+{
+	static const char path[] = "/api/v1/auth/register";
+	struct harness h;
+
+	harness_init(&h);
+	h.config.user_rate_limit_per_minute = 2;
+	h.config.rate_limit_per_minute = 1;
+	harness_start(&h);
+	for (int i = 0; i < 3; i++) {
+		ANSWERS(ASK(&h, .path = path, .body = "{}", .client = "203.0.113.1"), i < 2 ? 422 : 429, NULL);
+		ANSWERS(ASK(&h, .path = path, .body = "{}", .client = "203.0.113.2"), i < 2 ? 422 : 429, NULL);
+	}
+	/* In a bucket of its own. */
+	ANSWERS(ASK(&h, .path = "/api/v1/auth/refresh", .method = "POST"), 422, NULL);
+	ANSWERS(login(&h, "username=a&password=b"), 401, INCORRECT);
+	ANSWERS(GET(&h, "/version"), 200, NULL);
 	harness_close(&h);
 }
 
@@ -622,6 +663,43 @@ static void who_is_switched_off_hears_it_with_the_password_only(void)
 	harness_close(&h);
 }
 
+/* A hash that another program made is replaced by one of ours when its password is known. */
+static void old_hashes_are_renewed(void)
+{
+	static const char count[] = "SELECT count(*) FROM users WHERE hashed_password LIKE '$argon2id$%'";
+	struct harness_user user;
+	struct harness h;
+
+	harness_open(&h);
+	harness_add_user(&h, "testuser", &user);
+	harness_sql(&h, "UPDATE users SET hashed_password = "
+			"'$2b$05$abcdefghijklmnopqrstuuFFP0VZg2z5IyfjKcDAt0Dd0lbOvQ.Hu'");
+	ANSWERS(login(&h, "username=testuser&password=wrong"), 401, INCORRECT);
+	CU_ASSERT_EQUAL(harness_number(&h, count), 0);
+	ANSWERS(login(&h, "username=testuser&password=testpass123"), 200, NULL);
+	CU_ASSERT_EQUAL(harness_number(&h, count), 1);
+	ANSWERS(login(&h, "username=testuser&password=testpass123"), 200, NULL);
+	harness_close(&h);
+}
+
+static void a_password_that_changes_meanwhile(void)
+{
+	struct harness_user user;
+	struct harness h;
+
+	harness_open(&h);
+	harness_add_user(&h, "testuser", &user);
+	/* The user was read; nothing goes on before the mail is opened. */
+	struct exchange *x = harness_send(&h, &(struct ask){.path = "/api/v1/auth/login",
+							    .body = "username=testuser&password=testpass123",
+							    .type = FORM});
+	harness_sql(&h, "UPDATE users SET hashed_password = 'another'");
+	harness_wait(x);
+	ANSWERS(x, 401, INCORRECT);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM sessions"), 1);
+	harness_close(&h);
+}
+
 /* --- sessions --- */
 
 static struct exchange *renew(struct harness *h, const char *refresh)
@@ -750,6 +828,10 @@ static void what_is_no_refresh_token(void)
 	ANSWERS(ASK(&h, .path = "/api/v1/auth/refresh", .body = "grant_type=password&refresh_token=x", .type = FORM),
 		422, NULL);
 	is_refused(&h, refresh_of(x)); /* is no access token */
+	harness_sql(&h, "UPDATE users SET is_active = 0");
+	ANSWERS(renew(&h, refresh_of(x)), 400, DETAIL("Inactive user"));
+	harness_sql(&h, "UPDATE users SET is_active = 1");
+	x = login(&h, "username=testuser&password=testpass123&scope=offline_access");
 	ANSWERS(renew(&h, refresh_of(x)), 200, NULL);
 	harness_close(&h);
 }
@@ -1093,9 +1175,11 @@ static const struct unit_case CASES[] = {
 	{"what ends a token", what_ends_a_token},
 	{"authentication comes first", authentication_comes_first},
 	{"per user and route", per_user_and_route},
+	{"superusers only", superusers_only},
 	{"registering", registering},
 	{"what is no registration", what_is_no_registration},
 	{"registering twice at the edge", registering_twice_at_the_edge},
+	{"registering counts addresses", registering_counts_addresses},
 	{"of two at once one is first", of_two_at_once_one_is_first},
 	{"logging in", logging_in},
 	{"wrong and unknown are told the same", wrong_and_unknown_are_told_the_same},
@@ -1106,6 +1190,8 @@ static const struct unit_case CASES[] = {
 	{"locking out", locking_out},
 	{"nobody is locked out by default", nobody_is_locked_out_by_default},
 	{"who is switched off hears it with the password only", who_is_switched_off_hears_it_with_the_password_only},
+	{"old hashes are renewed", old_hashes_are_renewed},
+	{"a password that changes meanwhile", a_password_that_changes_meanwhile},
 	{"refreshing", refreshing},
 	{"a token from long ago ends the session", a_token_from_long_ago_ends_the_session},
 	{"refreshing by cookie", refreshing_by_cookie},
