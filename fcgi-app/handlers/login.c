@@ -12,6 +12,7 @@
 #include "handlers/handlers.h"
 #include "http/form.h"
 #include "shared/logins.h"
+#include "store/generations.h"
 
 enum { WAIT_MAX_MS = 10 * 1000 };
 
@@ -27,6 +28,7 @@ struct login {
 
 	struct user_row row;
 	bool known, right, outdated;
+	bool counts;                          /* a failure, for the user */
 	char fresh_hash[PASSWORD_HASH_BYTES]; /* when it is outdated */
 	struct session_row session;
 	char refresh[ACCOUNTS_REFRESH_BYTES];
@@ -127,12 +129,15 @@ static void begin_session(struct login *login)
 
 /* --- wrong --- */
 
-/* Counted only where LOGIN_LOCKOUT_FAILURES says so. */
+/* Counted only where LOGIN_LOCKOUT_FAILURES says so. Where there is nobody to count it for, something else is written:
+ * the time that a commit takes must not tell who is there. */
 static enum status count_failure(struct db *db, struct store_op *op, struct err *err)
 {
 	struct login *login = (struct login *)(void *)op;
 	const struct config *config = login->req->app->config;
 
+	if (!login->counts)
+		return generations_bump(db, STR("failed_logins"), err);
 	enum status status = users_login_failed(db, login->row.id, config->login_lockout_failures,
 						clock_wall_us() + config->login_lockout_seconds * 1000000, err);
 	return status == STATUS_OK ? users_find(db, login->row.id, &login->row, err) : status;
@@ -142,7 +147,7 @@ static void failure_counted(struct store_op *op)
 {
 	struct login *login = (struct login *)(void *)op;
 
-	if (op->status == STATUS_OK && login->row.locked_until_us > clock_wall_us())
+	if (op->status == STATUS_OK && login->counts && login->row.locked_until_us > clock_wall_us())
 		accounts_audit(login->req, "account_locked", "an account is locked after failed logins", login->row.id);
 	answer_wrong(login->req);
 }
@@ -156,10 +161,11 @@ static void refuse(struct login *login, bool locked)
 	accounts_audit(req, locked ? "login_locked" : "login_failed",
 		       locked ? "a login was refused: the account is locked" : "a login failed",
 		       login->known ? login->row.id : 0);
-	if (!login->known || locked || req->app->config->login_lockout_failures == 0) {
+	if (req->app->config->login_lockout_failures == 0) {
 		answer_wrong(req);
 		return;
 	}
+	login->counts = login->known && !locked;
 	login->op = (struct store_op){.run = count_failure, .done = failure_counted};
 	if (!accounts_write(req, &login->op))
 		return; /* it was answered */

@@ -64,8 +64,11 @@ static enum status renew(struct db *db, struct store_op *op, struct err *err)
 		status = users_find(db, refresh->session.user_id, &refresh->user, err);
 	if (status == STATUS_NOT_FOUND)
 		return STATUS_OK;
+	if (status != STATUS_OK)
+		return status;
 	refresh->outcome = refresh->user.active ? RENEWED : INACTIVE;
-	return status;
+	/* What has been written is taken back: the token is good again when the user is. */
+	return refresh->user.active ? STATUS_OK : err_set(err, STATUS_UNAUTHENTICATED, "the user is switched off");
 }
 
 static void refuse(struct request *req, int http_status, struct str detail)
@@ -88,7 +91,7 @@ static void renewed(struct store_op *op)
 	struct refresh *refresh = (struct refresh *)(void *)op;
 	struct request *req = refresh->req;
 
-	if (op->status != STATUS_OK) {
+	if (op->status != STATUS_OK && op->status != STATUS_UNAUTHENTICATED) {
 		request_answer_error(req, op->status, &op->err);
 		request_finish(req);
 		return;
@@ -104,7 +107,8 @@ static void renewed(struct store_op *op)
 			       refresh->session.user_id);
 		break;
 	case INACTIVE:
-		refuse(req, 400, STR("Inactive user"));
+		request_answer_detail(req, 400, STR("Inactive user"));
+		request_finish(req);
 		return;
 	case UNKNOWN:
 		break;

@@ -77,6 +77,8 @@ static bool urlencoded_field(struct request *req, struct str name, struct str *v
 	while (rest.n > 0) {
 		struct str raw = str_cut(&rest, '&');
 		struct str key = str_cut(&raw, '=');
+		if (key.n < name.n || key.n > 3 * name.n) /* %XX at the most */
+			continue;
 		if (!str_eq(request_url_decode(req, key), name))
 			continue;
 		*value = request_url_decode(req, raw);
