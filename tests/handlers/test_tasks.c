@@ -79,8 +79,7 @@ static void make_superuser(struct harness *h, const struct harness_user *user)
 {
 	char sql[100];
 
-	snprintf(sql, sizeof(sql), "UPDATE users SET is_superuser = %s WHERE id = %lld",
-		 db_dialect(h->db) == DB_DIALECT_POSTGRESQL ? "true" : "1", (long long)user->id);
+	snprintf(sql, sizeof(sql), "UPDATE users SET is_superuser = 1 WHERE id = %lld", (long long)user->id);
 	harness_sql(h, sql);
 }
 
@@ -576,17 +575,10 @@ static void many_changes(void)
 	snprintf(sql, sizeof(sql),
 		 "INSERT INTO background_tasks (task_id, user_id, task_type, created_at, updated_at, change)"
 		 " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
-		 " SELECT '00000000-0000-7000-8000-' || substr('00000000000' || (100000000000 + i), -12), %lld, 'echo',"
+		 " SELECT '00000000-0000-7000-8000-' || (100000000000 + i), %lld, 'echo',"
 		 " '2026-01-01T00:00:00.000000', '2026-01-01T00:00:00.000000', 2 FROM n;"
 		 "UPDATE generations SET value = 2 WHERE topic = 'task_changes'",
 		 N, (long long)user.id);
-	if (db_dialect(h.db) == DB_DIALECT_POSTGRESQL)
-		snprintf(sql, sizeof(sql),
-			 "INSERT INTO background_tasks (task_id, user_id, task_type, created_at, updated_at, change)"
-			 " SELECT '00000000-0000-7000-8000-' || (100000000000 + i), %lld, 'echo',"
-			 " '2026-01-01T00:00:00.000000', '2026-01-01T00:00:00.000000', 2 FROM generate_series(1, %d) i;"
-			 "UPDATE generations SET value = 2 WHERE topic = 'task_changes'",
-			 (long long)user.id, N);
 	harness_sql(&h, sql);
 	wake_all(h.app.shm, WAKE_EVENTS);
 	set_status(&h, id, "completed", 1);
@@ -700,11 +692,8 @@ static void who_may_listen_no_more(void)
 		listen_to(&h, &good, EVENTS, NULL),
 	};
 	ANSWERS(ASK(&h, .path = "/api/v1/auth/logout", .token = out.token, .method = "POST"), 204, NULL);
-	harness_sql(&h, db_dialect(h.db) == DB_DIALECT_POSTGRESQL
-				? "UPDATE users SET is_active = false WHERE username = 'bob';"
-				  "UPDATE users SET is_superuser = false WHERE username = 'cyd'"
-				: "UPDATE users SET is_active = 0 WHERE username = 'bob';"
-				  "UPDATE users SET is_superuser = 0 WHERE username = 'cyd'");
+	harness_sql(&h, "UPDATE users SET is_active = 0 WHERE username = 'bob';"
+			"UPDATE users SET is_superuser = 0 WHERE username = 'cyd'");
 	let_time_pass(&h);
 	for (int i = 0; i < 3; i++) {
 		uint64_t end_ms = clock_mono_ms() + 20000;
