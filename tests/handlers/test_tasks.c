@@ -408,6 +408,36 @@ static void lists(void)
 	harness_close(&h);
 }
 
+/* The one that is asked for is the oldest of many: pages before it are empty, and each is short work. */
+static void a_filter_that_little_passes(void)
+{
+	struct harness h;
+	struct harness_user user;
+	char sql[700], query[200], cursor[100] = "";
+	int pages = 0, seen = 0;
+
+	harness_open(&h);
+	harness_add_user(&h, "ada", &user);
+	snprintf(sql, sizeof(sql),
+		 "INSERT INTO background_tasks (task_id, user_id, task_type, status, created_at, updated_at)"
+		 " WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+		 " SELECT '00000000-0000-7000-8000-' || (100000000000 + i), %lld, 'echo', CASE i WHEN 1 THEN 'failed' "
+		 "ELSE"
+		 " 'completed' END, '2026-01-01T00:00:00.000000', '2026-01-01T00:00:00.000000' FROM n",
+		 (long long)user.id);
+	harness_sql(&h, sql);
+	do {
+		snprintf(query, sizeof(query), "status=failed&kind=echo%s%s", cursor[0] ? "&cursor=" : "", cursor);
+		struct exchange *x = ASK(&h, .path = TASKS, .token = user.token, .query = query);
+		ANSWERS(x, 200, NULL);
+		seen += count(answer_body(x), "task_id");
+		snprintf(cursor, sizeof(cursor), "%s", member(x, "next_cursor"));
+	} while (strcmp(cursor, "null") != 0 && ++pages < 10);
+	CU_ASSERT_EQUAL(seen, 1);
+	CU_ASSERT_EQUAL(pages, 2);
+	harness_close(&h);
+}
+
 /* --- listening --- */
 
 static void a_user_hears_of_their_tasks(void)
@@ -677,32 +707,42 @@ static void comments(void)
 static void who_may_listen_no_more(void)
 {
 	struct harness h;
-	struct harness_user out, off, demoted, good;
+	struct harness_user out, off, demoted, keyed, good;
 
 	harness_open(&h);
 	harness_add_user(&h, "ada", &out);
 	harness_add_user(&h, "bob", &off);
 	harness_add_user(&h, "cyd", &demoted);
 	harness_add_user(&h, "dan", &good);
+	harness_add_user(&h, "eve", &keyed);
 	make_superuser(&h, &demoted);
+	struct exchange *key = ASK(&h, .path = "/api/v1/users/me/keys", .body = "{\"name\":\"k\"}",
+				   .token = keyed.token);
+	ANSWERS(key, 201, NULL);
 	struct exchange *x[] = {
 		listen_to(&h, &out, EVENTS, NULL),
 		listen_to(&h, &off, EVENTS, NULL),
 		harness_listen(&h, &(struct ask){.path = EVENTS, .token = demoted.token, .query = "all=true"}),
+		harness_listen(&h, &(struct ask){.path = EVENTS, .key = member(key, "key")}),
 		listen_to(&h, &good, EVENTS, NULL),
 	};
+	char path[128];
+	snprintf(path, sizeof(path), "/api/v1/users/me/keys/%s", member(key, "id"));
+	let_time_pass(&h);
+	CU_ASSERT_FALSE(x[0]->done || x[1]->done || x[2]->done || x[3]->done || x[4]->done);
+	ANSWERS(ASK(&h, .path = path, .token = keyed.token, .method = "DELETE"), 204, NULL);
 	ANSWERS(ASK(&h, .path = "/api/v1/auth/logout", .token = out.token, .method = "POST"), 204, NULL);
 	harness_sql(&h, "UPDATE users SET is_active = 0 WHERE username = 'bob';"
 			"UPDATE users SET is_superuser = 0 WHERE username = 'cyd'");
 	let_time_pass(&h);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		uint64_t end_ms = clock_mono_ms() + 20000;
 		while (!x[i]->done && clock_mono_ms() < end_ms)
 			harness_pump(&h, 5);
 		CU_ASSERT_TRUE(x[i]->done);
 	}
-	CU_ASSERT_FALSE(x[3]->done);
-	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_event_streams_ended_total{reason=\"revoked\"}"), 3.0);
+	CU_ASSERT_FALSE(x[4]->done);
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_event_streams_ended_total{reason=\"revoked\"}"), 4.0);
 	harness_close(&h);
 }
 
@@ -716,6 +756,7 @@ static const struct unit_case CASES[] = {
 	{"whose a task is", whose_a_task_is},
 	{"cancelling", cancelling},
 	{"lists", lists},
+	{"a filter that little passes", a_filter_that_little_passes},
 	{"a user hears of their tasks", a_user_hears_of_their_tasks},
 	{"who comes back misses nothing", who_comes_back_misses_nothing},
 	{"places that are none", places_that_are_none},
