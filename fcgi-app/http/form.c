@@ -2,6 +2,8 @@
  * understood: parts with a name, without nesting; a part with a filename is no field. */
 #include "http/form.h"
 
+#include "base/id.h"
+
 /* What stands behind `name` in a header's parameters ("form-data; name=\"a\"; filename=\"b\""). */
 static bool find_parameter(struct str rest, struct str name, struct str *value)
 {
@@ -69,22 +71,41 @@ static bool multipart_field(struct request *req, struct str boundary, struct str
 	return found;
 }
 
+/* Whether `raw` decodes to the name, as request_url_decode has it; without memory, for a body may hold a million. */
+static bool is_name(struct str raw, struct str name)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < raw.n; i++, n++) {
+		char c = raw.p[i] == '+' ? ' ' : raw.p[i];
+		uint8_t byte;
+		if (c == '%' && i + 2 < raw.n && hex_parse((struct str){raw.p + i + 1, 2}, &byte, 1)) {
+			c = (char)byte;
+			i += 2;
+		}
+		if (n == name.n || name.p[n] != c)
+			return false;
+	}
+	return n == name.n;
+}
+
+/* The last of that name counts. */
 static bool urlencoded_field(struct request *req, struct str name, struct str *value)
 {
-	struct str rest = req->body;
+	struct str rest = req->body, last = {0};
 	bool found = false;
 
 	while (rest.n > 0) {
 		struct str raw = str_cut(&rest, '&');
 		struct str key = str_cut(&raw, '=');
-		if (key.n < name.n || key.n > 3 * name.n) /* %XX at the most */
+		if (!is_name(key, name))
 			continue;
-		if (!str_eq(request_url_decode(req, key), name))
-			continue;
-		*value = request_url_decode(req, raw);
-		found = value->p != NULL;
+		last = raw;
+		found = true;
 	}
-	return found;
+	if (found)
+		*value = request_url_decode(req, last);
+	return found && value->p != NULL;
 }
 
 bool form_field(struct request *req, struct str name, struct str *value)

@@ -468,6 +468,30 @@ static void logging_in(void)
 	harness_close(&h);
 }
 
+/* Fields that nobody asks for cost no memory, however many there are. */
+static void a_form_of_many_fields(void)
+{
+	static const char *const fields[] = {"&", "%61=&", "username=%61&"},
+				 form[] = "username=testuser&password=testpass123";
+	enum { N = 1000 * 1000 };
+	struct harness_user user;
+	struct harness h;
+	char *body = malloc(N + sizeof(form));
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(body);
+	harness_open(&h);
+	harness_add_user(&h, "testuser", &user);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		size_t n = 0, each = strlen(fields[i]);
+		for (; n + each <= N; n += each)
+			memcpy(body + n, fields[i], each);
+		memcpy(body + n, form, sizeof(form));
+		ANSWERS(login(&h, body), 200, NULL);
+	}
+	harness_close(&h);
+	free(body);
+}
+
 static void wrong_and_unknown_are_told_the_same(void)
 {
 	struct harness_user user;
@@ -1182,6 +1206,7 @@ static const struct unit_case CASES[] = {
 	{"registering counts addresses", registering_counts_addresses},
 	{"of two at once one is first", of_two_at_once_one_is_first},
 	{"logging in", logging_in},
+	{"a form of many fields", a_form_of_many_fields},
 	{"wrong and unknown are told the same", wrong_and_unknown_are_told_the_same},
 	{"what is no login", what_is_no_login},
 	{"six wrong ones", six_wrong_ones},
