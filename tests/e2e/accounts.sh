@@ -401,3 +401,44 @@ for event in register login login_failed logout password_changed key_created key
 done
 is 'no password, token nor key is in it' "$(cat "$dir"/run/log/*.log | grep -cE "testpass123|another pass|$mine|$first|$mac")" 0
 is 'nor in the database' "$(dump | grep -cE "testpass123|another pass|$first|$mac")" 0
+
+# --- workers that are killed ----------------------------------------------------------------------------------------
+
+service killed USER_RATE_LIMIT_PER_MINUTE=0
+both() {
+	local listener
+	for listener in "$one" "$two"; do
+		req GET "$listener/livez"
+		[ "$status" = 200 ] || return 1
+	done
+}
+n=0
+for round in 1 2 3; do
+	for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+		n=$((n + 1))
+		curl -sS -4 -m 30 --cacert "$scratch/tls/cert.pem" -o /dev/null -w '%{http_code}\n' "${json[@]}" \
+			-d "{\"username\":\"user$n\",\"email\":\"user$n@example.com\",\"password\":\"testpass123\"}" \
+			"$base/api/v1/auth/register" >"$dir/registered.$n" 2>&1 &
+		helpers+=("$!")
+	done
+	sleep 0.1
+	kill -9 "$(worker_pid $((round % 2 + 1)))"
+	wait "${helpers[@]}"
+	helpers=()
+	within 'the killed worker is back' 30 both
+done
+is 'everybody was registered' "$(sort "$dir"/registered.* | uniq -c | tr -s ' \n' ' ')" " $n 201 "
+is 'once' "$(sql 'SELECT count(*) FROM users')" "$n"
+enter user1 testpass123 '' '&scope=offline_access'
+next=$(jq -r .refresh_token <<<"$body") refreshed=0
+for i in $(seq 1 60); do
+	case $i in 10 | 30 | 50)
+		within 'both workers are there' 30 both
+		kill -9 "$(worker_pid $((i / 20 % 2 + 1)))"
+		;;
+	esac
+	refresh "$next"
+	[ "$status" != 200 ] || refreshed=$((refreshed + 1))
+	next=$(jq -r .refresh_token <<<"$body")
+done
+is 'a session goes on over killed workers' "$refreshed" 60
