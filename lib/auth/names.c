@@ -43,7 +43,7 @@ struct str chars_write(struct chars s, struct arena *arena)
 static bool take(uint32_t *made, size_t n, struct arena *arena, struct chars *out)
 {
 	*out = (struct chars){made ? arena_alloc(arena, (n + 1) * sizeof(ucs4_t)) : NULL, n};
-	if (out->p && n > 0)
+	if (out->p && made && n > 0)
 		memcpy(out->p, made, n * sizeof(ucs4_t));
 	free(made);
 	return out->p != NULL;

@@ -94,7 +94,7 @@ enum status sessions_renew(struct db *db, struct str id, const uint8_t hash[SESS
 {
 	uint8_t former[SESSION_HASH_BYTES];
 	int64_t replaced;
-	bool found;
+	bool found = false;
 
 	enum status status = replace(db, id, hash, fresh_hash, now_us, expires_us, &replaced, err);
 	if (status == STATUS_OK)

@@ -200,7 +200,7 @@ static enum status update(struct db *db, const struct user_row *row, struct err 
 
 enum status users_update(struct db *db, struct user_row *row, struct err *err)
 {
-	struct user_row old, taken;
+	struct user_row old = {0}, taken;
 
 	enum status status = users_find(db, row->id, &old, err);
 	if (status != STATUS_OK)

@@ -204,6 +204,8 @@ static void claims_that_are_refused(void)
 		"{\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":0," REST, /* fifty years long */
 		"{\"sub\":\"testuser\",\"exp\":1770001800," REST,           /* no iat */
 		"{\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":1770000000,\"nbf\":1770000001," REST,
+		"{\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":1770000000,\"nbf\":1," REST,
+		"{\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":1770000000,\"admin\":true," REST,
 		"{\"sub\":\"admin\",\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":1770000000," REST,
 		"{\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":1770000000,\"x\":{\"y\":1}," REST,
 		"{\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":1770000000,\"iss\":\"else\",\"aud\":\"appcore-api\","
