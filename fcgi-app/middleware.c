@@ -125,6 +125,7 @@ static enum middleware_result check_cors(struct request *req)
 		response_header(response, "Vary", STR("Origin"));
 	if (req->origin.n == 0)
 		return MIDDLEWARE_PASSED;
+	req->origin_allowed = allowed;
 	if (allowed) {
 		response_header(response, "Access-Control-Allow-Origin", any ? STR("*") : req->origin);
 		response_header(response, "Access-Control-Expose-Headers",

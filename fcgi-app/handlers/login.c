@@ -368,6 +368,13 @@ static bool wants_refresh(struct request *req)
 	return false;
 }
 
+/* A form on another site would give its visitor somebody else's cookie, and what they do then would be done in that
+ * account. Browsers say where a request comes from; nothing else does, and is let in. */
+static bool is_from_another_site(const struct request *req)
+{
+	return str_eq_nocase(req->fetch_site, STR("cross-site")) && !req->origin_allowed;
+}
+
 void auth_post_login(struct request *req)
 {
 	struct login *login = arena_zalloc(&req->arena, sizeof(*login));
@@ -376,6 +383,12 @@ void auth_post_login(struct request *req)
 
 	if (!login) {
 		accounts_answer_no_memory(req);
+		return;
+	}
+	if (is_from_another_site(req)) {
+		app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
+		request_answer_detail(req, 403, STR("This origin is not in CORS_ORIGINS."));
+		request_finish(req);
 		return;
 	}
 	invalid_init(&invalid, req);

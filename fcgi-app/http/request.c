@@ -28,6 +28,7 @@ static const struct {
 	{STR_INIT("HTTP_IF_NONE_MATCH"), offsetof(struct request, if_none_match)},
 	{STR_INIT("HTTP_LAST_EVENT_ID"), offsetof(struct request, last_event_id)},
 	{STR_INIT("HTTP_ORIGIN"), offsetof(struct request, origin)},
+	{STR_INIT("HTTP_SEC_FETCH_SITE"), offsetof(struct request, fetch_site)},
 	{STR_INIT("HTTP_TRACEPARENT"), offsetof(struct request, traceparent)},
 	{STR_INIT("HTTP_ACCESS_CONTROL_REQUEST_METHOD"), offsetof(struct request, acr_method)},
 	{STR_INIT("HTTP_ACCESS_CONTROL_REQUEST_HEADERS"), offsetof(struct request, acr_headers)},
@@ -73,8 +74,8 @@ static void keep_sticky(struct request *req, struct str name, struct str value)
 void request_set_param(struct request *req, struct str name, struct str value)
 {
 	static const uint64_t lengths = 1u << 7 | 1u << 9 | 1u << 10 | 1u << 11 | 1u << 12 | 1u << 14 | 1u << 16 |
-					1u << 18 | 1u << 20 | 1u << 21 | UINT64_C(1) << 34 | UINT64_C(1) << 35 |
-					UINT64_C(1) << 36;
+					1u << 18 | 1u << 19 | 1u << 20 | 1u << 21 | UINT64_C(1) << 34 |
+					UINT64_C(1) << 35 | UINT64_C(1) << 36;
 
 	if (req->app && req->app->models && model_set_wants_header(req->app->models, name))
 		keep_sticky(req, name, value);

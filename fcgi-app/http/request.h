@@ -96,6 +96,7 @@ struct request {
 	struct str content_encoding, tensors_offset_text; /* of the inference protocol: where binary tensors begin */
 	struct str if_none_match, last_event_id;
 	struct str acr_method, acr_headers; /* Access-Control-Request-* */
+	struct str fetch_site;              /* Sec-Fetch-Site: what a browser says of the page that asks */
 	struct request_sticky *sticky;      /* in the arena; the newest first */
 	struct str body;
 	uint64_t content_length;
@@ -107,6 +108,7 @@ struct request {
 	struct str params[REQUEST_PARAMS]; /* what the pattern's variables stand for, in their order */
 	struct edge_identity edge;
 	struct caller caller;
+	bool origin_allowed;           /* `origin` is there, and may call this */
 	int checks_passed;             /* how far in the array of checks */
 	struct request_limits *limits; /* asked of Redis; NULL: not asked */
 	struct person *person;         /* asked of the store; NULL: not asked */

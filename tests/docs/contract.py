@@ -253,6 +253,7 @@ def call_accounts(service, key):
     call("register", 415, raw=b"x", headers={"Content-Type": "text/plain"})
     form = {"username": "describer", "password": "testpass123"}
     call("login", 401, form=dict(form, password="wrong"))
+    call("login", 403, form=form, headers={"Sec-Fetch-Site": "cross-site"})
     call("login", 422, form={"username": "a", "grant_type": "x"})
     call("login", 422, json_body=form)
     call("login", 200, form=form)

@@ -468,6 +468,35 @@ static void logging_in(void)
 	harness_close(&h);
 }
 
+/* A page elsewhere must not put its own cookie into a visitor's browser. */
+static void logging_in_from_another_site(void)
+{
+	static const struct {
+		const char *site, *origin;
+		int status;
+	} cases[] = {{"cross-site", "https://evil.example", 403},
+		     {"cross-site", "null", 403},
+		     {"cross-site", "", 403},
+		     {"cross-site", "http://localhost:3000", 200},
+		     {"same-origin", "https://other.example", 200},
+		     {"none", "", 200}};
+	struct harness_user user;
+	struct harness h;
+
+	harness_init(&h);
+	h.config.cors_origins = "http://localhost:3000";
+	harness_start(&h);
+	harness_add_user(&h, "testuser", &user);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct exchange *x = ASK(
+			&h, .path = "/api/v1/auth/login", .body = "username=testuser&password=testpass123",
+			.type = FORM, .params = {"HTTP_SEC_FETCH_SITE", cases[i].site, "HTTP_ORIGIN", cases[i].origin});
+		ANSWERS(x, cases[i].status, NULL);
+		CU_ASSERT_EQUAL(answer_header(x, "Set-Cookie")[0] != '\0', cases[i].status == 200);
+	}
+	harness_close(&h);
+}
+
 /* Fields that nobody asks for cost no memory, however many there are. */
 static void a_form_of_many_fields(void)
 {
@@ -1206,6 +1235,7 @@ static const struct unit_case CASES[] = {
 	{"registering counts addresses", registering_counts_addresses},
 	{"of two at once one is first", of_two_at_once_one_is_first},
 	{"logging in", logging_in},
+	{"logging in from another site", logging_in_from_another_site},
 	{"a form of many fields", a_form_of_many_fields},
 	{"wrong and unknown are told the same", wrong_and_unknown_are_told_the_same},
 	{"what is no login", what_is_no_login},
