@@ -56,7 +56,7 @@ is 'is silent' "$(promtool check metrics <"$dir/metrics" 2>&1)" ''
 
 codes "$pool/version?[1-40]" >"$dir/codes"
 is 'half of them are tried again and succeed' "$(count_of 200 "$(cat "$dir/codes")")" 40
-sleep 1.2
+sleep 2.5
 like 'as nginx saw it' "$(jq -r .upstream_status "$dir/run/nginx/access.log" | sort | uniq -c | tr -s ' \n' ' ')" '502, 200'
 kill -CONT "$supervisor"
 alive() { /usr/bin/python3 "$here/fcgi_client.py" "$1" GET /livez | grep -q alive; }
@@ -76,8 +76,15 @@ is 'nginx saw it: 499' "$(jq -r 'select(.status == 499) | .path' "$dir/run/nginx
 
 # A worker that had the request and did not answer in time. nginx reads its configuration anew for that.
 sed -i 's/fastcgi_read_timeout 30s/fastcgi_read_timeout 1s/' "$dir/run/nginx/conf/nginx.conf"
+former=$(pgrep -P "$(cat "$dir/run/nginx/nginx.pid")" | xargs)
 kill -HUP "$(cat "$dir/run/nginx/nginx.pid")"
-sleep 0.5
+none_accepts() { # of nginx's former workers
+	local pid
+	for pid in $former; do
+		! grep -aq 'worker process' "/proc/$pid/cmdline" 2>/dev/null || grep -aq 'shutting down' "/proc/$pid/cmdline" || return 1
+	done
+}
+within 'nginx has read it' 10 none_accepts
 kill -STOP "$(worker_pid 2)"
 is '504' "$(codes "$two/version")" '504 '
 kill -CONT "$(worker_pid 2)"

@@ -52,7 +52,7 @@ holds 'version 1 is activated' appcore model activate wine 1
 within 'and answers' 3 answers 1
 is 'a split is told' "$(appcore model route wine 1=70 2=30)" 'wine: 1=70 2=30'
 within 'both answer' 5 answers 2
-sleep 1.2
+sleep 3
 change "DELETE FROM predictions"
 before=$(counted 2)
 codes -X POST -H "X-API-Key: $key" -H 'Content-Type: application/json' --data-binary '{"features":[1,"red"]}' \
@@ -64,7 +64,7 @@ at_most 'nor much less' $((400 - twos)) 325
 all_counted() { [ $(($(counted 2) - before)) = "$twos" ]; }
 within 'and in the metrics' 3 all_counted
 is 'sticky by a header' "$(appcore model route wine 1=50 2=50 --sticky header:X-User-Id)" 'wine: 1=50 2=50, sticky by header:X-User-Id'
-sleep 1.2
+sleep 3
 seen=''
 for user in 1 2 3 4 5 6 7 8; do
 	got=$(versions_of -H "X-User-Id: user-$user")
@@ -75,14 +75,14 @@ like 'not all of them version 1' "$seen" 2
 like 'nor all version 2' "$seen" 1
 is 'who has no header is drawn' "$(for _ in 1 2 3; do versions_of; done | tr ' ' '\n' | sort -u | xargs)" '1 2'
 appcore model route wine 1=50 2=50 --sticky key >/dev/null
-sleep 1.2
+sleep 3
 like 'sticky by key' "$(versions_of)" '^[12] $'
 
 # --- shadow ---------------------------------------------------------------------------------------------------------
 
 appcore model activate wine 1 >/dev/null
 holds 'a shadow is set' appcore model shadow wine 2
-sleep 1.2
+sleep 3
 change "DELETE FROM predictions"
 for i in 1 2 3 4 5 6 7 8 9 10; do
 	ask "{\"features\":[$i,\"red\"]}"
@@ -166,7 +166,7 @@ like 'a model without distributions' "$(appcore model drift mean 2>&1 || true)" 
 change "DELETE FROM predictions"
 change "DELETE FROM shadow_predictions"
 appcore model shadow wine 2 >/dev/null
-sleep 1.2
+sleep 3
 instances=$(jq -nc '{instances: [range(200) | [., "white"]]}')
 ask "$instances"
 ask "$instances"

@@ -68,7 +68,7 @@ lines 127.0.0.32 -Z --parallel-max 16 "$two_direct/version?[1-300]" >"$dir/lines
 wait "$first"
 is 'also at the same time, exactly' "$(cat "$dir/lines" "$dir/lines2" | sort | uniq -c | tr -s ' \n' ' ')" ' 100 200 500 429 '
 three=$(appcore key create --name three --rate 3 --json | jq -r .key)
-sleep 1 # all four know it: asking them too early would use it up
+sleep 3 # all four know it: asking them too early would use it up
 within 'a new key works on the one' 2 key_answers "$three" 201
 use one
 is 'and has its one limit on the other' "$(codes --interface 127.0.0.33 -H "X-API-Key: $three" -H 'Content-Type: application/json' -d '{"features":[1]}' "$pool/predict?[1-3]")" '201 429 429 '
