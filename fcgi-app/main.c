@@ -50,11 +50,11 @@ const struct command COMMANDS[] = {
 	 "usage: appcore user create --username NAME --email ADDRESS [--superuser] [--password-file FILE] [--json]\n"
 	 "       appcore user list [--json]\n"
 	 "       appcore user show NAME [--json]\n"
-	 "       appcore user disable NAME [--json]\n"
+	 "       appcore user disable NAME [--revoke-keys] [--json]\n"
 	 "       appcore user enable NAME [--json]\n"
 	 "       appcore user promote NAME [--json]\n"
 	 "       appcore user demote NAME [--json]\n"
-	 "       appcore user reset NAME [--password-file FILE] [--json]\n"
+	 "       appcore user reset NAME [--password-file FILE] [--revoke-keys] [--json]\n"
 	 "\n"
 	 "create makes a user, reset gives one a new password. A password is read from the terminal without echo, "
 	 "from\n"
@@ -62,7 +62,9 @@ const struct command COMMANDS[] = {
 	 "their\n"
 	 "sessions end, and their tokens and API keys are refused; enable lets them in again, and lifts a lock. reset "
 	 "ends\n"
-	 "their sessions, too. promote makes a superuser, demote takes that away. All of it works at once.\n"},
+	 "their sessions, too; --revoke-keys ends their API keys for good. promote makes a superuser, demote takes "
+	 "that\n"
+	 "away. All of it works at once.\n"},
 	{"model", model_main, "add, list, activate, route, compare and remove models",
 	 "usage: appcore model add DIR-OR-FILE --name NAME --version VERSION [--manifest FILE] [--activate] "
 	 "[--if-absent] [--json]\n"

@@ -31,7 +31,8 @@ static bool wait_for_input(int fd, const sigset_t *let_in)
 	return !let_in || ppoll(&at, 1, NULL, let_in) > 0;
 }
 
-/* Bytes up to the end of a line or of the file. -1: it can't be read, or a signal came; -2: it is too long. */
+/* Bytes up to the end of a line or of the file. -1: it can't be read, or a signal came; -2: it is too long;
+ * -3: it holds a NUL. */
 static ssize_t read_line(int fd, const sigset_t *let_in, char out[static PASSWORD_MAX + 1])
 {
 	size_t n = 0;
@@ -50,7 +51,7 @@ static ssize_t read_line(int fd, const sigset_t *let_in, char out[static PASSWOR
 	if (n > 0 && out[n - 1] == '\r')
 		n--;
 	out[n] = '\0';
-	return (ssize_t)n;
+	return strlen(out) == n ? (ssize_t)n : -3;
 }
 
 static bool refuse(ssize_t n, const char *from, int *code)
@@ -59,6 +60,8 @@ static bool refuse(ssize_t n, const char *from, int *code)
 		*code = command_fail(EXIT_SYSTEM, "%s can't be read: %s.", from, strerror(errno));
 	else if (n == -2)
 		*code = command_fail(EXIT_USAGE, "a password may have at most %d bytes.", PASSWORD_MAX);
+	else if (n == -3)
+		*code = command_fail(EXIT_USAGE, "a password can't hold a NUL.");
 	else
 		*code = command_fail(EXIT_USAGE, "%s holds no password.", from);
 	return false;

@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "command.h"
 #include "passphrase.h"
+#include "store/keys.h"
 #include "store/sessions.h"
 #include "store/users.h"
 
@@ -16,7 +17,7 @@ enum { TURN_WAIT_MS = 10 * 1000, PASSWORD_MIN = 8, NAME_ARENA = 256 * 1024 };
 
 struct asked {
 	const char *username, *email, *password_file;
-	bool superuser, json;
+	bool superuser, revoke_keys, json;
 };
 
 /* What a verb does to a row that was read. */
@@ -24,7 +25,7 @@ struct change {
 	struct str key; /* of the name */
 	struct user_row row;
 	bool (*alter)(struct user_row *row); /* false: it is so already */
-	bool ends_sessions;
+	bool ends_sessions, revokes_keys;
 	const char *hash; /* a new password's; or NULL */
 };
 
@@ -46,6 +47,8 @@ static enum status alter(struct db *db, void *arg, struct err *err)
 		status = users_update(db, &change->row, err);
 	if (status == STATUS_OK && change->ends_sessions)
 		status = sessions_end_all(db, change->row.id, STR(""), clock_wall_us(), err);
+	if (status == STATUS_OK && change->revokes_keys)
+		status = keys_revoke_all(db, change->row.id, clock_wall_us(), err);
 	return status;
 }
 
@@ -268,7 +271,10 @@ static const struct verb {
 
 static int run_change(struct db *db, const struct verb *verb, struct str key, const struct asked *asked)
 {
-	struct change change = {.key = key, .alter = verb->alter, .ends_sessions = verb->ends_sessions};
+	struct change change = {.key = key,
+				.alter = verb->alter,
+				.ends_sessions = verb->ends_sessions,
+				.revokes_keys = asked->revoke_keys};
 	char hash[PASSWORD_HASH_BYTES];
 	struct err err;
 	int code;
@@ -315,6 +321,8 @@ static int run_verb(int argc, char **argv, const struct asked *asked)
 	bool lists = strcmp(name, "list") == 0 && argc == 2, creates = strcmp(name, "create") == 0 && argc == 2;
 	bool shows = strcmp(name, "show") == 0 && argc == 3;
 
+	if (asked->revoke_keys && !(verb && verb->ends_sessions))
+		return command_fail(EXIT_USAGE, "--revoke-keys goes with disable and reset.");
 	if (!lists && !creates && !shows && !(verb && argc == 3))
 		return command_fail(EXIT_USAGE, "say create, list, show NAME, disable NAME, enable NAME, promote NAME, "
 						"demote NAME or reset NAME; see --help.");
@@ -337,11 +345,9 @@ int user_main(int argc, char **argv)
 {
 	struct asked asked = {0};
 	const struct option_spec specs[] = {
-		{"--username", &asked.username, NULL},
-		{"--email", &asked.email, NULL},
-		{"--password-file", &asked.password_file, NULL},
-		{"--superuser", NULL, &asked.superuser},
-		{"--json", NULL, &asked.json},
+		{"--username", &asked.username, NULL},           {"--email", &asked.email, NULL},
+		{"--password-file", &asked.password_file, NULL}, {"--superuser", NULL, &asked.superuser},
+		{"--revoke-keys", NULL, &asked.revoke_keys},     {"--json", NULL, &asked.json},
 	};
 	bool done;
 

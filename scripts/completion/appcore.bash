@@ -53,8 +53,9 @@ _appcore() {
 		user)
 			case ${COMP_WORDS[2]} in
 			create) words='--username --email --superuser --password-file --json --help' ;;
-			reset) words='--password-file --json --help' ;;
-			list | show | disable | enable | promote | demote) words='--json --help' ;;
+			reset) words='--password-file --revoke-keys --json --help' ;;
+			disable) words='--revoke-keys --json --help' ;;
+			list | show | enable | promote | demote) words='--json --help' ;;
 			*) words='create list show disable enable promote demote reset --help' ;;
 			esac
 			;;

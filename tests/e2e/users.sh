@@ -51,6 +51,8 @@ wrong 'a password is no argument' 100 '--password' '' create --username x --emai
 wrong 'a password file that is not there' 100 'No such file' '' create --username x --email x@example.org --password-file "$dir/none"
 wrong 'no such user' 100 'no such user' '' disable nobody
 wrong 'nor one of a name that cannot be' 100 'no such user' '' show "$(printf 'a\tb')"
+wrong 'a NUL in it' 100 'NUL' '' create --username x --email x@example.org --password-file <(printf 'enough\0bytes\n')
+wrong 'keys are revoked where sessions end' 100 'goes with' '' enable ada --revoke-keys
 wrong 'no verb' 100 'see --help' ''
 is 'none of them made a user' "$(as list --json | jq length)" 2
 
@@ -91,6 +93,10 @@ is 'ends the sessions' "$(both "Authorization: Bearer $token")" '401 401 '
 is 'the old password is wrong' "$(token_of ada difference-engine)" ''
 token=$(token_of ada analytical-engine)
 is 'the new one is right' "$(both "Authorization: Bearer $token")" '200 200 '
+is 'the key stays good' "$(both "X-API-Key: $own")" '200 200 '
+as reset ada --revoke-keys <<<'analytical-engine' >/dev/null
+unlike 'unless it is revoked, too' "$(both "X-API-Key: $own")" '200'
+like 'list says so' "$(appcore key list)" 'revoked .*laptop'
 # "U*U" by bcrypt, of crypt_blowfish's own tests
 # shellcheck disable=SC2016
 change "UPDATE users SET hashed_password = '\$2b\$05\$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW' WHERE id = 1"

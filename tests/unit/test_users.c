@@ -314,7 +314,7 @@ static void what_is_over_is_deleted(void)
 {
 	struct db *db = test_database("expire.db");
 	int64_t deleted = 0;
-	char id[8];
+	char id[16];
 
 	test_begin(db);
 	for (int i = 0; i < 6; i++) {

@@ -138,6 +138,7 @@ class Service:
             "RATE_LIMIT_PER_MINUTE": "0",
             "APPCORE_BIN": self.binary,
             "API_KEY": "fault-tests-key-0123456789",
+            "SECRET_KEY": "a-secret-for-tests-of-more-than-32-bytes",
             "ASAN_OPTIONS": "abort_on_error=0",
             **{name: str(value) for name, value in settings.items()},
         }
