@@ -7,27 +7,29 @@ continued; a task crashes its worker each time; the disk is full; the clock is s
 schedules."""
 import contextlib
 import glob
+import itertools
 import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
 import time
 import urllib.parse
 import uuid
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Callable, Dict, List, NamedTuple, Optional, Set
 
 from disk import fill, small_disk
-from harness import (HOME, NAME, SECONDS, Answer, Check, Service, describe, every, is_alive, note, request, run, skip,
+from harness import (HOME, SECONDS, Answer, Check, Service, every, is_alive, note, request, run, skip,
                      wait_for)  # fmt: skip
 from stopped import turn_holder
 
 FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"  # of package libfaketime
-LEASE_S = 2
+LEASE_S = 1
 PATIENCE_S = 120.0  # of a busy machine
-TEXTS = 12000
+TEXTS = 20000
 PART = 1000
 BATCH = "sentiment_batch"
 # The schedules' tasks are not among those that are compared.
@@ -61,9 +63,11 @@ def text_of(position: int) -> str:
 class Queue:
     """Adds tasks and remembers them. Statements are plain SQL: another engine needs no more than another `sql`."""
 
-    def __init__(self, service: Service):
+    def __init__(self, service: Service, before: Optional["Queue"] = None):
         self.service = service
+        self.before: Set[str] = before.known() if before else set()
         self.added: Dict[str, Task] = {}
+        self.user = 7
         self.lock = threading.Lock()
 
     def sql(self, text: str) -> List[list]:
@@ -85,7 +89,7 @@ class Queue:
         made = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + ".000000"
         ids = [of_id or new_id(ahead_s) for _ in payloads]
         rows = ", ".join(
-            f"({quote(i)}, 7, {quote(kind)}, {quote(p)}, '{made}', '{made}',"
+            f"({quote(i)}, {self.user}, {quote(kind)}, {quote(p)}, '{made}', '{made}',"
             f" {int(i[:8] + i[9:13], 16) * 1000 + int(delay_s * 1e6)}, {total})" for i, p in zip(ids, payloads)
         )  # fmt: skip
         self.sql("INSERT INTO background_tasks (task_id, user_id, task_type, payload, created_at, updated_at, run_us, total)"
@@ -96,6 +100,11 @@ class Queue:
 
     def echo(self, n: int, **how: float) -> List[str]:
         return self.add("echo", [json.dumps({"n": random.random()}) for _ in range(n)], **how)
+
+    def single(self, n: int) -> None:
+        """Tasks of one text each."""
+        for i in self.add("sentiment", [json.dumps({"text": text_of(0)})] * n):
+            self.added[i] = Task("sentiment", "", 1)
 
     def batch(self, texts: int = TEXTS, **how: float) -> str:
         new = new_id(how.get("ahead_s", 0))
@@ -119,6 +128,10 @@ class Queue:
     def open(self) -> int:
         return self.number("SELECT count(*) FROM background_tasks WHERE status IN ('pending', 'processing')")
 
+    def known(self) -> Set[str]:
+        """Also those of a queue of before on the same service."""
+        return set(self.added) | self.before
+
     def settles(self, seconds: float = PATIENCE_S) -> bool:
         return wait_for(lambda: self.open() == 0, seconds, 0.1)
 
@@ -130,24 +143,27 @@ def compare(check: Check, what: str, queue: Queue, dead: Optional[List[str]] = N
     dead = dead or []
     lost = [i for i in queue.added if i not in rows]
     check(not lost, f"{what}: each of {len(queue.added)} tasks is there", f"{len(lost)} are not" if lost else "")
-    check(not set(rows) - set(queue.added), f"{what}: and no other", list(set(rows) - set(queue.added))[:2] or "")
+    check(not set(rows) - queue.known(), f"{what}: and no other", list(set(rows) - queue.known())[:2] or "")
     wrong = [r for i, r in rows.items() if i in queue.added and r[2] != ("dead" if i in dead else "completed")]
     check(not wrong, f"{what}: each ended as it should", f"{len(wrong)} did not: {wrong[:2]}" if wrong else "")
     echoes = [i for i, t in queue.added.items() if t.kind == "echo" and i in rows and i not in dead]
     wrong = [rows[i] for i in echoes if rows[i][3] != queue.added[i].payload]
     check(not wrong, f"{what}: with its own result", wrong[:2] if wrong else "")
-    compare_texts(check, what, queue, {i: t.texts for i, t in queue.added.items() if t.kind == BATCH and i in rows})
+    compare_texts(check, what, queue, {i: t.texts for i, t in queue.added.items() if t.texts and i in rows})
 
 
 def compare_texts(check: Check, what: str, queue: Queue, batches: Dict[str, int]) -> None:
     missing, twice, wrong, left = [], [], [], 0
+    stored: Dict[str, List[list]] = {}
+    for row in queue.sql("SELECT task_id, position, text FROM sentiment_requests WHERE task_id <> ''"):
+        stored.setdefault(row[0], []).append(row[1:])
     for i, texts in batches.items():
-        rows = queue.sql(f"SELECT position, text FROM sentiment_requests WHERE task_id = '{i}'")
+        rows = stored.get(i, [])
         seen = [int(row[0]) for row in rows]
         missing += sorted(set(range(texts)) - set(seen))
         twice += [n for n in seen if not 0 <= n < texts] + [len(seen) - len(set(seen))] * (len(seen) != len(set(seen)))
         wrong += [row for row in rows if row[1] != text_of(int(row[0]))]
-        left += queue.number(f"SELECT count(*) FROM task_parts WHERE id > '{i}/' AND id < '{i}0'")
+    left = queue.number("SELECT count(*) FROM task_parts")
     if not batches:
         return
     what += f": each of the batch's {sum(batches.values())} texts" if len(batches) == 1 else f": each of {sum(batches.values())} texts of {len(batches)} batches"
@@ -240,6 +256,7 @@ def kill_workers(check: Check, what: str, queue: Queue, seconds: float) -> None:
     reached, began, last = -1, time.monotonic(), time.monotonic()
     while time.monotonic() - began < seconds or (kills["in a batch"] < 3 and time.monotonic() - began < PATIENCE_S):
         queue.echo(25)
+        queue.single(2)
         row = queue.one(batch)
         if row["status"] == "processing" and row["done"] > reached and kill(pid_in(row["worker"])):
             kills["in a batch"] += 1
@@ -252,11 +269,24 @@ def kill_workers(check: Check, what: str, queue: Queue, seconds: float) -> None:
             kills["at random"] += bool(workers) and kill(random.choice(workers))
         time.sleep(0.05)
     settled = queue.settles()
-    note(f"{what}: killed {kills}; {len(queue.added)} tasks; attempts of the batches: "
-         f"{[queue.one(i)['attempts'] for i, t in queue.added.items() if t.kind == BATCH]}")  # fmt: skip
+    revived = revive(queue)
+    claims = [queue.one(i)["claim"] for i, t in queue.added.items() if t.kind == BATCH]
+    note(f"{what}: killed {kills}; {len(queue.added)} tasks, of them batches {len(claims)}, claimed up to {max(claims)} times;"
+         f" {revived} lost their worker as often as they had attempts")  # fmt: skip
     check(min(kills.values()) > 0, f"{what}: workers were killed", sum(kills.values()))
     check(settled, f"{what}: all tasks come to an end", f"{queue.open()} did not" if not settled else "")
     compare(check, what, queue)
+
+
+def revive(queue: Queue) -> int:
+    """Small tasks have few attempts, and each death of a worker takes one from all that it had claimed. What is dead by
+    that only is what an operator would have tried again."""
+    dead = queue.number("SELECT count(*) FROM background_tasks WHERE status = 'dead' AND error_message LIKE 'Its worker ended%'")
+    if dead:
+        service = queue.service
+        subprocess.run([service.binary, "task", "retry", "--dead"], cwd=service.folder, env=service.settings, check=True, capture_output=True)
+        queue.settles()
+    return dead
 
 
 def counted_once(check: Check, what: str, queue: Queue) -> None:
@@ -270,8 +300,196 @@ def counted_once(check: Check, what: str, queue: Queue) -> None:
 def killed(check: Check) -> None:
     service = Service(instances=1, WORKERS=2, **QUIET).start()
     queue = Queue(service)
-    kill_workers(check, "killed workers", queue, SECONDS / 5)
+    kill_workers(check, "killed workers", queue, SECONDS / 6)
     counted_once(check, "killed workers", queue)
+    service.close()
+
+
+# --- accepted over HTTP ---
+
+
+def log_in(service: Service, name: str = "faults") -> Dict[str, str]:
+    """The header of a user who is logged in; the user is made when there is none."""
+    who = {"username": name, "email": f"{name}@example.com", "password": "a-long-password"}
+    path = "/api/v1/auth/"
+    request(service.direct, "POST", path + "register", json.dumps(who).encode(), {"Content-Type": "application/json"}, 30)
+    form = urllib.parse.urlencode({"username": name, "password": who["password"]}).encode()
+    answer = request(service.direct, "POST", path + "login", form, {"Content-Type": "application/x-www-form-urlencoded"}, 30)
+    if answer.status != 200:
+        raise RuntimeError(f"login: {answer.status} {answer.body!r}")
+    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
+
+class Givers:
+    """Clients that add tasks one after the other, each twentieth a batch, and remember what was accepted."""
+
+    def __init__(self, queue: Queue, headers: Dict[str, str], clients: int = 6):
+        self.queue, self.headers = queue, {**headers, "Content-Type": "application/json"}
+        self.failed: List[Answer] = []
+        self.told: List[str] = []
+        self.ending = threading.Event()
+        self.threads = [threading.Thread(target=self._client, args=(i,), daemon=True) for i in range(clients)]
+
+    def __enter__(self) -> "Givers":
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.set()
+        for thread in self.threads:
+            thread.join(60)
+
+    def _client(self, number: int) -> None:
+        for n in itertools.count():
+            if self.ending.is_set():
+                return
+            if n % 20 == 7:
+                body: dict = {"texts": [text_of(i) for i in range(300)]}
+                task, path = Task(BATCH, "", 300), "/api/v1/sentiment/analyze/batch"
+            else:
+                payload = {"client": number, "n": n}
+                body = {"kind": "echo", "payload": payload}
+                task, path = Task("echo", json.dumps(payload, separators=(",", ":"))), "/api/v1/tasks"
+            answer = request(self.queue.service.direct, "POST", path, json.dumps(body).encode(), self.headers, 30)
+            if answer.status == 202:
+                new = answer.json()["task_id"]
+                with self.queue.lock:
+                    self.told.append(new)
+                    self.queue.added[new] = task
+            else:
+                self.failed.append(answer)
+                time.sleep(0.05)
+
+
+def accepted(check: Check, service: Service, queue: Queue) -> None:
+    what = "killed while they accept"
+    headers = log_in(service)
+    wait_for(lambda: model_is_there(service, headers), PATIENCE_S, 0.1)
+    kills = 0
+    with Givers(queue, headers) as givers:
+        for _ in every(0.7, SECONDS / 10):
+            pids = list(service.workers().values())
+            kills += bool(pids) and kill(random.choice(pids))
+    settled = queue.settles()
+    n, batches = len(givers.told), sum(queue.added[i].kind == BATCH for i in givers.told)
+    note(f"{what}: {kills} kills; {n} tasks were accepted, of them {batches} batches")
+    kinds = {f"{a.status} {a.body[:120]!r}" for a in givers.failed}
+    check(kills > 0 and n > 0 and batches > 0, f"{what}: workers were killed", kills)
+    check(not givers.failed, f"{what}: no request fails", f"{len(givers.failed)}: {list(kinds)[:3]}" if givers.failed else "")
+    check(len(set(givers.told)) == n, f"{what}: no two were told the same id")
+    check(settled, f"{what}: all tasks come to an end", f"{queue.open()} did not" if not settled else "")
+    compare(check, what, queue)
+
+
+def model_is_there(service: Service, headers: Dict[str, str]) -> bool:
+    answer = request(service.direct, "POST", "/api/v1/sentiment/analyze", b'{"text":"x"}', {**headers, "Content-Type": "application/json"}, 30)
+    return answer.status == 200
+
+
+# --- a listener that stops reading ---
+
+
+class Listener:
+    """Of /api/v1/events. It reads, or stops to, and comes back from where it was; `over` is what it was told."""
+
+    def __init__(self, service: Service, headers: Dict[str, str]):
+        self.service, self.headers = service, headers
+        self.last, self.over, self.connections = "", {}, 0
+        self.reading, self.ending, self.open = threading.Event(), threading.Event(), threading.Event()
+        self.reading.set()
+        self.thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> "Listener":
+        self.thread.start()
+        self.open.wait(30)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ending.set()
+        self.reading.set()
+        self.thread.join(60)
+
+    def _listen(self) -> None:
+        while not self.ending.is_set():
+            with contextlib.suppress(OSError), socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                s.settimeout(0.5)
+                s.connect(("127.0.0.1", self.service.direct))
+                lines = {"Host": "localhost", **self.headers, **({"Last-Event-ID": self.last} if self.last else {})}
+                s.sendall(("GET /api/v1/events HTTP/1.0\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items()) + "\r\n").encode())
+                self.connections += 1
+                self._read(s)
+            time.sleep(0.1)
+
+    def _read(self, s: socket.socket) -> None:
+        text = b""
+        while not self.ending.is_set():
+            self.reading.wait()
+            try:
+                got = s.recv(65536)
+            except TimeoutError:
+                continue
+            if not got:
+                return
+            self.open.set()
+            *whole, text = (text + got).replace(b"\r", b"").split(b"\n\n")
+            for block in whole:
+                self._take(block.decode())
+
+    def _take(self, block: str) -> None:
+        lines = [line.partition(": ") for line in block.split("\n")]
+        fields = {name: value for name, _, value in lines}
+        if "data" not in fields or "id" not in fields:
+            return
+        row = json.loads(fields["data"])
+        self.last = fields["id"]
+        if row["status"] in ("completed", "failed", "cancelled", "dead"):
+            self.over[row["task_id"]] = row["status"]
+
+
+def listeners(check: Check, service: Service, queue: Queue) -> None:
+    what = "a listener that stops reading"
+    headers = log_in(service)
+    user = request(service.direct, "GET", "/api/v1/users/me", None, headers, 30).json()["id"]
+
+    def streams() -> float:
+        return sum(service.metric(f'appcore_event_streams{{instance="API-{i}"}}') for i in (1, 2))
+
+    def resident() -> float:
+        return sum(service.metric(f'appcore_worker_resident_bytes{{instance="API-{i}"}}') for i in (1, 2))
+
+    queue.user = user
+    with Listener(service, headers) as reader, Listener(service, headers) as stuck:
+        check(wait_for(lambda: streams() == 2, PATIENCE_S, 0.1), f"{what}: two listen", streams())
+        before = resident()
+        stuck.reading.clear()
+        deadline = time.monotonic() + PATIENCE_S
+        while streams() > 1 and time.monotonic() < deadline:
+            queue.echo(1500)
+            queue.settles()
+        check(streams() == 1, f"{what}: is let go", streams())
+        settled = queue.settles()
+        n = len(queue.added)
+        check(settled, f"{what}: keeps nobody from working")
+        heard = wait_for(lambda: len(reader.over) >= n, PATIENCE_S, 0.1)
+        check(heard and reader.connections == 1, f"{what}: the other hears of each of {n} tasks", f"{len(reader.over)}, {reader.connections} connections")
+        grown = resident() - before
+        check(grown < 32e6, f"{what}: costs little memory", f"{grown / 1e6:.0f} MB")
+        missed = n - len(stuck.over)
+        stuck.reading.set()
+        heard = wait_for(lambda: len(stuck.over) >= n, PATIENCE_S, 0.1)
+        check(heard and missed > 0 and stuck.connections > 1, f"{what}: comes back and hears of the {missed} that it missed",
+              f"{len(stuck.over)} of {n}, {stuck.connections} connections")  # fmt: skip
+        check(not set(stuck.over.values()) - {"completed"} and set(stuck.over) == set(queue.added), f"{what}: what it heard is so")
+    compare(check, what, queue)
+
+
+def over_http(check: Check) -> None:
+    service = Service(instances=2, WORKERS=1, **QUIET).start()
+    queue = Queue(service)
+    accepted(check, service, queue)
+    listeners(check, service, Queue(service, before=queue))
     service.close()
 
 
@@ -353,18 +571,15 @@ def stopped_elsewhere(check: Check, what: str, queue: Queue, holds_turn: Callabl
         queue.echo(50)
         before = queue.one(batch)
         with Worker(queue.service) as second:
-            done = wait_for(lambda: queue.open() == 0, PATIENCE_S, 0.1)
-            check(done, f"{what}: another one finishes its batch", "" if done else queue.one(batch))
-            after = queue.one(batch)
-            check(after["claim"] > before["claim"] and pid_in(after["worker"]) == second.pid, f"{what}: by a claim of its own")
-            rows = queue.sql(f"SELECT id, text, processing_time FROM sentiment_requests WHERE task_id = '{batch}' ORDER BY id")
+            taken = wait_for(lambda: queue.one(batch)["claim"] > before["claim"], PATIENCE_S, 0.002)
             first.send(signal.SIGCONT)
+            check(taken, f"{what}: another one takes its batch", "" if taken else queue.one(batch))
             refused = wait_for(lambda: "to another worker" in first.log(), PATIENCE_S, 0.05)
             check(refused, f"{what}: continued, it hears that the batch is not its own", first.log()[-300:] if not refused else "")
-        again = queue.one(batch)
-        check(again == after, f"{what}: and changes nothing of the task", f"{after} {again}" if again != after else "")
-        same = queue.sql(f"SELECT id, text, processing_time FROM sentiment_requests WHERE task_id = '{batch}' ORDER BY id") == rows
-        check(same, f"{what}: nor of its rows")
+            check(queue.settles(), f"{what}: the other one finishes it")
+            after = queue.one(batch)
+            good = after["claim"] == before["claim"] + 1 and pid_in(after["worker"]) == second.pid
+            check(good, f"{what}: by one claim", f"{before} {after}" if not good else "")
         queue.echo(50)
         check(queue.settles(), f"{what}: and goes on with others")
         check(first.is_alive(), f"{what}: it is the same process")
@@ -511,9 +726,11 @@ def disk_full(check: Check) -> None:
 
 def main(check: Check) -> None:
     wanted = os.environ.get("ONLY", "").split()  # for whoever looks into one
-    for part in (killed, poison, stopped, clocks, disk_full):
+    for part in (killed, over_http, poison, stopped, clocks, disk_full):
         if not wanted or part.__name__ in wanted:
+            began = time.monotonic()
             part(check)
+            note(f"{part.__name__}: {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":
