@@ -191,14 +191,17 @@ static struct party **place_of(struct events *events, int64_t user_id)
 
 static struct party *make_party(struct events *events, int64_t user_id)
 {
-	struct party **link = place_of(events, user_id);
+	struct party *party = *place_of(events, user_id);
 
-	if (!*link) {
-		*link = calloc(1, sizeof(**link));
-		if (*link)
-			(*link)->user_id = user_id;
-	}
-	return *link;
+	if (party)
+		return party;
+	party = calloc(1, sizeof(*party));
+	if (!party)
+		return NULL;
+	party->user_id = user_id;
+	party->next = events->parties[(uint64_t)user_id % PARTIES];
+	events->parties[(uint64_t)user_id % PARTIES] = party;
+	return party;
 }
 
 static void leave_party(struct events *events, struct party *party)
@@ -231,14 +234,14 @@ static void put_last(struct events *events, struct listener *listener, uint64_t 
 
 static void take_out(struct events *events, struct listener *listener)
 {
-	if (listener->earlier)
-		listener->earlier->later = listener->later;
-	else
+	if (events->first == listener)
 		events->first = listener->later;
-	if (listener->later)
-		listener->later->earlier = listener->earlier;
 	else
+		listener->earlier->later = listener->later;
+	if (events->last == listener)
 		events->last = listener->earlier;
+	else
+		listener->later->earlier = listener->earlier;
 }
 
 static void set_stage(struct listener *listener, enum stage stage)
@@ -509,10 +512,12 @@ static void copy_text(char *out, size_t size, struct str text)
 static struct listener *make_listener(struct events *events, const struct request *req, const struct events_wish *wish)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener)
+		return NULL;
 	struct party *owner = make_party(events, req->caller.user_id);
 	struct party *party = make_party(events, wish->user_id);
-
-	if (!listener || !owner || !party) {
+	if (!owner || !party) {
 		free(listener);
 		leave_parties(events, owner, party);
 		return NULL;
@@ -600,8 +605,8 @@ void events_listen(struct events *events, struct request *req, const struct even
 /* As person.c. */
 static enum status check_key(struct db *db, struct check *check, int64_t now_us, struct err *err)
 {
-	struct key_row key;
-	struct user_row user;
+	struct key_row key = {0};
+	struct user_row user = {0};
 
 	enum status status = keys_find(db, str_of(check->key_id), &key, err);
 	if (status == STATUS_OK)
@@ -685,8 +690,9 @@ static void treat_due(struct events *events, uint64_t now_ms)
 	bool checking = !checks->busy;
 	int64_t now_us = clock_wall_us();
 
-	for (int i = 0; i < DUE_A_TICK && events->first && events->first->due_ms <= now_ms; i++) {
-		struct listener *listener = events->first;
+	struct listener *listener = events->first, *next;
+	for (int i = 0; i < DUE_A_TICK && listener && listener->due_ms <= now_ms; i++, listener = next) {
+		next = listener->later;
 		if (checking && checks->n == CHECKS)
 			break;
 		if (listener->until_us != 0 && listener->until_us <= now_us) {
