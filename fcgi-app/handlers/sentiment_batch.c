@@ -16,6 +16,7 @@
 #include "handlers/idempotent.h"
 #include "handlers/instances.h"
 #include "shared/wake.h"
+#include "task/measure.h"
 
 #include <inttypes.h>
 
@@ -35,6 +36,7 @@ struct upload {
 	struct buf part, counts;
 	int64_t parts;
 	bool last, known; /* it is the last part; the key has been used before */
+	bool created;     /* the task was stored by this request, and not before */
 	struct buf ready; /* the answer */
 };
 
@@ -76,11 +78,10 @@ static void fail(struct upload *upload, enum status status, const char *text)
 
 static enum status store_task(struct upload *upload, struct db *db, struct err *err)
 {
-	bool stored;
 	enum status status = tasks_begin_change(db, &upload->task.change, err);
 
 	if (status == STATUS_OK)
-		status = tasks_insert(db, &upload->task, &stored, err);
+		status = tasks_insert(db, &upload->task, &upload->created, err);
 	if (status != STATUS_OK)
 		return status;
 	upload->op.wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS;
@@ -95,7 +96,7 @@ static enum status store_part(struct db *db, struct store_op *op, struct err *er
 	struct upload *upload = (struct upload *)(void *)op;
 	enum status status = STATUS_OK;
 
-	upload->known = false;
+	upload->known = upload->created = false;
 	upload->op.wake = 0;
 	if (upload->parts == 1 || upload->last)
 		status = idempotent_find(&upload->idem, db, &upload->known, err);
@@ -126,6 +127,8 @@ static void part_stored(struct store_op *op)
 		request_answer_error(req, op->status, &op->err);
 	} else if (upload->known || upload->last) {
 		idempotent_settle(&upload->idem);
+		if (upload->created)
+			task_created_count(req->app->shm, str_of(upload->task.kind), 1);
 		put_location(req);
 	} else {
 		req->state = upload;

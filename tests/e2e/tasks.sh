@@ -1,6 +1,7 @@
 # Background tasks: the workers that the service starts, what happens when one dies or stops, schedules, the queue's numbers.
 # shellcheck shell=bash disable=SC2154
-service main WORKERS=2 TASK_THREADS=2 TASK_LEASE_SECONDS=2 SCHEDULE_EXPIRY='0 0 1 1 *' SCHEDULE_RETENTION=off
+service main WORKERS=2 TASK_THREADS=2 TASK_LEASE_SECONDS=2 SCHEDULE_EXPIRY='0 0 1 1 *' SCHEDULE_RETENTION=off \
+	SECRET_KEY=0123456789abcdef0123456789abcdef-e2e
 
 add() { appcore task add "$@"; } # KIND [OPTIONS...]: prints the id
 field() { appcore task show "$1" | jq -r ".$2"; }
@@ -29,6 +30,24 @@ is 'by two workers, each once (B-128)' "$(tasks "task_type = 'echo' AND (attempt
 within 'queue_depth is 0 (E-041)' 20 metric_is queue_depth 0.0
 within 'tasks_completed_total (E-039)' 20 metric_is 'tasks_completed_total{kind="echo",status="completed"}' 101.0
 within 'task_processing_duration_seconds (E-040)' 20 metric_is 'task_processing_duration_seconds_count{kind="echo"}' 101.0
+
+# --- through the API ---
+
+json=(-H 'Content-Type: application/json')
+req POST /api/v1/auth/register "${json[@]}" -d '{"username":"ada","email":"ada@example.com","password":"testpass123"}'
+req POST /api/v1/auth/login -d 'username=ada&password=testpass123'
+bearer=(-H "Authorization: Bearer $(jq -r .access_token <<<"$body")")
+req POST /api/v1/tasks "${json[@]}" "${bearer[@]}" -d '{"kind":"echo","payload":{"from":"the API"}}'
+is 'a task is accepted (E-004)' "$status $(jq -r .status <<<"$body")" '202 pending'
+id=$(jq -r .task_id <<<"$body")
+is_done() { req GET "/api/v1/tasks/$id" "${bearer[@]}" && [ "$(jq -r .status <<<"$body")" = completed ]; }
+within 'a worker does it' 20 is_done
+is 'its result is told' "$(jq -c .result <<<"$body")" '{"from":"the API"}'
+req POST /api/v1/sentiment/analyze/batch "${json[@]}" "${bearer[@]}" -d '{"texts":["good","bad"]}'
+is 'so is a batch' "$status" 202
+within 'tasks_created_total counts both (E-039)' 20 metric_is 'tasks_created_total{kind="echo"}' 1.0
+within 'by kind' 20 metric_is 'tasks_created_total{kind="sentiment_batch"}' 1.0
+within 'tasks_completed_total, too' 20 metric_is 'tasks_completed_total{kind="sentiment_batch",status="completed"}' 1.0
 
 # --- a worker that dies ---
 

@@ -331,6 +331,7 @@ static void a_batch_becomes_a_task(void)
 	ANSWERS(send_batch(&h, "{\"texts\":[\"good\", \"b\\u00e4d\" ,\"\"]}"), 202, answer_body(x));
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks"), 1);
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM task_parts"), 1);
+	CU_ASSERT_EQUAL(harness_metric(&h, "tasks_created_total{kind=\"sentiment_batch\"}"), 1.0);
 	harness_close(&h);
 }
 
