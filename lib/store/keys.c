@@ -267,18 +267,6 @@ enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
 	return status == STATUS_OK ? each(stmt, fn, arg, err) : status;
 }
 
-enum status keys_each_of(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
-{
-	static const char sql[] = "SELECT " READ " FROM api_keys WHERE user_id = $1 ORDER BY created_us, id";
-	struct stmt *stmt;
-
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, user_id);
-	return each(stmt, fn, arg, err);
-}
-
 enum status keys_each_valid(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
 {
 	static const char sql[] = "SELECT " READ " FROM api_keys WHERE user_id = $1 AND revoked_us = 0"

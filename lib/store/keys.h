@@ -43,11 +43,9 @@ enum status keys_revoke_all(struct db *db, int64_t user_id, int64_t now_us, stru
 enum status keys_rotate(struct db *db, struct str id_or_name, struct key_row *fresh, int64_t overlap_until_us,
 			struct err *err) __attribute__((nonnull(1, 3), warn_unused_result));
 
-/* All rows, oldest first; and those of one user. */
+/* All rows, oldest first. */
 enum status keys_each(struct db *db, key_row_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
-enum status keys_each_of(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
-	__attribute__((nonnull(1, 3), warn_unused_result));
 /* Those of one user (0: the operator's own) that are not revoked: by an index, however many others there are. */
 enum status keys_each_valid(struct db *db, int64_t user_id, key_row_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));

@@ -248,6 +248,43 @@ static void processes_that_start_at_once_migrate_once(void)
 	db_close(db);
 }
 
+/* What migrations to come may do to a table with rows, on both engines: a rename is no drop and add (B-062, B-063). */
+static void columns_are_renamed_and_added_with_their_rows(void)
+{
+	static const char rows[] =
+		"INSERT INTO users (id, email, username, hashed_password, email_key, username_key) VALUES"
+		" (1, 'a@x.org', 'a', 'h', 'a@x.org', 'a'), (2, 'b@x.org', 'b', 'h', 'b@x.org', 'b')";
+	struct db *db = test_open("columns.db", DB_WRITE);
+
+	OK(migrate_up(db, 0, false, NULL, NULL, NULL, NULL));
+	test_begin(db);
+	OK(db_script(db, rows, NULL));
+	OK(db_script(db, "ALTER TABLE users RENAME COLUMN username TO user_name", NULL));
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM users WHERE user_name IN ('a', 'b')"), 2);
+	OK(db_script(db, "ALTER TABLE users ADD COLUMN phone_number VARCHAR(20)", NULL));
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM users WHERE phone_number IS NULL"), 2);
+	test_commit(db);
+	test_begin(db);
+	OK(db_script(db, "ALTER TABLE users DROP COLUMN phone_number", NULL));
+	OK(db_script(db, "ALTER TABLE users RENAME COLUMN user_name TO username", NULL));
+	test_commit(db);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM users WHERE username IN ('a', 'b') AND is_active = 1"),
+			2);
+	/* What the table fills in by itself (B-046). */
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM users WHERE is_superuser = 0 AND created_at LIKE '20%T%'"
+					" AND created_at = updated_at"),
+			2);
+	test_begin(db);
+	IS(db_script(db,
+		     "INSERT INTO users (id, email, username, hashed_password, email_key, username_key) VALUES"
+		     " (3, 'c@x.org', 'c', 'h', 'a@x.org', 'c')",
+		     NULL),
+	   STATUS_CONFLICT);
+	db_rollback(db);
+	db_turn_give(db);
+	db_close(db);
+}
+
 static const struct unit_case CASES[] = {
 	{"the embedded table is whole", embedded_table_is_whole},
 	{"up, down, up", up_down_up},
@@ -257,6 +294,7 @@ static const struct unit_case CASES[] = {
 	{"refuses altered and newer", refuses_altered_and_newer},
 	{"a failing step leaves nothing", a_failing_step_leaves_nothing},
 	{"processes that start at once migrate once", processes_that_start_at_once_migrate_once},
+	{"columns are renamed and added with their rows", columns_are_renamed_and_added_with_their_rows},
 };
 
 int main(void)
