@@ -38,6 +38,7 @@ enum {
 	STREAM_PIECE = 32 * 1024,
 	STREAM_SOCKET = 32 * 1024,
 	STALLED_MS = 30 * 1000,
+	DRAIN_STREAM_MS = 1000, /* nobody waits for one who doesn't read */
 	IO_TIMEOUT_S = 10,
 	PARTIAL_MS = 10 * 1000,
 	SWEEP_MS = 1000,
@@ -393,7 +394,8 @@ static void look_at_progress(struct conn *conn, uint64_t now_ms)
 	if (conn->stream.moved || conn->stream.out.n == 0)
 		conn->moved_ms = now_ms;
 	conn->stream.moved = false;
-	bool ends_slowly = !conn->parked && now_ms > conn->ended_ms + IO_TIMEOUT_S * UINT64_C(1000);
+	uint64_t patience_ms = conn->server->draining ? DRAIN_STREAM_MS : IO_TIMEOUT_S * UINT64_C(1000);
+	bool ends_slowly = !conn->parked && now_ms > conn->ended_ms + patience_ms;
 	if (!ends_slowly && now_ms - conn->moved_ms < STALLED_MS)
 		return;
 	tell_gone(conn, PARKED_TOO_SLOW);

@@ -88,6 +88,14 @@ all_told() { [ "$(told)" = "${#mine[@]}" ]; }
 within 'and has missed nothing' 30 all_told
 is 'nor heard of the tasks of others' "$(printf '%s\n' "${theirs[@]}" | grep -cf - "$dir/followed" || true)" 0
 
+many_changes() { # DIGIT: 4,000 of ada's at once, whose ids begin with it
+	change "INSERT INTO background_tasks (task_id, user_id, task_type, created_at, updated_at, run_us, change)
+		WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
+		SELECT '00000000-0000-7000-8000-' || (${1}00000000000 + i), 1, 'echo', '2026-01-01T00:00:00.000000',
+		'2026-01-01T00:00:00.000000', 9000000000000000, (SELECT value + 1 FROM generations WHERE topic = 'task_changes') FROM n;
+		UPDATE generations SET value = value + 1 WHERE topic = 'task_changes'"
+}
+
 # --- a listener who does not read, beside others --------------------------------------------------------------------
 
 listen stall "$dir/run/appcore-1.sock" "$ada" /api/v1/events "$dir/stalled" &
@@ -97,11 +105,7 @@ crowd=$!
 helpers+=("$crowd")
 within 'one that will not read' 20 has open "$dir/stalled"
 within 'and some that do' 20 has ready "$dir/ready"
-change "INSERT INTO background_tasks (task_id, user_id, task_type, created_at, updated_at, run_us, change)
-	WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000)
-	SELECT '00000000-0000-7000-8000-' || (100000000000 + i), 1, 'echo', '2026-01-01T00:00:00.000000',
-	'2026-01-01T00:00:00.000000', 9000000000000000, (SELECT value + 1 FROM generations WHERE topic = 'task_changes') FROM n;
-	UPDATE generations SET value = value + 1 WHERE topic = 'task_changes'"
+many_changes 1
 wait "$crowd" || true
 is 'get all that happens' "$(jq -c '[.open, .least, .most]' "$dir/crowd")" '[8,4000,4000]'
 
@@ -128,8 +132,13 @@ holds 'and the one that comes back listens on' kill -0 "$follower"
 
 # --- stopping --------------------------------------------------------------------------------------------------------
 
+listen stall "$dir/run/appcore-2.sock" "$ada" /api/v1/events "$dir/stalled2" &
+helpers+=("$!")
+within 'one more that does not read' 20 has open "$dir/stalled2"
+many_changes 2
+within 'while much is told' 30 has '200000004000' "$dir/followed"
 control stop >"$dir/stop.out" 2>&1
-is 'the service stops with a listener in it' "$?" 0
+is 'the service stops with listeners in it' "$?" 0
 unlike 'without force' "$(cat "$dir"/run/log/*)" 'killed'
 kill "$follower"
 wait "$follower" 2>/dev/null || true
