@@ -94,7 +94,7 @@ static void check(struct harness *h, const struct input *input, const struct exc
 
 	fuzz_check_answer(x);
 	demand(x->status != 500 || input->edge, "nothing that a client sends is our fault");
-	if (x->status != 201)
+	if (x->status != 201 || !x->req.route || x->req.route->auth != ROUTE_KEY)
 		return;
 	demand(is(input, "HTTP_X_API_KEY", HARNESS_KEY), "only who has a key writes");
 	demand(x->body.n > 60 && str_starts(buf_view(&x->body), STR("{\"prediction_id\":\"")), "a prediction");
