@@ -224,7 +224,9 @@ static enum status ask_model(struct analysis *analysis, struct str text, struct 
 /* From the request's beginning, in whole microseconds: what the client has waited for but the writing. */
 static double time_since(uint64_t start_ns)
 {
-	return (double)((clock_mono_ns() - start_ns + 999) / 1000) / 1e6;
+	uint64_t us = (clock_mono_ns() - start_ns + 999) / 1000;
+
+	return (double)us / 1e6;
 }
 
 static void fill_row(struct analysis *analysis)

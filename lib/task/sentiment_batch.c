@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "task/functions.h"
 
+#include <math.h>
+
 enum {
 	STEP_LEAST = 32,
 	STEP_MOST = 2000,
@@ -106,7 +108,7 @@ static enum status classify_step(struct batch *batch, const struct str *texts, s
 	if (!says)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
 	enum status status = sentiment_classify(batch->model, texts, n, &batch->step_arena, says, err);
-	double seconds = (double)((clock_mono_ns() - start_ns) / 10 / n) / 1e8;
+	double seconds = rint((double)(clock_mono_ns() - start_ns) / 10.0 / (double)n) / 1e8; /* to 10 ns */
 	for (size_t i = 0; status == STATUS_OK && i < n; i++) {
 		rows[i] = batch->row;
 		rows[i].position = batch->done + (int64_t)i;
@@ -244,8 +246,8 @@ static enum status put_result(struct task_run *run, const struct buf *text, stru
 enum status task_sentiment_batch(struct task_run *run, struct err *err)
 {
 	struct batch batch = {.run = run, .done = run->task->done, .total = run->task->total, .step = STEP_FIRST};
-	struct json_value counts;
-	struct str version;
+	struct json_value counts = {0};
+	struct str version = {0};
 	struct buf result;
 
 	enum status status = read_payload(run, &version, &counts, err);
