@@ -133,6 +133,12 @@ static void refuses_hashes(void)
 		CU_ASSERT_FALSE(checks(bad[i], "U*U"));
 		CU_ASSERT_FALSE(checks(bad[i], ""));
 	}
+	/* Right, and dearer than we let a row be. */
+	char dear[crypto_pwhash_STRBYTES];
+	CU_ASSERT_EQUAL(crypto_pwhash_str_alg(dear, "U*U", 3, 10, 8 << 20, crypto_pwhash_ALG_ARGON2ID13), 0);
+	CU_ASSERT_TRUE(checks(dear, "U*U"));
+	CU_ASSERT_EQUAL(crypto_pwhash_str_alg(dear, "U*U", 3, 11, 8 << 20, crypto_pwhash_ALG_ARGON2ID13), 0);
+	CU_ASSERT_FALSE(checks(dear, "U*U"));
 	CU_ASSERT_FALSE(password_check(NULL, STR("U*U"), &outdated));
 	CU_ASSERT_FALSE(outdated);
 }

@@ -296,10 +296,11 @@ static void texts_that_are_no_tokens(void)
 	memset(large, 'A', sizeof(large));
 	large[10] = large[4000] = '.';
 	CU_ASSERT_FALSE(good((struct str){large, sizeof(large)}));
-	/* Rightly signed, and larger than any of ours. */
+	/* Rightly signed, all that it should hold, and larger than any of ours. */
 	char claims[5000];
-	snprintf(claims, sizeof(claims),
-		 "{\"sub\":\"testuser\",\"exp\":1770001800,\"iat\":1770000000,\"x\":\"%03500d\"," REST, 0);
+	snprintf(claims, sizeof(claims), "%*s" CLAIMS, 1000, "");
+	CU_ASSERT_TRUE(good(forged(HEADER, claims)));
+	snprintf(claims, sizeof(claims), "%*s" CLAIMS, 2900, "");
 	CU_ASSERT_FALSE(good(forged(HEADER, claims)));
 	/* With padding, blanks, or another alphabet. */
 	struct str text = forged(HEADER, CLAIMS);
