@@ -31,6 +31,23 @@ static struct shm *open_fresh(void)
 
 /* --- ids --- */
 
+static void test_users(void)
+{
+	const struct limit_id ids[] = {
+		limit_id_of_user(1, STR("GET /a")),   limit_id_of_user(2, STR("GET /a")),
+		limit_id_of_user(1, STR("POST /a")),  limit_id_of_user(1, STR("GET /b")),
+		limit_id_of_user(INT64_MAX, STR("")), limit_id_of_user(0, STR("GET /a")),
+		limit_id_of_address(STR("0.0.0.1")),  limit_id_of_key(STR("u")),
+		limit_id_of_user(256, STR("GET /a")),
+	};
+
+	for (size_t i = 0; i < COUNT(ids); i++)
+		for (size_t k = 0; k < i; k++)
+			CU_ASSERT(memcmp(&ids[i], &ids[k], sizeof(ids[i])) != 0);
+	struct limit_id again = limit_id_of_user(1, STR("GET /a"));
+	CU_ASSERT(memcmp(&ids[0], &again, sizeof(again)) == 0);
+}
+
 static void test_addresses(void)
 {
 	static const struct {
@@ -413,6 +430,7 @@ int main(void)
 {
 	static const struct unit_case CASES[] = {
 		{"ids of addresses", test_addresses},
+		{"users on routes", test_users},
 		{"ids of keys", test_keys},
 		{"a hundred a minute", test_hundred_a_minute},
 		{"no limit", test_no_limit},
