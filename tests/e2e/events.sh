@@ -109,6 +109,9 @@ many_changes 1
 wait "$crowd" || true
 is 'get all that happens' "$(jq -c '[.open, .least, .most]' "$dir/crowd")" '[8,4000,4000]'
 
+is 'a request that is taken back is ended, and one that talks on is cut' \
+	"$(listen abort "$dir/run/appcore-2.sock" "$ada" /api/v1/events | tr '\n' ',')" 'empty end closed, closed,'
+
 # --- how many --------------------------------------------------------------------------------------------------------
 
 printf '%s\n' "$bob" >"$dir/bob"

@@ -9,6 +9,9 @@
   listen.py stall SOCKET TOKEN PATH FILE
       Speaks FastCGI to a worker's socket itself, writes FILE when the head has come, and reads no more until the worker
       closes: then it adds "closed".
+  listen.py abort SOCKET TOKEN PATH
+      Speaks FastCGI as well: takes its request back (FCGI_ABORT_REQUEST), prints how the worker ends it, and the same for
+      bytes that are no record.
 """
 import argparse
 import asyncio
@@ -166,6 +169,22 @@ def stall(args) -> int:
     return 0
 
 
+def abort(args) -> int:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from fcgi_client import ABORT_REQUEST, END_REQUEST, STDOUT, Connection, record, records
+
+    for last in (record(ABORT_REQUEST), b"no record"):
+        with Connection(args.socket, timeout=30.0) as c:
+            c.send(records("GET", args.path, {"Authorization": "Bearer " + args.token}))
+            c.receive()
+            c.send(last)
+            kinds = []
+            while (got := c.receive()) is not None:
+                kinds.append({END_REQUEST: "end", STDOUT: "empty"}.get(got.kind, "other") if not got.content or got.kind != STDOUT else "output")
+            print(" ".join(kind for kind in kinds if kind != "output"), "closed")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     modes = parser.add_subparsers(dest="mode", required=True)
@@ -184,7 +203,12 @@ def main() -> int:
     mode = modes.add_parser("stall")
     for name in ("socket", "token", "path", "file"):
         mode.add_argument(name)
+    mode = modes.add_parser("abort")
+    for name in ("socket", "token", "path"):
+        mode.add_argument(name)
     args = parser.parse_args()
+    if args.mode == "abort":
+        return abort(args)
     if args.mode == "stall":
         return stall(args)
     return asyncio.run(crowd(args) if args.mode == "crowd" else follow(args))
