@@ -39,6 +39,11 @@ static enum status alter(struct db *db, void *arg, struct err *err)
 	struct change *change = arg;
 
 	enum status status = users_find_name(db, change->key, &change->row, err);
+	if (status == STATUS_OK)
+		status = users_hold(db, change->row.id, err);
+	/* All of the row is written: as it is now that nobody else changes it. */
+	if (status == STATUS_OK)
+		status = users_find(db, change->row.id, &change->row, err);
 	if (status != STATUS_OK)
 		return status;
 	if (change->hash)

@@ -76,13 +76,17 @@ static void answer_wrong(struct request *req)
 
 /* --- right: a session --- */
 
-/* The password may have been changed since it was looked at. A hash that a first run of this has renewed is right. */
+/* The password may have been changed since it was looked at, or may be changed now: the row is held, or on PostgreSQL a
+ * session could be opened with the old one behind the back of what ends all of them. A hash that a first run of this
+ * has renewed is right. */
 static enum status open_session(struct db *db, struct store_op *op, struct err *err)
 {
 	struct login *login = (struct login *)(void *)op;
 	struct user_row row;
 
-	enum status status = users_find(db, login->row.id, &row, err);
+	enum status status = users_hold(db, login->row.id, err);
+	if (status == STATUS_OK)
+		status = users_find(db, login->row.id, &row, err);
 	if (status == STATUS_NOT_FOUND)
 		return err_set(err, STATUS_UNAUTHENTICATED, "the user is gone");
 	if (status != STATUS_OK)
@@ -122,7 +126,7 @@ static void session_opened(struct store_op *op)
 static void begin_session(struct login *login)
 {
 	accounts_new_session(login->req, login->row.id, &login->session, login->refresh);
-	login->op = (struct store_op){.run = open_session, .done = session_opened};
+	login->op = (struct store_op){.run = open_session, .done = session_opened, .alone = true};
 	if (!accounts_write(login->req, &login->op))
 		settle(login, false);
 }

@@ -77,7 +77,10 @@ static enum status store(struct db *db, struct store_op *op, struct err *err)
 		status = accounts_recall(change->req, db, &change->repeated, err);
 	if (status != STATUS_OK || change->repeated)
 		return status;
-	status = users_find(db, change->req->caller.user_id, row, err);
+	/* All of the row is written: what an operator does to it meanwhile must not be undone. */
+	status = users_hold(db, change->req->caller.user_id, err);
+	if (status == STATUS_OK)
+		status = users_find(db, change->req->caller.user_id, row, err);
 	if (status == STATUS_OK && change->has_any && strcmp(row->hash, change->hash) != 0)
 		return err_set(err, STATUS_FORBIDDEN, "The password was changed meanwhile.");
 	apply(change, row);
@@ -112,7 +115,7 @@ static void stored(struct store_op *op)
 
 static void go_store(struct change *change)
 {
-	change->op = (struct store_op){.run = store, .done = stored};
+	change->op = (struct store_op){.run = store, .done = stored, .alone = true};
 	if (!accounts_write(change->req, &change->op))
 		return; /* it was answered */
 }
