@@ -141,6 +141,24 @@ is 'all results come in one answer' \
 as "$ada" GET "/api/v1/sentiment/task/$large?limit=1000&cursor=$((texts - 500))"
 is 'or in pages' "$(jq -c '[(.result | length), .next_cursor]' <<<"$body")" '[500,null]'
 
+# --- a batch that is cancelled, and goes on after all ---------------------------------------------------------------
+
+send_batch "$dir/large.json"
+large=$task
+for _ in {1..1000}; do
+	[ "$(progress)" -eq 0 ] || break
+	sleep 0.01
+done
+as "$ada" DELETE "/api/v1/tasks/$large"
+if [ "$(progress)" -lt "$texts" ]; then
+	within 'a batch can be cancelled' 30 is_over "$large"
+	is 'that is a failure which says so' "$(jq -c '[.status, .result, .error_message]' <<<"$body")" '["failed",null,"The task was cancelled."]'
+	holds 'it can be taken up again' appcore task retry "$large"
+	within 'and is finished' 120 is_over "$large"
+fi
+is 'nothing is missing and nothing is double' \
+	"$(sql "SELECT count(*), count(DISTINCT position) FROM sentiment_requests WHERE task_id = '$large'")" "$texts|$texts"
+
 # --- limits of a batch ----------------------------------------------------------------------------------------------
 
 service small SECRET_KEY=0123456789abcdef0123456789abcdef-e2e INSTANCES=1 WORKERS=1 BATCH_BODY_BYTES=2097152 BATCH_MAX=100 \
