@@ -139,7 +139,8 @@ static enum status delete_sentiments(struct db *db, int64_t before_us, int64_t *
 	return sentiments_expire(db, before_us / 1000, PIECE, deleted, err);
 }
 
-/* Where even the newest row is old the clock may be wrong: the serving workers wait for a day before they believe it. */
+/* Where even the newest row is old the clock may be wrong: the serving workers wait for a day before they believe it.
+ */
 enum status task_retention(struct task_run *run, struct err *err)
 {
 	int64_t days = run->config->retention_days;
