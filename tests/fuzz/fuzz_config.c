@@ -71,10 +71,31 @@ static void read_back(const struct buf *shell)
 	config_problems_release(&problems);
 }
 
+/* How many settings are printed when none is set. */
+static size_t count_printed(void)
+{
+	struct config config;
+	struct config_problems problems;
+	struct buf shell;
+	size_t lines = 0;
+
+	write_file("", 0);
+	demand(config_load(&config, path, &problems), "defaults are good");
+	buf_init_heap(&shell);
+	config_print_shell(&config, &shell);
+	for (size_t i = 0; i < shell.n; i++)
+		lines += shell.p[i] == '\n';
+	demand(is_plain(&shell, lines) && lines > 40, "defaults are plain");
+	buf_release(&shell);
+	config_release(&config);
+	config_problems_release(&problems);
+	return lines;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	enum { SETTINGS_PRINTED = 50 };
 	static char *none[] = {NULL};
+	static size_t printed;
 	struct config config;
 	struct config_problems problems;
 	struct buf shell, json;
@@ -84,6 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!path[0]) {
 		snprintf(path, sizeof(path), "%s/.env", unit_temp_dir());
 		environ = none;
+		printed = count_printed();
 	}
 	write_file(data, size);
 	bool good = config_load(&config, path, &problems);
@@ -96,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		config_print_json(&config, &json);
 		demand(json_check(buf_view(&json), JSON_MAX_DEPTH, &root, &fault), "JSON is JSON");
 		config_print_shell(&config, &shell);
-		if (!config_is_production(&config) && is_plain(&shell, SETTINGS_PRINTED))
+		if (!config_is_production(&config) && is_plain(&shell, printed))
 			read_back(&shell);
 	}
 	buf_release(&shell);
