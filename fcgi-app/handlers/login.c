@@ -14,7 +14,7 @@
 #include "shared/logins.h"
 #include "store/generations.h"
 
-enum { WAIT_MAX_MS = 10 * 1000 };
+enum { WAIT_MAX_MS = 10 * 1000, SESSIONS_MAX = 1000 /* of one user */ };
 
 struct login {
 	struct store_op op; /* first: the store hands it back */
@@ -95,7 +95,9 @@ static enum status open_session(struct db *db, struct store_op *op, struct err *
 		return err_set(err, STATUS_UNAUTHENTICATED, "the user has changed");
 	if (login->fresh_hash[0] || row.failed_logins != 0 || row.locked_until_us != 0)
 		status = users_login_succeeded(db, row.id, str_of(login->row.hash), str_of(login->fresh_hash), err);
-	return status == STATUS_OK ? sessions_insert(db, &login->session, err) : status;
+	if (status == STATUS_OK)
+		status = sessions_insert(db, &login->session, err);
+	return status == STATUS_OK ? sessions_trim(db, row.id, SESSIONS_MAX, err) : status;
 }
 
 _Static_assert((int)USER_HASH_BYTES == (int)PASSWORD_HASH_BYTES, "a row holds a hash");

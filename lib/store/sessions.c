@@ -157,6 +157,21 @@ enum status sessions_end_everybody(struct db *db, int64_t now_us, struct err *er
 	return db_run(stmt, NULL, err);
 }
 
+enum status sessions_trim(struct db *db, int64_t user_id, int64_t keep, struct err *err)
+{
+	/* Ids begin with the time. */
+	static const char sql[] = "DELETE FROM sessions WHERE user_id = $1 AND id <="
+				  " (SELECT id FROM sessions WHERE user_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, user_id);
+	db_bind_i64(stmt, 2, keep);
+	return db_run(stmt, NULL, err);
+}
+
 enum status sessions_expire(struct db *db, int64_t before_us, int64_t limit, int64_t *deleted, struct err *err)
 {
 	static const char sql[] = "DELETE FROM sessions WHERE id IN"

@@ -19,6 +19,11 @@ struct session_row {
 enum status sessions_insert(struct db *db, const struct session_row *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
+/* Deletes all sessions of the user but the newest `keep`: who may log in as often as they like must not fill the table.
+ */
+enum status sessions_trim(struct db *db, int64_t user_id, int64_t keep, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
 /* A refresh token is used: puts `fresh_hash` in the place of `hash`. *row is the session then. STATUS_UNAUTHENTICATED:
  * no session has it (*row is the one of this id, or has none), or it is over. STATUS_FORBIDDEN: it was used before; the
  * session has been ended (commit that). */

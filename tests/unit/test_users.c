@@ -310,6 +310,26 @@ static void the_others_end(void)
 	db_close(db);
 }
 
+static void the_oldest_make_room(void)
+{
+	struct db *db = test_database("trim.db");
+	char id[8];
+
+	test_begin(db);
+	for (int i = 0; i < 8; i++) {
+		snprintf(id, sizeof(id), "s%d", i);
+		struct session_row row = session_of(id, i == 0 ? 2 : 1);
+		OK(sessions_insert(db, &row, NULL));
+	}
+	OK(sessions_trim(db, 1, 7, NULL));
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM sessions"), 8);
+	OK(sessions_trim(db, 1, 3, NULL));
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM sessions WHERE user_id = 1"), 3);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM sessions WHERE id IN ('s5', 's6', 's7', 's0')"), 4);
+	test_commit(db);
+	db_close(db);
+}
+
 static void what_is_over_is_deleted(void)
 {
 	struct db *db = test_database("expire.db");
@@ -347,6 +367,7 @@ static const struct unit_case CASES[] = {
 	{"a refresh token works once", a_refresh_token_works_once},
 	{"nothing renews what is over", nothing_renews_what_is_over},
 	{"the others end", the_others_end},
+	{"the oldest make room", the_oldest_make_room},
 	{"what is over is deleted", what_is_over_is_deleted},
 };
 
