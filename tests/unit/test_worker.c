@@ -550,6 +550,45 @@ static void what_is_due_is_added_once(void)
 	close_place(&place);
 }
 
+enum { NIGHTS = 40 };
+
+static pthread_barrier_t night;
+
+static void *schedule_nights(void *arg)
+{
+	struct db *db = test_open("nights.db", DB_WRITE);
+	struct schedules schedules;
+
+	schedules_init(&schedules, arg);
+	for (int i = 0; i < NIGHTS; i++) {
+		int64_t now_us = at("2026-11-22T00:00:00Z") + i * 86400 * SECOND;
+		pthread_barrier_wait(&night);
+		CU_ASSERT_TRUE(schedules_run_at(&schedules, db, shm, now_us) >= 0);
+	}
+	db_close(db);
+	return NULL;
+}
+
+/* Both see that it is due before either has moved it on, where the database lets them. */
+static void two_schedulers_at_once_add_it_once(void)
+{
+	struct place place = new_place("nights.db", 1, 30);
+	struct schedules schedules;
+	pthread_t threads[2];
+
+	place.config.schedule_retention = "@daily";
+	schedules_init(&schedules, &place.config);
+	CU_ASSERT_TRUE(schedules_run_at(&schedules, place.db, shm, at("2026-11-21T23:00:00Z")) > 0);
+	CU_ASSERT_EQUAL_FATAL(pthread_barrier_init(&night, NULL, 2), 0);
+	for (int i = 0; i < 2; i++)
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, schedule_nights, &place.config), 0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	pthread_barrier_destroy(&night);
+	CU_ASSERT_EQUAL(test_number(place.db, ADDED), NIGHTS);
+	close_place(&place);
+}
+
 static void a_schedule_follows_its_setting(void)
 {
 	struct place place = new_place("setting.db", 1, 30);
@@ -646,6 +685,7 @@ static const struct unit_case CASES[] = {
 	{"poison does not spread (B-129)", poison_does_not_spread},
 	{"progress is worth more attempts", progress_is_worth_more_attempts},
 	{"what is due is added once (C-090)", what_is_due_is_added_once},
+	{"two schedulers at once add it once (C-090)", two_schedulers_at_once_add_it_once},
 	{"a schedule follows its setting", a_schedule_follows_its_setting},
 };
 
