@@ -13,6 +13,7 @@ struct findings {
 	int64_t predictions;
 	bool about; /* that many */
 	struct db_info info;
+	bool secret;         /* there is one to sign tokens with */
 	bool integrity;      /* was asked for, and is good */
 	struct model *model; /* the active version of the default model, loaded */
 };
@@ -63,11 +64,12 @@ static enum status look(struct db *db, const struct config *config, bool integri
 static void tell(const struct findings *findings, bool json)
 {
 	if (!json) {
-		printf("settings     ok\n"
+		printf("settings     ok%s\n"
 		       "database     ok: %s at %s, %lld bytes, log %lld bytes\n"
 		       "schema       ok: migration %d of %d\n"
 		       "predictions  %s%lld stored\n"
 		       "model        ok: %s %s\n",
+		       findings->secret ? "" : ", but SECRET_KEY is not set: serve will not start",
 		       findings->info.engine, findings->info.location, (long long)findings->info.database_bytes,
 		       (long long)findings->info.log_bytes, findings->migration, findings->newest,
 		       findings->about ? "about " : "", (long long)findings->predictions, findings->model->name,
@@ -86,6 +88,7 @@ static void tell(const struct findings *findings, bool json)
 	json_object_object_add(object, "predictions", json_object_new_int64(findings->predictions));
 	json_object_object_add(object, "predictions_estimated", json_object_new_boolean(findings->about));
 	json_object_object_add(object, "model_version", json_object_new_string(findings->model->version));
+	json_object_object_add(object, "secret_key_set", json_object_new_boolean(findings->secret));
 	json_object_object_add(object, "integrity_checked", json_object_new_boolean(findings->integrity));
 	printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(object);
@@ -109,6 +112,7 @@ int check_main(int argc, char **argv)
 		return command_fail(EXIT_USAGE, "there are no arguments; see --help.");
 	if (!command_open_db(&config, &db, DB_READ, &code))
 		return code;
+	findings.secret = *config.secret_key != '\0';
 	enum status status = look(db, &config, integrity, &findings, &err);
 	if (status == STATUS_OK)
 		tell(&findings, json);

@@ -107,3 +107,6 @@ post '{"features":[1]}'
 is 'MAX_BODY_BYTES: below' "$status" 201
 req GET /predictions
 is 'in production reads want a key by default' "$status" 401
+unlike 'check is content' "$(appcore check)" SECRET_KEY
+like 'check misses a secret' "$(in_service env SECRET_KEY= "$binary" check)" 'settings +ok, but SECRET_KEY is not set: serve will not start'
+unlike 'the banner shows no secret either' "$(<"$dir/start.out")" "$secret"
