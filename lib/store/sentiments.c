@@ -68,33 +68,59 @@ static enum status check(const struct sentiment_row *row, struct err *err)
 	return err_set(err, STATUS_CONFLICT, "the confidence of a sentiment is no number");
 }
 
+static const char INSERT[] = "INSERT INTO sentiment_requests (" COLUMNS ")"
+			     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
+
+/* What the rows of a batch have in common. */
+static void bind_common(struct stmt *stmt, const struct sentiment_row *row)
+{
+	db_bind_i64(stmt, 2, row->user_id);
+	db_bind_text(stmt, 7, str_of(row->created_at));
+	db_bind_text(stmt, 8, str_of(row->model_version));
+	db_bind_text(stmt, 9, row->task_id);
+}
+
+static enum status insert_row(struct stmt *stmt, const struct sentiment_row *row, int64_t *inserted, struct err *err)
+{
+	char id[ID_TEXT_BYTES];
+
+	id_format(&row->id, id);
+	db_bind_text(stmt, 1, (struct str){id, ID_TEXT_BYTES - 1});
+	db_bind_text(stmt, 3, row->text);
+	db_bind_text(stmt, 4, row->sentiment);
+	db_bind_double(stmt, 5, row->confidence);
+	db_bind_double(stmt, 6, row->processing_s);
+	db_bind_i64(stmt, 10, row->position);
+	return db_run(stmt, inserted, err);
+}
+
 enum status sentiments_insert(struct db *db, const struct sentiment_row *row, bool *stored, struct err *err)
 {
-	static const char sql[] = "INSERT INTO sentiment_requests (" COLUMNS ")"
-				  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING";
-	char id[ID_TEXT_BYTES];
 	struct stmt *stmt;
 	int64_t inserted;
 
 	*stored = false;
 	enum status status = check(row, err);
 	if (status == STATUS_OK)
-		status = db_prepare(db, sql, &stmt, err);
+		status = db_prepare(db, INSERT, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
-	id_format(&row->id, id);
-	db_bind_text(stmt, 1, str_of(id));
-	db_bind_i64(stmt, 2, row->user_id);
-	db_bind_text(stmt, 3, row->text);
-	db_bind_text(stmt, 4, row->sentiment);
-	db_bind_double(stmt, 5, row->confidence);
-	db_bind_double(stmt, 6, row->processing_s);
-	db_bind_text(stmt, 7, str_of(row->created_at));
-	db_bind_text(stmt, 8, str_of(row->model_version));
-	db_bind_text(stmt, 9, row->task_id);
-	db_bind_i64(stmt, 10, row->position);
-	status = db_run(stmt, &inserted, err);
+	bind_common(stmt, row);
+	status = insert_row(stmt, row, &inserted, err);
 	*stored = status == STATUS_OK && inserted > 0;
+	return status;
+}
+
+/* A statement keeps what is bound to it: the rest is bound once. */
+static enum status insert_each(struct db *db, const struct sentiment_row *rows, size_t n, struct err *err)
+{
+	struct stmt *stmt;
+	enum status status = n > 0 ? db_prepare(db, INSERT, &stmt, err) : STATUS_OK;
+
+	if (n > 0 && status == STATUS_OK)
+		bind_common(stmt, rows);
+	for (size_t i = 0; status == STATUS_OK && i < n; i++)
+		status = insert_row(stmt, &rows[i], NULL, err);
 	return status;
 }
 
@@ -161,15 +187,14 @@ static enum status insert_together(struct db *db, const struct sentiment_row *ro
 enum status sentiments_insert_all(struct db *db, const struct sentiment_row *rows, size_t n, struct err *err)
 {
 	enum status status = STATUS_OK;
-	bool stored;
 
 	for (size_t i = 0; status == STATUS_OK && i < n; i++)
 		status = check(&rows[i], err);
-	if (status == STATUS_OK && n > 1 && db_dialect(db) == DB_DIALECT_POSTGRESQL)
+	if (status != STATUS_OK)
+		return status;
+	if (n > 1 && db_dialect(db) == DB_DIALECT_POSTGRESQL)
 		return insert_together(db, rows, n, err);
-	for (size_t i = 0; status == STATUS_OK && i < n; i++)
-		status = sentiments_insert(db, &rows[i], &stored, err);
-	return status;
+	return insert_each(db, rows, n, err);
 }
 
 /* 48 bits of the task's time, 24 of the position and 50 of a hash of the task's id, so that two batches of the same
