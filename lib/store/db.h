@@ -129,7 +129,8 @@ void db_end_read(struct db *db) __attribute__((nonnull));
 
 /* Waits until a transaction anywhere has told of a change of tasks (tasks_begin_change), or `stop_fd` is readable.
  * *told says which; it is also set by the first call on a connection, new ones included: what was told before is told
- * to nobody. For a thread and a connection of its own. STATUS_NOT_FOUND: on this engine nobody tells. */
+ * to nobody. For a thread and a connection of its own. STATUS_NOT_FOUND: on this engine, or through
+ * a pooler, nobody tells. */
 enum status db_listen(struct db *db, int stop_fd, bool *told, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
 

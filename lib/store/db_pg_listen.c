@@ -42,6 +42,9 @@ enum status pg_listen(struct db *base, const char *sql, int stop_fd, bool *told,
 	enum status status = pg_connect(db, err);
 	if (status != STATUS_OK)
 		return status;
+	/* A pooler's connection to the server is somebody else's with the next transaction. */
+	if (db->anonymous)
+		return err_set(err, STATUS_NOT_FOUND, "PostgreSQL: through a pooler nobody hears of changes");
 	if (db->listens_in != db->number)
 		return begin(db, sql, told, err);
 	/* What came while something else was asked is there already. */

@@ -1,6 +1,6 @@
 /* The thread reads the database's notifications with a connection of its own, and writes nothing but the counters of
  * wake.h. It ends when task_listen_stop makes its descriptor readable. While the database can't be had nobody is woken:
- * workers look by themselves once a second. */
+ * workers look by themselves once a second. Through a pooler (PgBouncer) nothing can be heard. */
 #include "task/listen.h"
 
 #include "shared/wake.h"
@@ -49,6 +49,9 @@ static void *listen_main(void *arg)
 		}
 		if (status != STATUS_OK && is_stopped(listen, RETRY_MS))
 			break;
+		/* Behind a pooler: whoever follows the changes looks by itself, as workers do for tasks. */
+		if (status == STATUS_NOT_FOUND)
+			wake_all(listen->shm, WAKE_EVENTS);
 	}
 	db_close(db);
 	return NULL;
