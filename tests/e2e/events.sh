@@ -20,7 +20,7 @@ add() { # TOKEN [MEMBERS]: an echo task; $task is its id
 }
 ada=$(token_of ada) bob=$(token_of bob)
 printf '%s\n' "$ada" >"$dir/ada"
-listen() { /usr/bin/python3 "$here/listen.py" "$@"; }
+listen() { exec /usr/bin/python3 "$here/listen.py" "$@"; } # always in a process of its own, which is then the one to kill
 has() { grep -q "$1" "$2"; } # PATTERN FILE
 
 # --- one task, over TLS and HTTP/2 ----------------------------------------------------------------------------------
