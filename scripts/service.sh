@@ -461,6 +461,7 @@ verb_run() {
 	fi
 	stop_all
 	signal TERM "$tail_pid"
+	wait "$tail_pid" 2>/dev/null || true
 	say 'appcore has stopped.'
 	[ -z "$broken" ] || exit 1
 }
