@@ -1,9 +1,9 @@
 /* The caller's own API keys: GET and POST /api/v1/users/me/keys, DELETE /api/v1/users/me/keys/{key_id}.
  *
  * A key opens what its owner's token opens, and nothing else, but for what decides who gets in: it makes no keys, and
- * revokes none but itself. Its text is told once. It is derived from the request's
- * identity at the edge with the signing key, so that a request that nginx sends to a second worker makes no second
- * key and is told the same one. */
+ * revokes none but itself. Its text is told once. It is derived from the request's identity at the edge with the
+ * signing key and the owner's row, so that a request that nginx sends to a second worker makes no second key and is
+ * told the same one. */
 #include "app.h"
 #include "base/clock.h"
 #include "handlers/accounts.h"
@@ -135,16 +135,42 @@ static bool has_row(const struct user_keys *keys, const char *id)
 	return has;
 }
 
+/* Out of what the log tells, the signing key, and what the database alone knows: neither the key nor the database is
+ * enough. */
+static void derive(struct user_keys *keys, const struct user_row *owner)
+{
+	const struct request *req = keys->req;
+	struct str key = req->app->token_keys.keys[0];
+	crypto_auth_hmacsha256_state state;
+	uint8_t seed[KEYRING_SEED_BYTES];
+
+	_Static_assert((int)crypto_auth_hmacsha256_BYTES == (int)KEYRING_SEED_BYTES, "one is the other");
+	crypto_auth_hmacsha256_init(&state, (const uint8_t *)key.p, key.n);
+	crypto_auth_hmacsha256_update(&state, (const uint8_t *)"api key", sizeof("api key"));
+	crypto_auth_hmacsha256_update(&state, (const uint8_t *)&req->caller.user_id, sizeof(req->caller.user_id));
+	crypto_auth_hmacsha256_update(&state, (const uint8_t *)&req->edge.ms, sizeof(req->edge.ms));
+	crypto_auth_hmacsha256_update(&state, req->edge.random, sizeof(req->edge.random));
+	crypto_auth_hmacsha256_update(&state, (const uint8_t *)owner->hash, strlen(owner->hash));
+	crypto_auth_hmacsha256_final(&state, seed);
+	keyring_derive(seed, keys->text, &keys->row);
+	sodium_memzero(&state, sizeof(state));
+	sodium_memzero(seed, sizeof(seed));
+}
+
 static enum status insert(struct db *db, struct store_op *op, struct err *err)
 {
 	struct user_keys *keys = (struct user_keys *)(void *)op;
+	struct user_row owner;
 
 	/* Of many at once none must count before another has inserted. */
 	enum status status = users_hold(db, keys->req->caller.user_id, err);
 	if (status == STATUS_OK)
+		status = users_find(db, keys->req->caller.user_id, &owner, err);
+	if (status == STATUS_OK)
 		status = read_rows(db, op, err);
 	if (status != STATUS_OK)
 		return status;
+	derive(keys, &owner);
 	keys->repeated = has_row(keys, keys->row.id);
 	keys->full = keys->n >= KEYS_MAX && !keys->repeated;
 	return keys->full ? STATUS_OK : keys_insert(db, &keys->row, err);
@@ -171,25 +197,6 @@ static void inserted(struct store_op *op)
 	}
 	sodium_memzero(keys->text, sizeof(keys->text));
 	request_finish(req);
-}
-
-static void derive(struct user_keys *keys)
-{
-	const struct request *req = keys->req;
-	struct str key = req->app->token_keys.keys[0];
-	crypto_auth_hmacsha256_state state;
-	uint8_t seed[KEYRING_SEED_BYTES];
-
-	_Static_assert((int)crypto_auth_hmacsha256_BYTES == (int)KEYRING_SEED_BYTES, "one is the other");
-	crypto_auth_hmacsha256_init(&state, (const uint8_t *)key.p, key.n);
-	crypto_auth_hmacsha256_update(&state, (const uint8_t *)"api key", sizeof("api key"));
-	crypto_auth_hmacsha256_update(&state, (const uint8_t *)&req->caller.user_id, sizeof(req->caller.user_id));
-	crypto_auth_hmacsha256_update(&state, (const uint8_t *)&req->edge.ms, sizeof(req->edge.ms));
-	crypto_auth_hmacsha256_update(&state, req->edge.random, sizeof(req->edge.random));
-	crypto_auth_hmacsha256_final(&state, seed);
-	keyring_derive(seed, keys->text, &keys->row);
-	sodium_memzero(&state, sizeof(state));
-	sodium_memzero(seed, sizeof(seed));
 }
 
 static void submit(struct request *req)
@@ -296,7 +303,6 @@ void user_keys_post(struct request *req)
 		request_finish(req);
 		return;
 	}
-	derive(keys);
 	request_go_back(req, submit);
 }
 

@@ -1122,6 +1122,30 @@ static void keys_that_open_nothing(void)
 	harness_close(&h);
 }
 
+/* With the log and the signing key alone nobody works a key out: it takes the database, too. */
+static void a_key_is_made_of_the_row_too(void)
+{
+	static const char edge[] = "00112233445566778899aabbccddeeff";
+	struct harness_user user;
+	struct harness h;
+	char keys[3][KEY_TEXT_BYTES];
+
+	harness_open(&h);
+	harness_add_user(&h, "user", &user);
+	for (int i = 0; i < 3; i++) {
+		struct exchange *x = ASK(&h, .path = KEYS, .token = user.token, .body = "{\"name\":\"a\"}",
+					 .edge_id = edge);
+		ANSWERS(x, 201, NULL);
+		snprintf(keys[i], sizeof(keys[i]), "%s", cut(x, "\"key\":\""));
+		harness_sql(&h, "DELETE FROM api_keys");
+		if (i == 1)
+			harness_sql(&h, "UPDATE users SET hashed_password = 'another'");
+	}
+	SAME(keys[0], keys[1]);
+	CU_ASSERT_STRING_NOT_EQUAL(keys[1], keys[2]);
+	harness_close(&h);
+}
+
 static void what_makes_no_key(void)
 {
 	static const char *const bodies[] = {"{}",
@@ -1259,6 +1283,7 @@ static const struct unit_case CASES[] = {
 	{"keys of one's own", keys_of_ones_own},
 	{"what a key may not do", what_a_key_may_not_do},
 	{"keys that open nothing", keys_that_open_nothing},
+	{"a key is made of the row, too", a_key_is_made_of_the_row_too},
 	{"what makes no key", what_makes_no_key},
 	{"passwords are not logged", passwords_are_not_logged},
 	{"too many passwords at once", too_many_passwords_at_once},
