@@ -413,9 +413,9 @@ static enum status read_claimed(struct stmt *stmt, struct task_row *rows, int n,
 	return status;
 }
 
-#define CLAIM(where, lock)                                                                                             \
+#define CLAIM(attempt, where, lock)                                                                                    \
 	"UPDATE background_tasks SET status = 'processing', lease_us = $1, claim = claim + 1,"                         \
-	" attempts = attempts + 1, worker = $2, updated_at = $3, change = $4 WHERE task_id IN"                         \
+	" attempts = attempts + " attempt ", worker = $2, updated_at = $3, change = $4 WHERE task_id IN"               \
 	" (SELECT task_id FROM background_tasks WHERE " where lock ") RETURNING " ALL
 
 #define LOST    "status = 'processing' AND lease_us <= $5 ORDER BY lease_us LIMIT 1"
@@ -426,14 +426,14 @@ static enum status read_claimed(struct stmt *stmt, struct task_row *rows, int n,
 #define SKIP    " FOR UPDATE SKIP LOCKED"
 
 /* By engine. $7 empty: any kind. */
-static const char CLAIM_LOST[DB_DIALECT__MAX][sizeof(CLAIM(LOST, SKIP))] = {
-	[DB_DIALECT_SQLITE] = CLAIM(LOST, ""),
-	[DB_DIALECT_POSTGRESQL] = CLAIM(LOST, SKIP),
+static const char CLAIM_LOST[DB_DIALECT__MAX][sizeof(CLAIM("0", LOST, SKIP))] = {
+	[DB_DIALECT_SQLITE] = CLAIM("0", LOST, ""),
+	[DB_DIALECT_POSTGRESQL] = CLAIM("0", LOST, SKIP),
 };
 static const char CLAIM_DUE[DB_DIALECT__MAX][sizeof(
-	CLAIM(DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN, SKIP))] = {
-	[DB_DIALECT_SQLITE] = CLAIM(DUE " AND ($7 = '' OR instr(" LIST ", " ITEM ") > 0)" IN_TURN, ""),
-	[DB_DIALECT_POSTGRESQL] = CLAIM(DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN, SKIP),
+	CLAIM("1", DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN, SKIP))] = {
+	[DB_DIALECT_SQLITE] = CLAIM("1", DUE " AND ($7 = '' OR instr(" LIST ", " ITEM ") > 0)" IN_TURN, ""),
+	[DB_DIALECT_POSTGRESQL] = CLAIM("1", DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN, SKIP),
 };
 
 static enum status prepare_claim(struct db *db, const char *sql, const struct tasks_claim *claim, struct stmt **stmt,
@@ -481,7 +481,28 @@ enum status tasks_claim(struct db *db, const struct tasks_claim *claim, struct t
 		db_bind_text(stmt, 7, many ? claim->together : STR(""));
 		db_bind_i64(stmt, 8, many ? n : 1);
 	}
-	return read_claimed(stmt, rows, n, arena, found, err);
+	status = read_claimed(stmt, rows, n, arena, found, err);
+	for (int i = 0; i < *found; i++)
+		rows[i].lost = head.lost;
+	return status;
+}
+
+enum status tasks_begin_again(struct db *db, const struct task_row *row, struct err *err)
+{
+	static const char sql[] = "UPDATE background_tasks SET attempts = attempts + 1"
+				  " WHERE task_id = $1 AND claim = $2 AND status = 'processing'";
+	struct stmt *stmt;
+	int64_t changed;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	bind_id(stmt, 1, &row->id);
+	db_bind_i64(stmt, 2, row->claim);
+	status = db_run(stmt, &changed, err);
+	if (status == STATUS_OK && changed == 0)
+		status = err_set(err, STATUS_CONFLICT, "the task is not this worker's any more");
+	return status;
 }
 
 /* --- changing --- */

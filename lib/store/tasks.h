@@ -38,6 +38,7 @@ struct task_row {
 	int64_t priority, run_us, lease_us, claim, attempts;
 	char worker[TASK_WORKER_BYTES];
 	bool cancel; /* asked for */
+	bool lost;   /* just claimed, from a worker that lost it: that counts as an attempt with tasks_begin_again */
 	int64_t done, total;
 	int64_t expires_us, change;
 };
@@ -74,10 +75,14 @@ struct tasks_claim {
 
 /* Claims at most `n` tasks: one whose lease has ended, alone, for it may be what ended its worker; else pending ones
  * that are due, all of one priority, the most urgent first (PostgreSQL: SKIP LOCKED). Each claim counts as an attempt
- * from then on. *found rows are set, their texts in the arena. */
+ * from then on, but for that of one that was lost. *found rows are set, their texts in the arena. */
 enum status tasks_claim(struct db *db, const struct tasks_claim *claim, struct task_row *rows, int n,
 			struct arena *arena, int *found, struct err *err)
 	__attribute__((nonnull(1, 2, 3, 5, 6), warn_unused_result));
+
+/* One that was lost is begun again now: an attempt. STATUS_CONFLICT: it is not this worker's any more. */
+enum status tasks_begin_again(struct db *db, const struct task_row *row, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* A read: whether there is something to claim at now_us, and if not, when the next one becomes due or a lease ends; 0:
  * nobody knows of any. */

@@ -211,7 +211,7 @@ void give_back(struct batch *batch, int i)
 {
 	struct task_row *row = &batch->rows[i];
 
-	row->attempts -= row->attempts > 0;
+	row->attempts -= !row->lost && row->attempts > 0;
 	queue_again(row, row->run_us);
 }
 
@@ -304,6 +304,34 @@ static void call(struct task_worker *worker, struct batch *batch, int i, const s
 	model_set_drop(run.models);
 }
 
+static enum status begin_again(struct db *db, void *arg, struct err *err)
+{
+	return tasks_begin_again(db, arg, err);
+}
+
+/* One whose worker ended while it had it: perhaps because of it. That it is run is stored before it is, and of small
+ * ones a process runs one after the other: so what ends a process costs an attempt those that ran with it the first
+ * time, and from then on nobody but itself. */
+static void run_again(struct task_worker *worker, struct batch *batch, int i, const struct task_kind *kind)
+{
+	struct task_row *row = &batch->rows[i];
+	struct err err;
+
+	if (kind->small) {
+		pthread_mutex_lock(&worker->pool->again);
+		worker->again = true; /* until what comes of it is stored */
+	}
+	enum status status = db_transact(worker->db, -1, begin_again, row, &err);
+	if (status == STATUS_OK) {
+		row->attempts++;
+		row->lost = false;
+		call(worker, batch, i, kind);
+	} else {
+		(void)worker_note_failure(worker, status, &err);
+		batch->lost[i] = true; /* it is claimed again when this lease ends */
+	}
+}
+
 void run_task(struct task_worker *worker, struct batch *batch, int i)
 {
 	struct task_row *row = &batch->rows[i];
@@ -320,11 +348,12 @@ void run_task(struct task_worker *worker, struct batch *batch, int i)
 	} else if (!kind) {
 		err_set(&err, STATUS_NOT_FOUND, "This program has no kind of tasks named %.60s.", row->kind);
 		fail(worker, batch, row, &UNKNOWN, &err);
-	} else if (row->attempts > kind->attempts) {
-		/* Each of its attempts ended with the process, or its machine; this is none. */
-		row->attempts--;
+	} else if (row->lost && row->attempts >= kind->attempts) {
+		/* Each of its attempts ended with the process, or its machine. */
 		err_set(&err, STATUS_INTERNAL, "Its worker ended while it ran, %lld times.", (long long)row->attempts);
 		fail(worker, batch, row, kind, &err);
+	} else if (row->lost) {
+		run_again(worker, batch, i, kind);
 	} else {
 		call(worker, batch, i, kind);
 	}

@@ -303,6 +303,9 @@ static void *worker_main(void *arg)
 				run_task(worker, batch, i);
 			adapt(worker, batch, clock_mono_ns() - start);
 			step_on(worker, batch, next);
+			if (worker->again)
+				pthread_mutex_unlock(&pool->again);
+			worker->again = false;
 			batch = next;
 		}
 	}
@@ -393,6 +396,7 @@ enum status task_pool_open(struct task_pool **out, const struct task_pool_option
 	pool->n = (int)options->config->task_threads;
 	pool->workers = calloc((size_t)pool->n, sizeof(*pool->workers));
 	pthread_mutex_init(&pool->lead, NULL);
+	pthread_mutex_init(&pool->again, NULL);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -466,6 +470,7 @@ void task_pool_close(struct task_pool *pool)
 	pthread_cond_destroy(&pool->wake);
 	pthread_mutex_destroy(&pool->lead);
 	pthread_mutex_destroy(&pool->lock);
+	pthread_mutex_destroy(&pool->again);
 	free(pool->workers);
 	free(pool);
 }

@@ -35,6 +35,7 @@ struct task_worker {
 	int size;      /* of the next batch: as many as a few milliseconds take */
 	bool failing;  /* the database, and that was logged */
 	unsigned seed; /* of the jitter */
+	bool again;    /* it holds the pool's lock of that name */
 
 	/* Of the task that runs; this thread's alone. */
 	struct task_row *row;
@@ -63,9 +64,10 @@ struct task_pool {
 	atomic_bool stopping;
 	atomic_int threads; /* that have not ended */
 	_Atomic(const char *) trouble;
-	pthread_mutex_t lead; /* held by the idle thread that waits for work and claims it */
-	pthread_mutex_t lock; /* guards what the clock sees of the threads, and `wake` */
-	pthread_cond_t wake;  /* the clock's */
+	pthread_mutex_t lead;  /* held by the idle thread that waits for work and claims it */
+	pthread_mutex_t again; /* held by the thread that runs a small task which another worker has lost */
+	pthread_mutex_t lock;  /* guards what the clock sees of the threads, and `wake` */
+	pthread_cond_t wake;   /* the clock's */
 	pthread_t clock;
 	bool clock_started;
 	struct db *clock_db;
