@@ -5,6 +5,7 @@ completed once; of a batch each text has exactly one row, in its place; whatever
 workers are killed with -9, those that serve as well while they accept tasks; a worker is stopped, replaced and
 continued; a task crashes its worker each time; the disk is full; the clock is set back; two workers have the same
 schedules."""
+import calendar
 import contextlib
 import glob
 import itertools
@@ -633,22 +634,24 @@ def clock_set_back(check: Check, library: str, queue: Queue) -> None:
     set_clock(clock, f"+{AHEAD_S}")
     environment = faked(library, clock)
     with Worker(queue.service, **environment) as first, Worker(queue.service, TASK_THREADS=1, **environment) as second:
-        batch = queue.batch(4 * TEXTS, ahead_s=AHEAD_S)
         queue.echo(100, ahead_s=AHEAD_S)
-        queue.add("sleep", ['{"seconds": 3}'], ahead_s=AHEAD_S)
-        claimed = wait_for(lambda: queue.one(batch)["done"] > 0, PATIENCE_S, 0.005)
-        row = queue.one(batch)
-        owner, other = (first, second) if pid_in(row["worker"]) == first.pid else (second, first)
-        owner.end(signal.SIGKILL)
-        ahead = queue.number("SELECT count(*) FROM background_tasks WHERE status = 'processing' AND lease_us >"
-                             f" {int((time.time() + AHEAD_S / 2) * 1e6)}")  # fmt: skip
-        check(claimed and ahead > 0, f"{what}: there are leases of the time before", ahead)
-        later = queue.echo(20, ahead_s=AHEAD_S)
-        other.send(signal.SIGSTOP)
-        later += queue.echo(20, ahead_s=AHEAD_S)
+        queue.add("sleep", ['{"seconds": 2}'], ahead_s=AHEAD_S)
+        ahead, other = 0, second
+        for _ in range(5):
+            batch = queue.batch(4 * TEXTS, ahead_s=AHEAD_S)
+            wait_for(lambda: queue.one(batch)["done"] > 0, PATIENCE_S, 0.005)
+            owner, other = (first, second) if pid_in(queue.one(batch)["worker"]) == first.pid else (second, first)
+            owner.send(signal.SIGSTOP)
+            ahead = queue.number(f"SELECT count(*) FROM background_tasks WHERE status = 'processing' AND task_id = '{batch}'"
+                                 f" AND lease_us > {int((time.time() + AHEAD_S / 2) * 1e6)}")  # fmt: skip
+            if ahead:
+                owner.send(signal.SIGKILL)
+                break
+            owner.send(signal.SIGCONT)
+        check(ahead > 0, f"{what}: there is a lease of the time before")
+        queue.echo(40, ahead_s=AHEAD_S)
         set_clock(clock, "+0")
-        other.send(signal.SIGCONT)
-        later += queue.echo(20)
+        queue.echo(20)
         settled = queue.settles()
         check(settled, f"{what}: nobody waits for the time to come again", f"{queue.open()} do" if not settled else "")
         check(other.is_alive(), f"{what}: the worker is the same process")
@@ -676,10 +679,11 @@ def schedulers(check: Check, library: str, queue: Queue) -> None:
             first.end(signal.SIGKILL)  # one is enough
         check(enough and second.is_alive(), f"{what}: tasks are added", minutes)
     for kind in ("expiry", "checkpoint"):
-        rows = queue.sql(f"SELECT substr(created_at, 1, 16), count(*) FROM background_tasks WHERE user_id = 0 AND task_type = '{kind}'"
-                         " GROUP BY 1 ORDER BY 1")  # fmt: skip
-        twice = [row for row in rows if int(row[1]) > 1]
-        check(not twice, f"{what}: one {kind} for each minute", twice or len(rows))
+        rows = queue.sql(f"SELECT substr(created_at, 1, 16) FROM background_tasks WHERE user_id = 0 AND task_type = '{kind}' ORDER BY 1")
+        first_s, last_s = (calendar.timegm(time.strptime(rows[i][0], "%Y-%m-%dT%H:%M")) for i in (0, -1))
+        due = (last_s - first_s) // 60 + 1
+        # The last one may have been made in the minute after its own, in which another one was due.
+        check(len(rows) <= due + 1, f"{what}: one {kind} for each minute", f"{len(rows)} in {due} minutes")
 
 
 def clocks(check: Check) -> None:
@@ -708,12 +712,11 @@ def disk_full(check: Check) -> None:
             return
         service.start()
         queue = Queue(service)
+        filler = fill(service, 14_000_000)  # room for the texts, and not for what comes of them
         batch = queue.batch(4 * TEXTS)
-        begun = wait_for(lambda: queue.one(batch)["done"] > 0, PATIENCE_S, 0.005)
-        filler = fill(service, 0)
-        noticed = wait_for(lambda: "tasks wait for the database" in service_log(service) or not task_workers(service), PATIENCE_S)
+        noticed = wait_for(lambda: "tasks wait for the database" in service_log(service), PATIENCE_S)
         row = queue.one(batch)
-        check(begun and noticed and row["status"] == "processing", f"{what}: in the midst of a batch", row)
+        check(noticed and row["status"] == "processing", f"{what}: in the midst of a batch", row)
         held = queue.one(batch)
         time.sleep(1)
         os.unlink(filler)
