@@ -555,18 +555,23 @@ enum { NIGHTS = 40 };
 
 static pthread_barrier_t night;
 
+struct scheduler {
+	const struct config *config;
+	struct db *db;
+	pthread_t thread;
+};
+
 static void *schedule_nights(void *arg)
 {
-	struct db *db = test_open("nights.db", DB_WRITE);
+	const struct scheduler *scheduler = arg;
 	struct schedules schedules;
 
-	schedules_init(&schedules, arg);
+	schedules_init(&schedules, scheduler->config);
 	for (int i = 0; i < NIGHTS; i++) {
 		int64_t now_us = at("2026-11-22T00:00:00Z") + i * 86400 * SECOND;
 		pthread_barrier_wait(&night);
-		CU_ASSERT_TRUE(schedules_run_at(&schedules, db, shm, now_us) >= 0);
+		CU_ASSERT_TRUE(schedules_run_at(&schedules, scheduler->db, shm, now_us) >= 0);
 	}
-	db_close(db);
 	return NULL;
 }
 
@@ -574,17 +579,21 @@ static void *schedule_nights(void *arg)
 static void two_schedulers_at_once_add_it_once(void)
 {
 	struct place place = new_place("nights.db", 1, 30);
+	struct scheduler schedulers[2];
 	struct schedules schedules;
-	pthread_t threads[2];
 
 	place.config.schedule_retention = "@daily";
 	schedules_init(&schedules, &place.config);
 	CU_ASSERT_TRUE(schedules_run_at(&schedules, place.db, shm, at("2026-11-21T23:00:00Z")) > 0);
 	CU_ASSERT_EQUAL_FATAL(pthread_barrier_init(&night, NULL, 2), 0);
 	for (int i = 0; i < 2; i++)
-		CU_ASSERT_EQUAL_FATAL(pthread_create(&threads[i], NULL, schedule_nights, &place.config), 0);
+		schedulers[i] = (struct scheduler){.config = &place.config, .db = test_open("nights.db", DB_WRITE)};
 	for (int i = 0; i < 2; i++)
-		pthread_join(threads[i], NULL);
+		CU_ASSERT_EQUAL_FATAL(pthread_create(&schedulers[i].thread, NULL, schedule_nights, &schedulers[i]), 0);
+	for (int i = 0; i < 2; i++) {
+		pthread_join(schedulers[i].thread, NULL);
+		db_close(schedulers[i].db);
+	}
 	pthread_barrier_destroy(&night);
 	CU_ASSERT_EQUAL(test_number(place.db, ADDED), NIGHTS);
 	close_place(&place);
