@@ -21,7 +21,7 @@
 #include <inttypes.h>
 
 /* What a text needs while it is looked at: all that its escapes may stand for. */
-enum { SCRATCH_BYTES = 1 << 20 };
+enum { SCRATCH_BYTES = 1 << 20, AT_ONCE = 4 /* parts in one write */ };
 
 /* Texts on their way into the store. Lives in the request's arena. */
 struct upload {
@@ -33,8 +33,9 @@ struct upload {
 	struct task_row task;
 	struct json_iter iter;   /* where the next part begins */
 	struct json_value ahead; /* the text that did not fit into the part before it */
-	struct buf part, counts;
-	int64_t parts;
+	struct buf part[AT_ONCE], counts;
+	int n;            /* parts that are being stored */
+	int64_t parts;    /* so far, with these */
 	bool last, known; /* it is the last part; the key has been used before */
 	bool created;     /* the task was stored by this request, and not before */
 	struct buf ready; /* the answer */
@@ -90,33 +91,34 @@ static enum status store_task(struct upload *upload, struct db *db, struct err *
 	return idempotent_save(&upload->idem, db, true, err);
 }
 
-/* Commit thread: a part; with the last one the task. A key that was used before ends it with the first. */
-static enum status store_part(struct db *db, struct store_op *op, struct err *err)
+/* Commit thread: some parts; with the last one the task. A key that was used before ends it with the first. */
+static enum status store_parts(struct db *db, struct store_op *op, struct err *err)
 {
 	struct upload *upload = (struct upload *)(void *)op;
 	enum status status = STATUS_OK;
 
 	upload->known = upload->created = false;
 	upload->op.wake = 0;
-	if (upload->parts == 1 || upload->last)
+	if (upload->parts == upload->n || upload->last)
 		status = idempotent_find(&upload->idem, db, &upload->known, err);
 	if (status != STATUS_OK || upload->known)
 		return status;
-	status = tasks_insert_part(db, &upload->task.id, upload->parts - 1, buf_view(&upload->part), clock_wall_us(),
-				   err);
+	for (int i = 0; status == STATUS_OK && i < upload->n; i++)
+		status = tasks_insert_part(db, &upload->task.id, upload->parts - upload->n + i,
+					   buf_view(&upload->part[i]), clock_wall_us(), err);
 	return status == STATUS_OK && upload->last ? store_task(upload, db, err) : status;
 }
 
-static void send_part(struct upload *upload);
+static void send_parts(struct upload *upload);
 
 static void send_next(struct request *req, struct db *db)
 {
 	(void)db;
-	send_part(req->state);
+	send_parts(req->state);
 }
 
 /* Event thread, after the commit. */
-static void part_stored(struct store_op *op)
+static void parts_stored(struct store_op *op)
 {
 	struct upload *upload = (struct upload *)(void *)op;
 	struct request *req = upload->req;
@@ -141,9 +143,8 @@ static void part_stored(struct store_op *op)
 /* --- parts --- */
 
 /* The texts that fit into a part, from where the one before it ended; a text fits into any (SENTIMENT_TEXT_MAX). */
-static bool build_part(struct upload *upload)
+static bool build_part(struct upload *upload, struct buf *part)
 {
-	struct buf *part = &upload->part;
 	int64_t n = 0;
 
 	part->n = 0;
@@ -175,6 +176,15 @@ static bool build_part(struct upload *upload)
 	return !part->failed && !upload->counts.failed;
 }
 
+static bool build_parts(struct upload *upload)
+{
+	bool good = true;
+
+	for (upload->n = 0; good && !upload->last && upload->n < AT_ONCE; upload->n++)
+		good = build_part(upload, &upload->part[upload->n]);
+	return good;
+}
+
 /* The row, and what is said of it. */
 static bool build_task(struct upload *upload)
 {
@@ -192,17 +202,17 @@ static bool build_task(struct upload *upload)
 	return !upload->counts.failed && !ready->failed;
 }
 
-/* Puts a part together and submits it. Event thread (short bodies) or slow thread. */
-static void send_part(struct upload *upload)
+/* Puts some parts together and submits them. Event thread (short bodies) or slow thread. */
+static void send_parts(struct upload *upload)
 {
 	struct request *req = upload->req;
 
-	if (!build_part(upload) || (upload->last && !build_task(upload))) {
+	if (!build_parts(upload) || (upload->last && !build_task(upload))) {
 		fail(upload, STATUS_NO_MEMORY, "Out of memory for this request.");
 		return;
 	}
-	upload->op.run = store_part;
-	upload->op.done = part_stored;
+	upload->op.run = store_parts;
+	upload->op.done = parts_stored;
 	upload->op.identity = req->edge.random;
 	if (store_write(req->app->store, &upload->op) == STATUS_OK)
 		return; /* the request is the commit thread's now */
@@ -304,7 +314,8 @@ static void begin_task(struct upload *upload)
 	task->user_id = req->caller.user_id;
 	memcpy(task->kind, SENTIMENT_KIND_BATCH, sizeof(SENTIMENT_KIND_BATCH));
 	tasks_format_time(req->edge.ms * 1000, task->created_at);
-	buf_init(&upload->part, &req->arena);
+	for (int i = 0; i < AT_ONCE; i++)
+		buf_init(&upload->part[i], &req->arena);
 	buf_init(&upload->counts, &req->arena);
 	buf_str(&upload->counts, STR("{\"version\":"));
 	json_put_string(&upload->counts, str_of(upload->version->model->version));
@@ -325,7 +336,7 @@ static void receive(struct request *req, struct db *db)
 	if (read_list(upload) && (upload->version = sentiment_pick(req)) && idempotent_read(&upload->idem, req) &&
 	    idempotent_claim(&upload->idem)) {
 		begin_task(upload);
-		send_part(upload);
+		send_parts(upload);
 		return;
 	}
 	arena_release(&upload->scratch);
