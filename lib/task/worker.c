@@ -28,7 +28,8 @@ static const int64_t US = 1000000;
 bool worker_note_failure(struct task_worker *worker, enum status status, const struct err *err)
 {
 	if (!worker->failing && status != STATUS_BUSY) {
-		log_event(LOG_LEVEL_ERROR, "tasks wait for the database: %s", err->text);
+		if (atomic_fetch_add(&worker->pool->failing, 1) == 0)
+			log_event(LOG_LEVEL_ERROR, "tasks wait for the database: %s", err->text);
 		worker->failing = true;
 	}
 	if (status == STATUS_UNKNOWN_OUTCOME && !db_is_remote(worker->db))
@@ -39,7 +40,7 @@ bool worker_note_failure(struct task_worker *worker, enum status status, const s
 
 void worker_note_success(struct task_worker *worker)
 {
-	if (worker->failing)
+	if (worker->failing && atomic_fetch_sub(&worker->pool->failing, 1) == 1)
 		log_event(LOG_LEVEL_INFO, "tasks: the database works again");
 	worker->failing = false;
 }

@@ -33,7 +33,7 @@ struct task_worker {
 	struct arena arena; /* of the running task */
 	struct batch batches[2];
 	int size;      /* of the next batch: as many as a few milliseconds take */
-	bool failing;  /* the database, and that was logged */
+	bool failing;  /* the database */
 	unsigned seed; /* of the jitter */
 	bool again;    /* it holds the pool's lock of that name */
 
@@ -63,6 +63,7 @@ struct task_pool {
 	struct kind_series series[KINDS_MAX + 1];
 	atomic_bool stopping;
 	atomic_int threads; /* that have not ended */
+	atomic_int failing; /* of them those whose database fails: logged when the first does, and when none does */
 	_Atomic(const char *) trouble;
 	pthread_mutex_t lead;  /* held by the idle thread that waits for work and claims it */
 	pthread_mutex_t again; /* held by the thread that runs a small task which another worker has lost */
