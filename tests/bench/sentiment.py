@@ -16,16 +16,16 @@ import os
 import random
 import ssl
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from harness import ROOT, Failed, Goals, Service, exit_on_signals, need, scratch, wrk
+from harness import ROOT, Failed, Goals, Service, exit_on_signals, need, wrk
 
 CONNECTIONS, FEW = 64, 4
 MODEL = ROOT / "models" / "sentiment" / "1" / "model.json"
@@ -173,7 +173,7 @@ def main() -> int:
     seconds = float(os.environ.get("BENCH_SECONDS", "3"))
     vocabulary, predict = load()
     texts = make_texts(vocabulary, options.texts)
-    with tempfile.TemporaryDirectory(prefix="appcore-bench-sentiment-", dir=scratch()) as name:
+    with tempfile.TemporaryDirectory(prefix="appcore-bench-", dir=os.environ.get("BENCH_DIR")) as name:
         directory = Path(name)
         lines = directory / "texts"
         lines.write_text("\n".join(texts[:1024]) + "\n")
