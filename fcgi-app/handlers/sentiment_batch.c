@@ -134,8 +134,10 @@ static void parts_stored(struct store_op *op)
 		put_location(req);
 	} else {
 		req->state = upload;
-		request_go_slow(req, req->app->slow, send_next);
-		return;
+		if (request_try_slow(req, req->app->slow, send_next))
+			return;
+		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
+		request_refuse(req, STR("Too many large requests at once. Try again later."));
 	}
 	finish(upload);
 }

@@ -541,6 +541,28 @@ static void a_key_makes_a_batch_once(void)
 	harness_close(&h);
 }
 
+/* Its first parts wait for the turn to write while the slow threads get other work. */
+static void a_batch_refused_half_way_may_come_again(void)
+{
+	struct harness h;
+	char *body = large_batch(2400, 500); /* more parts than one write stores */
+
+	open_all(&h);
+	const struct ask ask = {.path = BATCH, .body = body, .token = ada.token, .idem = "half"};
+	harness_hold_turn(&h, true);
+	struct exchange *x = harness_send(&h, &ask);
+	harness_jam_slow_lane(&h, true); /* behind it */
+	harness_hold_turn(&h, false);
+	harness_wait(x);
+	ANSWERS(x, 503, DETAIL("Too many large requests at once. Try again later."));
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks"), 0);
+	harness_jam_slow_lane(&h, false);
+	ANSWERS(harness_ask(&h, &ask), 202, NULL);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks"), 1);
+	harness_close(&h);
+	free(body);
+}
+
 /* --- what became of it --- */
 
 /* What a worker does, by hand: n results of the task EDGE_ID. */
@@ -858,6 +880,7 @@ static const struct unit_case CASES[] = {
 	{"few large bodies at a time", few_large_bodies_at_a_time},
 	{"large nonsense is told briefly", large_nonsense_is_told_briefly},
 	{"a key makes a batch once", a_key_makes_a_batch_once},
+	{"a batch refused half-way may come again", a_batch_refused_half_way_may_come_again},
 	{"a task tells how it is (B-118, B-119, B-120)", a_task_tells_how_it_is},
 	{"a task is told to its owner only (B-121)", a_task_is_told_to_its_owner_only},
 	{"many results are streamed or paged", many_results_are_streamed_or_paged},
