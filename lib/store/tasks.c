@@ -413,27 +413,30 @@ static enum status read_claimed(struct stmt *stmt, struct task_row *rows, int n,
 	return status;
 }
 
-#define CLAIM(attempt, where, lock)                                                                                    \
+/* PostgreSQL: the list is made once, before the update. As a part of the update's own join it could be made again for
+ * each row, and then hold others, for this very update has changed the first. */
+#define CLAIM(attempt, from, these, to)                                                                                \
 	"UPDATE background_tasks SET status = 'processing', lease_us = $1, claim = claim + 1,"                         \
-	" attempts = attempts + " attempt ", worker = $2, updated_at = $3, change = $4 WHERE task_id IN"               \
-	" (SELECT task_id FROM background_tasks WHERE " where lock ") RETURNING " ALL
+	" attempts = attempts + " attempt ", worker = $2, updated_at = $3, change = $4 WHERE task_id " from            \
+	"SELECT task_id FROM background_tasks WHERE " these to " RETURNING " ALL
+#define CLAIM_HERE(attempt, these)   CLAIM(attempt, "IN (", these, ")")
+#define CLAIM_SHARED(attempt, these) CLAIM(attempt, "= ANY (ARRAY(", these, " FOR UPDATE SKIP LOCKED))")
 
 #define LOST    "status = 'processing' AND lease_us <= $5 ORDER BY lease_us LIMIT 1"
 #define DUE     "status = 'pending' AND priority = $5 AND run_us <= $6"
 #define LIST    "(',' || $7 || ',')"
 #define ITEM    "(',' || task_type || ',')"
 #define IN_TURN " ORDER BY run_us, task_id LIMIT $8"
-#define SKIP    " FOR UPDATE SKIP LOCKED"
 
 /* By engine. $7 empty: any kind. */
-static const char CLAIM_LOST[DB_DIALECT__MAX][sizeof(CLAIM("0", LOST, SKIP))] = {
-	[DB_DIALECT_SQLITE] = CLAIM("0", LOST, ""),
-	[DB_DIALECT_POSTGRESQL] = CLAIM("0", LOST, SKIP),
+static const char CLAIM_LOST[DB_DIALECT__MAX][sizeof(CLAIM_SHARED("0", LOST))] = {
+	[DB_DIALECT_SQLITE] = CLAIM_HERE("0", LOST),
+	[DB_DIALECT_POSTGRESQL] = CLAIM_SHARED("0", LOST),
 };
 static const char CLAIM_DUE[DB_DIALECT__MAX][sizeof(
-	CLAIM("1", DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN, SKIP))] = {
-	[DB_DIALECT_SQLITE] = CLAIM("1", DUE " AND ($7 = '' OR instr(" LIST ", " ITEM ") > 0)" IN_TURN, ""),
-	[DB_DIALECT_POSTGRESQL] = CLAIM("1", DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN, SKIP),
+	CLAIM_SHARED("1", DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN))] = {
+	[DB_DIALECT_SQLITE] = CLAIM_HERE("1", DUE " AND ($7 = '' OR instr(" LIST ", " ITEM ") > 0)" IN_TURN),
+	[DB_DIALECT_POSTGRESQL] = CLAIM_SHARED("1", DUE " AND ($7 = '' OR strpos(" LIST ", " ITEM ") > 0)" IN_TURN),
 };
 
 static enum status prepare_claim(struct db *db, const char *sql, const struct tasks_claim *claim, struct stmt **stmt,
