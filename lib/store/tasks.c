@@ -510,6 +510,26 @@ enum status tasks_begin_again(struct db *db, const struct task_row *row, struct 
 
 /* --- changing --- */
 
+static enum status set_cancelled(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
+{
+	static const char sql[] = "UPDATE background_tasks SET cancel = 1,"
+				  " expires_us = CASE WHEN status = 'pending' THEN $1 ELSE expires_us END,"
+				  " status = CASE WHEN status = 'pending' THEN 'cancelled' ELSE status END,"
+				  " change = $2, updated_at = $3"
+				  " WHERE task_id = $4 AND status IN ('pending', 'processing')";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, now_us + CANCELLED_US);
+	db_bind_i64(stmt, 2, change);
+	bind_time(stmt, 3, now_us);
+	bind_id(stmt, 4, id);
+	return db_run(stmt, NULL, err);
+}
+
+/* One that is to be cancelled does not go back to the queue: it might wait there for an hour. */
 enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_us, bool *cancel, struct err *err)
 {
 	static const char sql[] =
@@ -542,6 +562,8 @@ enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_
 	db_reset(stmt);
 	if (status == STATUS_OK && !there)
 		status = err_set(err, STATUS_CONFLICT, "the task has been given to another worker, or was ended");
+	if (*cancel && row->status == TASK_PENDING)
+		status = set_cancelled(db, &row->id, row->change, now_us, err);
 	return status;
 }
 
@@ -567,25 +589,6 @@ enum status tasks_renew(struct db *db, const struct id *id, int64_t claim, int64
 	if (status == STATUS_OK && !there)
 		status = err_set(err, STATUS_CONFLICT, "the task is not this worker's any more");
 	return status;
-}
-
-static enum status set_cancelled(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
-{
-	static const char sql[] = "UPDATE background_tasks SET cancel = 1,"
-				  " expires_us = CASE WHEN status = 'pending' THEN $1 ELSE expires_us END,"
-				  " status = CASE WHEN status = 'pending' THEN 'cancelled' ELSE status END,"
-				  " change = $2, updated_at = $3"
-				  " WHERE task_id = $4 AND status IN ('pending', 'processing')";
-	struct stmt *stmt;
-
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us + CANCELLED_US);
-	db_bind_i64(stmt, 2, change);
-	bind_time(stmt, 3, now_us);
-	bind_id(stmt, 4, id);
-	return db_run(stmt, NULL, err);
 }
 
 enum status tasks_cancel(struct db *db, const struct id *id, int64_t user_id, int64_t change, int64_t now_us,

@@ -91,7 +91,8 @@ enum status tasks_peek(struct db *db, int64_t now_us, bool *due, int64_t *next_u
 
 /* What a worker writes of a task that it holds: status, result, error, done, total, run_us, lease_us, attempts,
  * expires_us, change and the time; only where `claim` is still its own. STATUS_CONFLICT: it is not (the lease ended and
- * somebody else has it): roll back, nothing of this task may be stored. *cancel: it is to be cancelled. */
+ * somebody else has it): roll back, nothing of this task may be stored. *cancel: it is to be cancelled; one that was to
+ * go back to the queue is then. */
 enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_us, bool *cancel, struct err *err)
 	__attribute__((nonnull(1, 2, 4), warn_unused_result));
 

@@ -66,6 +66,7 @@ struct step {
 	struct batch *next; /* to fill; NULL: none is wanted */
 	int64_t change, now_us;
 	enum status statuses[BATCH_MAX];
+	bool cancelled[BATCH_MAX]; /* was to go back, and is to be cancelled */
 	struct err errs[BATCH_MAX];
 };
 
@@ -75,10 +76,12 @@ static void store_one(void *arg, size_t i)
 	struct batch *done = step->done;
 	bool cancel;
 
+	step->cancelled[i] = false;
 	if (done->lost[i])
 		return;
 	done->rows[i].change = step->change;
 	step->statuses[i] = tasks_update(step->worker->db, &done->rows[i], step->now_us, &cancel, &step->errs[i]);
+	step->cancelled[i] = cancel && done->rows[i].status == TASK_PENDING;
 	/* The parts of a large one that is done are not needed any more. */
 	if (step->statuses[i] == STATUS_OK && done->rows[i].status == TASK_COMPLETED && done->kinds[i] &&
 	    !done->kinds[i]->small)
@@ -150,9 +153,10 @@ static void tell_stored(struct step *step)
 				  done->rows[i].kind);
 			continue;
 		}
-		if (task_is_over(done->rows[i].status))
-			metrics_add(pool->options.shm, series->completed[done->rows[i].status], 1);
-		returned |= done->rows[i].status == TASK_PENDING;
+		enum task_status became = step->cancelled[i] ? TASK_CANCELLED : done->rows[i].status;
+		if (task_is_over(became))
+			metrics_add(pool->options.shm, series->completed[became], 1);
+		returned |= became == TASK_PENDING;
 		if (done->seconds[i] < 0)
 			continue;
 		metrics_observe(pool->options.shm, series->seconds, done->seconds[i]);

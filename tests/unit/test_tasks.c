@@ -358,6 +358,10 @@ static void cancels(void)
 	CU_ASSERT_TRUE(row.cancel);
 	OK(update(db, &mine, TASK_PROCESSING, &asked));
 	CU_ASSERT_TRUE(asked);
+	mine.run_us = NOW + 3600 * SECOND; /* it has failed meanwhile */
+	OK(update(db, &mine, TASK_PENDING, &asked));
+	CU_ASSERT_EQUAL(find(db, &running).status, TASK_CANCELLED);
+	CU_ASSERT_TRUE(find(db, &running).expires_us > NOW);
 	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, ROWS), 0);
 	db_close(db);
 }
