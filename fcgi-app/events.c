@@ -1,6 +1,6 @@
 /* Changes are read in their order by two walks over the table, and each is given to whoever listens to its user. The
  * live walk follows the newest changes: whenever somebody has changed a task (wake.h) it reads what came since, once
- * for all listeners. Who comes back from an earlier place is not its business: they wait for the other walk, which
+ * for all listeners. Who comes back from before its place is not its business: they wait for the other walk, which
  * starts from the earliest place of those who wait, passes all of them on its way, and hands them to the live walk,
  * taken back to where they are; who gets the same twice by that is not sent it twice, for each listener knows its own
  * place. A walk goes a page a round, so that requests pass between.
@@ -478,6 +478,23 @@ static void start_catching_up(struct events *events)
 	go_on(walk);
 }
 
+/* Who is not behind the live walk need not wait for the other, which may come from far. */
+static bool joins_live(struct listener *listener)
+{
+	struct events *events = listener->events;
+	struct walk *live = &events->live;
+
+	if (events->staged[LIVE] == 0 && live->busy)
+		return false;
+	if (events->staged[LIVE] == 0)
+		live->at = listener->at;
+	else if (events_is_before(&listener->at, &live->at))
+		return false;
+	set_stage(listener, LIVE);
+	go_on(live);
+	return true;
+}
+
 /* --- listening --- */
 
 static void drained(struct parked *parked)
@@ -596,7 +613,7 @@ void events_listen(struct events *events, struct request *req, const struct even
 	buf_release(&opening);
 	if (over)
 		end(listener, ENDED_OVER);
-	else
+	else if (!joins_live(listener))
 		start_catching_up(events);
 }
 
