@@ -775,21 +775,22 @@ static enum status delete_tasks(struct db *db, int64_t now_us, int64_t limit, ch
 }
 
 /* Ids begin with their time, which is all that is read of a part: its data may be long. */
-static enum status delete_orphans(struct db *db, int64_t before_us, struct err *err)
+enum status tasks_expire_parts(struct db *db, int64_t now_us, int64_t *deleted, struct err *err)
 {
 	static const char sql[] = "DELETE FROM task_parts WHERE id IN (SELECT id FROM task_parts WHERE id < $1"
 				  " AND NOT EXISTS (SELECT 1 FROM background_tasks"
 				  " WHERE task_id = substr(task_parts.id, 1, 36)) LIMIT $2)";
-	struct edge_identity edge = {.ms = before_us / 1000};
+	struct edge_identity edge = {.ms = (now_us - US_PER_DAY) / 1000};
 	struct id id = id_of_edge(&edge);
 	struct stmt *stmt;
 
+	*deleted = 0;
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	bind_id(stmt, 1, &id);
 	db_bind_i64(stmt, 2, ORPHANS_MAX);
-	return db_run(stmt, NULL, err);
+	return db_run(stmt, deleted, err);
 }
 
 enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
@@ -801,5 +802,5 @@ enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *
 	enum status status = delete_tasks(db, now_us, limit > 0 ? limit : 0, ids, deleted, err);
 	for (int64_t i = 0; i < *deleted && status == STATUS_OK; i++)
 		status = delete_parts(db, str_of(ids[i]), err);
-	return status == STATUS_OK ? delete_orphans(db, now_us - US_PER_DAY, err) : status;
+	return status;
 }

@@ -152,9 +152,12 @@ typedef bool task_count_fn(void *arg, struct str kind, enum task_status status, 
 enum status tasks_count(struct db *db, task_count_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Deletes at most `limit` finished tasks that expired before now_us, with their parts, and parts of no task that are
- * older than a day. */
+/* Deletes at most `limit` finished tasks that expired before now_us, with their parts. */
 enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
 	__attribute__((nonnull(1, 4), warn_unused_result));
+
+/* Deletes some parts of no task that are older than a day; *deleted is 0 when there are none. */
+enum status tasks_expire_parts(struct db *db, int64_t now_us, int64_t *deleted, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
 
 #endif

@@ -105,6 +105,12 @@ static enum status expire_tasks(struct db *db, int64_t before_us, int64_t *delet
 	return tasks_expire(db, before_us, PIECE, deleted, err);
 }
 
+/* Of uploads that ended half-way. */
+static enum status expire_parts(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+{
+	return tasks_expire_parts(db, before_us, deleted, err);
+}
+
 /* By the earlier of this machine's clock and the server's. */
 static enum status ask_time(struct task_run *run, int64_t days, struct retention_time *time, struct err *err)
 {
@@ -128,6 +134,7 @@ enum status task_expiry(struct task_run *run, struct err *err)
 		{.name = "idempotency_keys", .fn = expire_keys, .before_us = time.now_us},
 		{.name = "sessions", .fn = expire_sessions, .before_us = time.now_us - SESSIONS_KEPT_DAYS * US_PER_DAY},
 		{.name = "background_tasks", .fn = expire_tasks, .before_us = time.now_us},
+		{.name = "task_parts", .fn = expire_parts, .before_us = time.now_us},
 	};
 	return delete_each(run, pieces, sizeof(pieces) / sizeof(pieces[0]), err);
 }

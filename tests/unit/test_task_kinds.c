@@ -260,10 +260,15 @@ static void expiry_deletes_what_has_expired(void)
 	record.key_hash[0] = 1;
 	record.expires_us = clock_wall_us() - DAY;
 	OK(idempotency_save(db, &record, clock_wall_us() - 2 * DAY, NULL));
+	/* More than one piece of an upload that ended half-way. */
+	struct id id = id_of_edge(&(struct edge_identity){.ms = (clock_wall_us() - 2 * DAY) / 1000});
+	for (int i = 0; i < 120; i++)
+		OK(tasks_insert_part(db, &id, i, STR("[]"), 0, NULL));
 	test_commit(db);
 	struct task_row row = run("expiry", "{}", 0);
 	CU_ASSERT_EQUAL(row.status, TASK_COMPLETED);
-	CU_ASSERT_TRUE(str_eq(row.result, STR("{\"idempotency_keys\":1,\"sessions\":0,\"background_tasks\":0}")));
+	CU_ASSERT_TRUE(str_eq(row.result, STR("{\"idempotency_keys\":1,\"sessions\":0,\"background_tasks\":0,"
+					      "\"task_parts\":120}")));
 	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM idempotency_keys"), 1);
 	end();
 }

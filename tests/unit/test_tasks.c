@@ -540,6 +540,10 @@ static void parts_go_with_their_task(void)
 	CU_ASSERT_EQUAL(deleted, 0);
 	OK(tasks_expire(db, NOW + 2 * day, 10, &deleted, NULL));
 	CU_ASSERT_EQUAL(deleted, 1);
+	OK(tasks_expire_parts(db, NOW + 2 * day, &deleted, NULL));
+	CU_ASSERT_EQUAL(deleted, 1);
+	OK(tasks_expire_parts(db, NOW + 2 * day, &deleted, NULL));
+	CU_ASSERT_EQUAL(deleted, 0);
 	test_commit(db);
 	struct task_row row;
 	IS(tasks_find(db, &id, -1, &arena, &row, NULL), STATUS_NOT_FOUND);
