@@ -145,7 +145,7 @@ make_certificates() { # of a CA of its own, and by it one for the server
 }
 
 read_options() {
-	port='' listen=127.0.0.1 host=127.0.0.1 tls='' until='' settings=(max_connections=100)
+	port='' listen=127.0.0.1 host=127.0.0.1 tls='' until='' settings=(max_connections=300)
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--tls) tls=1 && shift && continue ;;

@@ -65,6 +65,26 @@ static void run(const char *before, int i, const char *after)
 	PQclear(result);
 }
 
+/* Autovacuum is the superuser's: while it looks at the database, nobody else may end it. It looks briefly. */
+static void drop(int i)
+{
+	enum { TRIES = 200, PAUSE_US = 100 * 1000 };
+	char name[32], sql[256];
+
+	name_of(i, name);
+	snprintf(sql, sizeof(sql), "DROP DATABASE %s WITH (FORCE)", name);
+	for (int tries = 1;; tries++) {
+		PGresult *result = PQexec(server.connection, sql);
+		bool dropped = PQresultStatus(result) == PGRES_COMMAND_OK;
+		if (!dropped && tries == TRIES)
+			fail(sql, PQresultErrorMessage(result));
+		PQclear(result);
+		if (dropped)
+			return;
+		usleep(PAUSE_US);
+	}
+}
+
 static int find(const char *name)
 {
 	for (int i = 0; i < server.n; i++)
@@ -80,7 +100,7 @@ void database_drop(const char *name)
 	if (i < 0 || getpid() != server.owner)
 		return;
 	server.names[i][0] = '\0';
-	run("DROP DATABASE ", i, " WITH (FORCE)");
+	drop(i);
 }
 
 static void drop_all(void)
@@ -89,7 +109,7 @@ static void drop_all(void)
 		return;
 	for (int i = 0; i < server.n; i++)
 		if (server.names[i][0])
-			run("DROP DATABASE ", i, " WITH (FORCE)");
+			drop(i);
 	PQfinish(server.connection);
 }
 
