@@ -1,17 +1,41 @@
 #!/usr/bin/env bash
-# Runs test programs one after the other; shows the output of those that fail, and what was skipped; the last line counts the programs.
+# Runs test programs, two at a time, for many of them wait more than they compute; shows the output of those that fail, and
+# what was skipped; the last line counts the programs.
 set -u
+programs=("$@")
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
 passed=0
 failed=0
-for program in "$@"; do
-	if output=$("$program" 2>&1); then
+
+trap 'kill $(jobs -rp) 2>/dev/null; exit 130' INT TERM
+
+run() { # NUMBER
+	local pid code=0
+	"${programs[$1]}" >"$dir/$1.out" 2>&1 &
+	pid=$!
+	trap 'kill "$pid"' TERM
+	wait "$pid" || code=$?
+	echo "$code" >"$dir/$1.code"
+}
+
+show() { # NUMBER
+	local name=${programs[$1]#build/}
+	if [ "$(<"$dir/$1.code")" = 0 ]; then
 		passed=$((passed + 1))
-		printf 'ok   %s (%s asserts)\n' "${program#build/}" "$(awk '$1 == "asserts" { print $3 }' <<<"$output")"
-		grep '^skip ' <<<"$output" || true
+		printf 'ok   %s (%s asserts)\n' "$name" "$(awk '$1 == "asserts" { print $3 }' "$dir/$1.out")"
+		grep '^skip ' "$dir/$1.out" || true
 	else
 		failed=$((failed + 1))
-		printf 'FAIL %s\n%s\n' "${program#build/}" "$output"
+		printf 'FAIL %s\n%s\n' "$name" "$(<"$dir/$1.out")"
 	fi
+}
+
+for i in "${!programs[@]}"; do
+	[ "$(jobs -rp | wc -l)" -lt 2 ] || wait -n
+	run "$i" &
 done
+wait
+for i in "${!programs[@]}"; do show "$i"; done
 printf 'programs: %d passed, %d failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -93,7 +93,7 @@ within 'is counted' 5 counts_are "$should"'504=1 '
 # --- one reader after the other ---
 
 kill_readers() { # both workers, again and again
-	while :; do
+	while kill -0 $$; do
 		kill -9 "$(worker_pid 1)" 2>/dev/null || true
 		sleep 0.3
 		kill -9 "$(worker_pid 2)" 2>/dev/null || true

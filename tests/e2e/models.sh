@@ -38,7 +38,7 @@ is 'the shipped models were added' "$(appcore model list --json | jq -r '[.[] | 
 # --- changes under load ---
 
 load() { # FILE: predictions until $dir/stop is there; their codes
-	until [ -e "$dir/stop" ]; do
+	until [ -e "$dir/stop" ] || ! kill -0 $$; do # also when the suite is gone
 		codes -X POST -H "X-API-Key: $key" -H 'Content-Type: application/json' -d '{"features":[1]}' "$base/predict?n=[1-100]" >>"$1"
 	done
 }

@@ -62,7 +62,7 @@ fresh there
 appcore key create --name mover >/dev/null 2>&1
 post '{"features":[1,2,3]}' -H 'Idempotency-Key: move-1'
 is 'the service runs' "$status" 201
-(while :; do
+(while kill -0 $$; do
 	codes "$pool/predict?n=[1-20]" -H "X-API-Key: $key" -H 'Content-Type: application/json' -d '{"features":[1,2]}' >>"$dir/told"
 	sleep 0.02
 done) &
