@@ -138,10 +138,10 @@ static void a_user_sees_their_own_newest_first(void)
 enum { MANY = 300 };
 
 /* Texts "t0", "t1", … of a task. */
-static void fill(struct sentiment_row *rows, char texts[][8], const struct id *task, const char *task_id)
+static void fill(struct sentiment_row *rows, char texts[][16], const struct id *task, const char *task_id)
 {
 	for (int i = 0; i < MANY; i++) {
-		snprintf(texts[i], 8, "t%d", i);
+		snprintf(texts[i], sizeof(texts[i]), "t%d", i);
 		rows[i] = row_of(5, 0, 0, str_of(texts[i]));
 		rows[i].id = sentiments_id_in_task(task, i);
 		rows[i].task_id = str_of(task_id);
@@ -152,7 +152,7 @@ static void fill(struct sentiment_row *rows, char texts[][8], const struct id *t
 static void a_batch_is_stored_once_and_read_in_order(void)
 {
 	static struct sentiment_row rows[MANY];
-	static char texts[MANY][8];
+	static char texts[MANY][16];
 	struct db *db = test_database("batch.db");
 	struct id task = id_at(5000, 3), other = id_at(5000, 4);
 	char task_id[ID_TEXT_BYTES];
@@ -185,7 +185,7 @@ static void a_batch_is_stored_once_and_read_in_order(void)
 static void one_bad_row_of_a_batch_refuses_all(void)
 {
 	static struct sentiment_row rows[MANY];
-	static char texts[MANY][8];
+	static char texts[MANY][16];
 	struct db *db = test_database("bad.db");
 	struct id task = id_at(5000, 3);
 
@@ -202,7 +202,7 @@ static void one_bad_row_of_a_batch_refuses_all(void)
 static void two_batches_of_a_millisecond_stay_apart(void)
 {
 	static struct sentiment_row rows[MANY];
-	static char texts[MANY][8];
+	static char texts[MANY][16];
 	struct db *db = test_database("apart.db");
 	struct id tasks[] = {id_at(5000, 3), id_at(5000, 4)};
 	char task_id[ID_TEXT_BYTES];
