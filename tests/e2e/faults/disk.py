@@ -194,8 +194,8 @@ class Readers:
 def bad_at_start(check: Check, what: str, spoil, mend) -> None:
     """Workers that start when their disk is full or read-only: what is stored is read, nothing is written, and when the
     disk is good again so are they. They are killed before, as a mount with files open for writing does not become
-    read-only."""
-    service = Service(instances=2)
+    read-only; for the same reason there are none for tasks."""
+    service = Service(instances=2, WORKERS=0)
     with small_disk(service, "tmpfs") as mounted:
         if not mounted:
             skip(f"{what}: no tmpfs can be mounted here")
