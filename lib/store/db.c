@@ -141,6 +141,16 @@ struct str db_column_text(struct stmt *stmt, int c)
 	return stmt->engine->column_text(stmt, c);
 }
 
+void db_column_copy(struct stmt *stmt, int c, char *out, size_t size)
+{
+	struct str text = db_column_text(stmt, c);
+	size_t n = text.n < size ? text.n : size - 1;
+
+	if (n > 0)
+		memcpy(out, text.p, n);
+	out[n] = '\0';
+}
+
 struct str db_column_blob(struct stmt *stmt, int c)
 {
 	return stmt->engine->column_blob(stmt, c);

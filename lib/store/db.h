@@ -66,6 +66,9 @@ int64_t db_column_i64(struct stmt *stmt, int c) __attribute__((nonnull));
 double db_column_double(struct stmt *stmt, int c) __attribute__((nonnull));
 bool db_column_is_null(struct stmt *stmt, int c) __attribute__((nonnull));
 
+/* The text of column c, cut to `size` bytes with its NUL. */
+void db_column_copy(struct stmt *stmt, int c, char *out, size_t size) __attribute__((nonnull));
+
 /* Runs one statement to its end and drops its rows. *changed (may be NULL): rows inserted, updated or deleted. */
 enum status db_run(struct stmt *stmt, int64_t *changed, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));

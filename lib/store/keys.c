@@ -12,30 +12,20 @@
 	" THEN 0 ELSE 1 END"
 #define READ COLUMNS ", " SUSPENDED
 
-static void read_text(struct stmt *stmt, int c, char *out, size_t size)
-{
-	struct str text = db_column_text(stmt, c);
-	size_t n = text.n < size ? text.n : size - 1;
-
-	if (n > 0)
-		memcpy(out, text.p, n);
-	out[n] = '\0';
-}
-
 static void read_row(struct stmt *stmt, struct key_row *row)
 {
 	struct str hash = db_column_blob(stmt, 2);
 
 	memset(row, 0, sizeof(*row));
-	read_text(stmt, 0, row->id, sizeof(row->id));
-	read_text(stmt, 1, row->name, sizeof(row->name));
+	db_column_copy(stmt, 0, row->id, sizeof(row->id));
+	db_column_copy(stmt, 1, row->name, sizeof(row->name));
 	if (hash.n == KEY_HASH_BYTES)
 		memcpy(row->hash, hash.p, KEY_HASH_BYTES);
 	row->rate_per_minute = db_column_i64(stmt, 3);
 	row->created_us = db_column_i64(stmt, 4);
 	row->expires_us = db_column_i64(stmt, 5);
 	row->revoked_us = db_column_i64(stmt, 6);
-	read_text(stmt, 7, row->scopes, sizeof(row->scopes));
+	db_column_copy(stmt, 7, row->scopes, sizeof(row->scopes));
 	row->user_id = db_column_i64(stmt, 8);
 	row->suspended = db_column_i64(stmt, 9) != 0;
 }

@@ -58,7 +58,7 @@ static void read_version(struct stmt *stmt, struct models_version *out)
 
 	copy_text(name, out->name, sizeof(out->name));
 	copy_text(rest, out->version, sizeof(out->version));
-	copy_text(db_column_text(stmt, 1), out->hash, sizeof(out->hash));
+	db_column_copy(stmt, 1, out->hash, sizeof(out->hash));
 	out->loaded = db_column_i64(stmt, 2) != 0;
 	out->added_us = db_column_i64(stmt, 3);
 }
@@ -120,11 +120,11 @@ static void read_route(struct stmt *stmt, struct models_route *out, struct str f
 	struct str line;
 
 	*out = (struct models_route){0};
-	copy_text(db_column_text(stmt, 0), out->name, sizeof(out->name));
+	db_column_copy(stmt, 0, out->name, sizeof(out->name));
 	if (models_parse_shares(db_column_text(stmt, 1), &out->shares, NULL) != STATUS_OK)
 		out->shares.n = 0;
-	copy_text(db_column_text(stmt, 2), out->sticky, sizeof(out->sticky));
-	copy_text(db_column_text(stmt, 3), out->shadow, sizeof(out->shadow));
+	db_column_copy(stmt, 2, out->sticky, sizeof(out->sticky));
+	db_column_copy(stmt, 3, out->shadow, sizeof(out->shadow));
 	while (next_former(&former, &line, &shares))
 		if (out->former++ == 0)
 			models_format_shares(&shares, out->rollback_to);
@@ -143,7 +143,7 @@ static enum status find_whole(struct db *db, struct str name, struct whole_route
 		return status;
 	status = db_step(stmt, &out->there, err);
 	if (status == STATUS_OK && out->there) {
-		copy_text(db_column_text(stmt, 4), out->former, sizeof(out->former));
+		db_column_copy(stmt, 4, out->former, sizeof(out->former));
 		read_route(stmt, &out->route, db_column_text(stmt, 4));
 	}
 	db_reset(stmt);

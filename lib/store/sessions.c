@@ -25,16 +25,6 @@ enum status sessions_insert(struct db *db, const struct session_row *row, struct
 	return db_run(stmt, NULL, err);
 }
 
-static void read_text(struct stmt *stmt, int c, char *out, size_t size)
-{
-	struct str text = db_column_text(stmt, c);
-	size_t n = text.n < size ? text.n : size - 1;
-
-	if (n > 0)
-		memcpy(out, text.p, n);
-	out[n] = '\0';
-}
-
 /* The session and the hash before its last renewal (zeros: none). */
 static enum status find(struct db *db, struct str id, bool *found, struct session_row *row,
 			uint8_t former[static SESSION_HASH_BYTES], struct err *err)
@@ -51,7 +41,7 @@ static enum status find(struct db *db, struct str id, bool *found, struct sessio
 	status = db_step(stmt, found, err);
 	if (status == STATUS_OK && *found) {
 		struct str hash = db_column_blob(stmt, 2);
-		read_text(stmt, 0, row->id, sizeof(row->id));
+		db_column_copy(stmt, 0, row->id, sizeof(row->id));
 		row->user_id = db_column_i64(stmt, 1);
 		if (hash.n == SESSION_HASH_BYTES)
 			memcpy(row->refresh_hash, hash.p, SESSION_HASH_BYTES);
@@ -59,7 +49,7 @@ static enum status find(struct db *db, struct str id, bool *found, struct sessio
 		row->renewed_us = db_column_i64(stmt, 4);
 		row->expires_us = db_column_i64(stmt, 5);
 		row->ended_us = db_column_i64(stmt, 6);
-		read_text(stmt, 7, row->client, sizeof(row->client));
+		db_column_copy(stmt, 7, row->client, sizeof(row->client));
 		hash = db_column_blob(stmt, 8);
 		if (hash.n == SESSION_HASH_BYTES)
 			memcpy(former, hash.p, SESSION_HASH_BYTES);

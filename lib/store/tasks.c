@@ -56,16 +56,6 @@ void tasks_format_time(int64_t wall_us, char out[static TASK_TIME_BYTES])
 
 /* --- rows --- */
 
-static void read_text(struct stmt *stmt, int c, char *out, size_t size)
-{
-	struct str text = db_column_text(stmt, c);
-	size_t n = text.n < size ? text.n : size - 1;
-
-	if (n > 0)
-		memcpy(out, text.p, n);
-	out[n] = '\0';
-}
-
 /* Borrows its texts from the statement. */
 static void read_row(struct stmt *stmt, struct task_row *row)
 {
@@ -73,18 +63,18 @@ static void read_row(struct stmt *stmt, struct task_row *row)
 	if (!id_parse(db_column_text(stmt, 0), &row->id))
 		row->id = (struct id){{0}};
 	row->user_id = db_column_i64(stmt, 1);
-	read_text(stmt, 2, row->kind, sizeof(row->kind));
+	db_column_copy(stmt, 2, row->kind, sizeof(row->kind));
 	if (!task_status_parse(db_column_text(stmt, 3), &row->status))
 		row->status = TASK_FAILED;
 	row->error = db_column_text(stmt, 4);
-	read_text(stmt, 5, row->created_at, sizeof(row->created_at));
-	read_text(stmt, 6, row->updated_at, sizeof(row->updated_at));
+	db_column_copy(stmt, 5, row->created_at, sizeof(row->created_at));
+	db_column_copy(stmt, 6, row->updated_at, sizeof(row->updated_at));
 	row->priority = db_column_i64(stmt, 7);
 	row->run_us = db_column_i64(stmt, 8);
 	row->lease_us = db_column_i64(stmt, 9);
 	row->claim = db_column_i64(stmt, 10);
 	row->attempts = db_column_i64(stmt, 11);
-	read_text(stmt, 12, row->worker, sizeof(row->worker));
+	db_column_copy(stmt, 12, row->worker, sizeof(row->worker));
 	row->cancel = db_column_i64(stmt, 13) != 0;
 	row->done = db_column_i64(stmt, 14);
 	row->total = db_column_i64(stmt, 15);
@@ -348,7 +338,7 @@ static enum status first_of(struct db *db, int64_t priority, struct head *head, 
 	db_bind_i64(stmt, 1, priority);
 	status = db_step(stmt, &row, err);
 	if (status == STATUS_OK && row) {
-		read_text(stmt, 0, head->kind, sizeof(head->kind));
+		db_column_copy(stmt, 0, head->kind, sizeof(head->kind));
 		*run_us = db_column_i64(stmt, 1);
 	}
 	db_reset(stmt);
@@ -769,7 +759,7 @@ static enum status delete_tasks(struct db *db, int64_t now_us, int64_t limit, ch
 	db_bind_i64(stmt, 1, now_us);
 	db_bind_i64(stmt, 2, limit);
 	while ((status = db_step(stmt, &row, err)) == STATUS_OK && row && *n < limit)
-		read_text(stmt, 0, ids[(*n)++], ID_TEXT_BYTES);
+		db_column_copy(stmt, 0, ids[(*n)++], ID_TEXT_BYTES);
 	db_reset(stmt);
 	return status;
 }

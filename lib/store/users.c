@@ -9,29 +9,19 @@
 	"id, email, username, hashed_password, is_active, is_superuser, created_at, updated_at, email_key,"            \
 	" username_key, failed_logins, locked_until_us"
 
-static void read_text(struct stmt *stmt, int c, char *out, size_t size)
-{
-	struct str text = db_column_text(stmt, c);
-	size_t n = text.n < size ? text.n : size - 1;
-
-	if (n > 0)
-		memcpy(out, text.p, n);
-	out[n] = '\0';
-}
-
 static void read_row(struct stmt *stmt, struct user_row *row)
 {
 	memset(row, 0, sizeof(*row));
 	row->id = db_column_i64(stmt, 0);
-	read_text(stmt, 1, row->email, sizeof(row->email));
-	read_text(stmt, 2, row->username, sizeof(row->username));
-	read_text(stmt, 3, row->hash, sizeof(row->hash));
+	db_column_copy(stmt, 1, row->email, sizeof(row->email));
+	db_column_copy(stmt, 2, row->username, sizeof(row->username));
+	db_column_copy(stmt, 3, row->hash, sizeof(row->hash));
 	row->active = db_column_i64(stmt, 4) != 0;
 	row->superuser = db_column_i64(stmt, 5) != 0;
-	read_text(stmt, 6, row->created_at, sizeof(row->created_at));
-	read_text(stmt, 7, row->updated_at, sizeof(row->updated_at));
-	read_text(stmt, 8, row->email_key, sizeof(row->email_key));
-	read_text(stmt, 9, row->username_key, sizeof(row->username_key));
+	db_column_copy(stmt, 6, row->created_at, sizeof(row->created_at));
+	db_column_copy(stmt, 7, row->updated_at, sizeof(row->updated_at));
+	db_column_copy(stmt, 8, row->email_key, sizeof(row->email_key));
+	db_column_copy(stmt, 9, row->username_key, sizeof(row->username_key));
 	row->failed_logins = db_column_i64(stmt, 10);
 	row->locked_until_us = db_column_i64(stmt, 11);
 }
@@ -287,7 +277,7 @@ enum status users_find_session(struct db *db, int64_t user_id, struct str sessio
 	if (status == STATUS_OK && found) {
 		out->active = db_column_i64(stmt, 0) != 0;
 		out->superuser = db_column_i64(stmt, 1) != 0;
-		read_text(stmt, 2, out->username, sizeof(out->username));
+		db_column_copy(stmt, 2, out->username, sizeof(out->username));
 		bool goes_on = db_column_i64(stmt, 3) == 0 && db_column_i64(stmt, 4) > now_us;
 		out->known = goes_on || !out->active;
 	}
