@@ -29,7 +29,7 @@ route_handler repository_post_index, repository_post_load, repository_post_unloa
 /* infer.c; the version may be named */
 route_handler inference_post_infer;
 
-/* tasks.c */
+/* tasks.c, tasks_create.c, tasks_list.c */
 route_handler tasks_post, tasks_get_list, tasks_get_one, tasks_delete;
 
 /* events.c */

@@ -21,4 +21,7 @@ enum status tasks_find_visible(struct db *db, const struct request *req, const s
 /* 404, and for another user's task a line in the log. */
 void tasks_answer_missing(struct request *req, const struct id *id, bool foreign) __attribute__((nonnull));
 
+/* Answers, and finishes the request. */
+void tasks_answer_no_memory(struct request *req) __attribute__((nonnull));
+
 #endif
