@@ -10,13 +10,12 @@
  *
  * Listeners stand in a list by when they are due for a comment, which keeps idle connections open and finds those that
  * are gone; by then it is also looked whether their caller still may listen. */
-#include "events.h"
+#include "events_impl.h"
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "handlers/task_json.h"
 #include "shared/wake.h"
-#include "store/keys.h"
 #include "store/users.h"
 
 #include <sodium.h>
@@ -25,107 +24,8 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { PAGE = 256, PARTIES = 1024, WAIT_MS = 1000, COALESCE_MS = 20, RETRY_MS = 500 };
-enum { CHECKS = 64, DUE_A_TICK = 128, REQUEST_ID_BYTES = 129 };
+enum { WAIT_MS = 1000, COALESCE_MS = 20, RETRY_MS = 500, DUE_A_TICK = 128 };
 enum { RETRY_FROM_MS = 1000, RETRY_SPREAD_MS = 2000 }; /* not all at once when a worker ends */
-
-enum ended { ENDED_GONE, ENDED_SLOW, ENDED_DRAINED, ENDED_OVER, ENDED_REVOKED, ENDED__MAX };
-
-static const char *const ENDED[ENDED__MAX] = {
-	[ENDED_GONE] = "gone",       /* its client closed */
-	[ENDED_SLOW] = "slow",       /* its client read nothing for too long */
-	[ENDED_DRAINED] = "drained", /* the worker ends */
-	[ENDED_OVER] = "over",       /* the one task is */
-	[ENDED_REVOKED] = "revoked", /* its caller may listen no more */
-};
-
-/* One who takes less than comes is sent nothing for a while, and then goes on from where it was: it is slow and not
- * lost, and what has changed twice meanwhile it is told once. */
-enum stage { QUEUED, CATCHING_UP, LIVE, LAGGING, STAGE__MAX };
-
-struct listener {
-	struct parked parked; /* first: the transport hands it back */
-	struct events *events;
-	struct listener *next, **link;    /* of its party */
-	struct listener *later, *earlier; /* by when they are due */
-	struct party *party, *owner;      /* whose tasks, and who is listening */
-	enum stage stage;
-	bool full; /* enough waits for it */
-	bool one;
-	struct id task;
-	struct events_position at;
-	uint64_t due_ms, since_ms;
-	uint64_t sent;
-	int check; /* its place among those that are checked now; -1 */
-	char session[ID_TEXT_BYTES], key_id[KEY_ID_BYTES];
-	int64_t until_us; /* when the token ends; 0: there is none */
-	char request_id[REQUEST_ID_BYTES];
-};
-
-/* A user, as one whose tasks are listened to and as one who listens. */
-struct party {
-	struct party *next;
-	int64_t user_id; /* -1: everybody */
-	struct listener *listeners;
-	int streams;
-};
-
-/* A change as it was read: its event is in the walk's text. */
-struct change {
-	struct events_position at;
-	int64_t user_id;
-	bool over;
-	size_t from, n;
-};
-
-struct walk {
-	struct store_op op; /* first: the store hands it back */
-	struct mail mail;   /* to itself */
-	struct events *events;
-	enum stage whom;
-	struct events_position at, back; /* where it is, and where it is to go back to while it is busy */
-	bool busy, wanted, mailed, goes_back, failing;
-	uint64_t retry_ms;
-	struct events_position from; /* of the page */
-	struct change page[PAGE];
-	struct buf text; /* heap */
-	int n;
-};
-
-struct check {
-	struct listener *listener; /* NULL: gone meanwhile */
-	int64_t user_id;
-	char session[ID_TEXT_BYTES], key_id[KEY_ID_BYTES];
-	bool foreign; /* others' tasks, which is for superusers */
-	bool good;
-};
-
-struct checks {
-	struct store_op op; /* first */
-	struct events *events;
-	struct check list[CHECKS];
-	int n;
-	bool busy;
-};
-
-struct events {
-	struct app *app;
-	struct party *parties[PARTIES];
-	struct listener *first, *last; /* by when they are due */
-	int streams, most, staged[STAGE__MAX];
-	struct walk live, back;
-	struct checks checks;
-	metrics_series gauge, sent, ended[ENDED__MAX];
-
-	/* The thread that waits for wake-ups. */
-	pthread_t thread;
-	bool has_thread;
-	struct mail mail;
-	atomic_bool mailed; /* on its way */
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool listening, stopping; /* guarded by lock */
-};
 
 /* --- places --- */
 
@@ -155,7 +55,7 @@ bool events_parse_id(struct str text, struct events_position *out)
 	return true;
 }
 
-static void put_id(struct buf *out, const struct events_position *at)
+void events_put_id(struct buf *out, const struct events_position *at)
 {
 	char id[ID_TEXT_BYTES];
 
@@ -172,7 +72,7 @@ void events_put(struct buf *out, const struct task_row *row)
 {
 	const struct events_position at = {row->change, row->id};
 
-	put_id(out, &at);
+	events_put_id(out, &at);
 	buf_str(out, STR("event: task\ndata: "));
 	task_json_put(out, row);
 	buf_str(out, STR("\n\n"));
@@ -180,9 +80,17 @@ void events_put(struct buf *out, const struct task_row *row)
 
 /* --- parties and lists --- */
 
-static struct party **place_of(struct events *events, int64_t user_id)
+const char *const EVENTS_ENDED[ENDED__MAX] = {
+	[ENDED_GONE] = "gone",       /* its client closed */
+	[ENDED_SLOW] = "slow",       /* its client read nothing for too long */
+	[ENDED_DRAINED] = "drained", /* the worker ends */
+	[ENDED_OVER] = "over",       /* the one task is */
+	[ENDED_REVOKED] = "revoked", /* its caller may listen no more */
+};
+
+struct party **events_party(struct events *events, int64_t user_id)
 {
-	struct party **link = &events->parties[(uint64_t)user_id % PARTIES];
+	struct party **link = &events->parties[(uint64_t)user_id % EVENTS_PARTIES];
 
 	while (*link && (*link)->user_id != user_id)
 		link = &(*link)->next;
@@ -191,7 +99,7 @@ static struct party **place_of(struct events *events, int64_t user_id)
 
 static struct party *make_party(struct events *events, int64_t user_id)
 {
-	struct party *party = *place_of(events, user_id);
+	struct party *party = *events_party(events, user_id);
 
 	if (party)
 		return party;
@@ -199,8 +107,8 @@ static struct party *make_party(struct events *events, int64_t user_id)
 	if (!party)
 		return NULL;
 	party->user_id = user_id;
-	party->next = events->parties[(uint64_t)user_id % PARTIES];
-	events->parties[(uint64_t)user_id % PARTIES] = party;
+	party->next = events->parties[(uint64_t)user_id % EVENTS_PARTIES];
+	events->parties[(uint64_t)user_id % EVENTS_PARTIES] = party;
 	return party;
 }
 
@@ -208,7 +116,7 @@ static void leave_party(struct events *events, struct party *party)
 {
 	if (!party || party->listeners || party->streams > 0)
 		return;
-	struct party **link = place_of(events, party->user_id);
+	struct party **link = events_party(events, party->user_id);
 	*link = party->next;
 	free(party);
 }
@@ -220,7 +128,7 @@ static void leave_parties(struct events *events, struct party *a, struct party *
 		leave_party(events, b);
 }
 
-static void put_last(struct events *events, struct listener *listener, uint64_t due_ms)
+void events_put_last(struct events *events, struct listener *listener, uint64_t due_ms)
 {
 	listener->due_ms = due_ms;
 	listener->later = NULL;
@@ -232,7 +140,7 @@ static void put_last(struct events *events, struct listener *listener, uint64_t 
 	events->last = listener;
 }
 
-static void take_out(struct events *events, struct listener *listener)
+void events_take_out(struct events *events, struct listener *listener)
 {
 	if (events->first == listener)
 		events->first = listener->later;
@@ -244,7 +152,7 @@ static void take_out(struct events *events, struct listener *listener)
 		listener->later->earlier = listener->earlier;
 }
 
-static void set_stage(struct listener *listener, enum stage stage)
+void events_set_stage(struct listener *listener, enum stage stage)
 {
 	listener->events->staged[listener->stage]--;
 	listener->stage = stage;
@@ -267,7 +175,7 @@ static void tell_ended(struct events *events, const struct listener *listener, e
 	struct buf *line = log_begin(LOG_LEVEL_INFO, STR("a listener is gone"));
 
 	log_str(line, "request_id", str_of(listener->request_id));
-	log_str(line, "reason", str_of(ENDED[why]));
+	log_str(line, "reason", str_of(EVENTS_ENDED[why]));
 	log_i64(line, "user_id", listener->owner->user_id);
 	log_i64(line, "events", (int64_t)listener->sent);
 	log_fixed2(line, "seconds", (double)(clock_mono_ms() - listener->since_ms) / 1000.0);
@@ -284,7 +192,7 @@ static void forget(struct listener *listener, enum ended why)
 	tell_ended(events, listener, why);
 	if (listener->check >= 0)
 		events->checks.list[listener->check].listener = NULL;
-	take_out(events, listener);
+	events_take_out(events, listener);
 	*listener->link = listener->next;
 	if (listener->next)
 		listener->next->link = listener->link;
@@ -296,12 +204,12 @@ static void forget(struct listener *listener, enum ended why)
 	set_listening(events);
 }
 
-static void push(struct listener *listener, struct str text)
+void events_push(struct listener *listener, struct str text)
 {
 	listener->full |= !listener->parked.req->transport->push(&listener->parked, text);
 }
 
-static void end(struct listener *listener, enum ended why)
+void events_end(struct listener *listener, enum ended why)
 {
 	listener->parked.req->transport->end(&listener->parked);
 	forget(listener, why);
@@ -327,15 +235,15 @@ static void deliver(struct walk *walk, struct party *party, const struct change 
 		    (listener->one && memcmp(&listener->task, &change->at.id, sizeof(struct id)) != 0))
 			continue;
 		if (listener->full) {
-			set_stage(listener, LAGGING);
+			events_set_stage(listener, LAGGING);
 			continue;
 		}
-		push(listener, (struct str){walk->text.p + change->from, change->n});
+		events_push(listener, (struct str){walk->text.p + change->from, change->n});
 		listener->at = change->at;
 		listener->sent++;
 		metrics_add(walk->events->app->shm, walk->events->sent, 1);
 		if (listener->one && change->over)
-			end(listener, ENDED_OVER);
+			events_end(listener, ENDED_OVER);
 	}
 }
 
@@ -344,7 +252,7 @@ static bool take_row(void *arg, const struct task_row *row)
 	struct walk *walk = arg;
 	size_t from = walk->text.n;
 
-	if (walk->n == PAGE)
+	if (walk->n == EVENTS_PAGE)
 		return false;
 	events_put(&walk->text, row);
 	walk->page[walk->n++] = (struct change){.at = {row->change, row->id},
@@ -363,19 +271,17 @@ static enum status read_page(struct db *db, struct store_op *op, struct err *err
 	walk->n = 0;
 	walk->text.n = 0;
 	walk->text.failed = false;
-	enum status status = tasks_changes(db, walk->from.change, &walk->from.id, -1, PAGE, take_row, walk, err);
+	enum status status = tasks_changes(db, walk->from.change, &walk->from.id, -1, EVENTS_PAGE, take_row, walk, err);
 	return status == STATUS_OK && walk->text.failed ? err_set(err, STATUS_NO_MEMORY, "no memory for events")
 							: status;
 }
-
-static void go(struct walk *walk);
 
 static void open_walk(struct mail *mail)
 {
 	struct walk *walk = (struct walk *)(void *)((char *)mail - offsetof(struct walk, mail));
 
 	walk->mailed = false;
-	go(walk);
+	events_walk_go(walk);
 }
 
 /* In the next round. */
@@ -388,8 +294,6 @@ static void go_on(struct walk *walk)
 	walk->mail = (struct mail){.open = open_walk};
 	mailbox_send(walk->events->app->mailbox, &walk->mail);
 }
-
-static void start_catching_up(struct events *events);
 
 /* Those that were passed are at the end of what there was. */
 static void hand_over(struct events *events)
@@ -406,7 +310,7 @@ static void hand_over(struct events *events)
 		live->at = *at;
 	for (struct listener *listener = events->first; listener; listener = listener->later)
 		if (listener->stage == CATCHING_UP)
-			set_stage(listener, LIVE);
+			events_set_stage(listener, LIVE);
 	go_on(live);
 }
 
@@ -426,31 +330,31 @@ static void page_done(struct store_op *op)
 	walk->failing = false;
 	for (int i = 0; i < walk->n; i++) {
 		const struct change *change = &walk->page[i];
-		deliver(walk, *place_of(events, change->user_id), change);
-		deliver(walk, *place_of(events, -1), change);
+		deliver(walk, *events_party(events, change->user_id), change);
+		deliver(walk, *events_party(events, -1), change);
 	}
 	if (walk->n > 0 && events_is_before(&walk->at, &walk->page[walk->n - 1].at))
 		walk->at = walk->page[walk->n - 1].at;
 	if (walk->goes_back && events_is_before(&walk->back, &walk->at))
 		walk->at = walk->back;
-	bool more = walk->n == PAGE || walk->goes_back;
+	bool more = walk->n == EVENTS_PAGE || walk->goes_back;
 	walk->goes_back = false;
 	if (more || walk->wanted) {
 		go_on(walk);
 	} else if (walk == &events->back) {
 		hand_over(events);
-		start_catching_up(events);
+		events_start_catching_up(events);
 	}
 }
 
-static void go(struct walk *walk)
+void events_walk_go(struct walk *walk)
 {
 	if (walk->busy || !walk->wanted || clock_mono_ms() < walk->retry_ms)
 		return;
 	walk->wanted = false;
 	if (walk->events->staged[walk->whom] == 0) {
 		if (walk == &walk->events->back)
-			start_catching_up(walk->events);
+			events_start_catching_up(walk->events);
 		return;
 	}
 	walk->busy = true;
@@ -459,8 +363,7 @@ static void go(struct walk *walk)
 	store_read(walk->events->app->store, &walk->op);
 }
 
-/* All that wait go together. */
-static void start_catching_up(struct events *events)
+void events_start_catching_up(struct events *events)
 {
 	struct walk *walk = &events->back;
 	bool first = true;
@@ -470,7 +373,7 @@ static void start_catching_up(struct events *events)
 	for (struct listener *listener = events->first; listener; listener = listener->later) {
 		if (listener->stage != QUEUED)
 			continue;
-		set_stage(listener, CATCHING_UP);
+		events_set_stage(listener, CATCHING_UP);
 		if (first || events_is_before(&listener->at, &walk->at))
 			walk->at = listener->at;
 		first = false;
@@ -478,8 +381,7 @@ static void start_catching_up(struct events *events)
 	go_on(walk);
 }
 
-/* Who is not behind the live walk need not wait for the other, which may come from far. */
-static bool joins_live(struct listener *listener)
+bool events_joins_live(struct listener *listener)
 {
 	struct events *events = listener->events;
 	struct walk *live = &events->live;
@@ -490,7 +392,7 @@ static bool joins_live(struct listener *listener)
 		live->at = listener->at;
 	else if (events_is_before(&listener->at, &live->at))
 		return false;
-	set_stage(listener, LIVE);
+	events_set_stage(listener, LIVE);
 	go_on(live);
 	return true;
 }
@@ -504,13 +406,13 @@ static void drained(struct parked *parked)
 	listener->full = false;
 	if (listener->stage != LAGGING)
 		return;
-	set_stage(listener, QUEUED);
-	start_catching_up(listener->events);
+	events_set_stage(listener, QUEUED);
+	events_start_catching_up(listener->events);
 }
 
 enum events_room events_room(struct events *events, const struct caller *caller)
 {
-	const struct party *owner = *place_of(events, caller->user_id);
+	const struct party *owner = *events_party(events, caller->user_id);
 
 	if (owner && owner->streams >= EVENTS_PER_USER)
 		return EVENTS_USER_IS_FULL;
@@ -569,7 +471,7 @@ static void add_listener(struct events *events, struct listener *listener)
 	events->streams++;
 	listener->stage = QUEUED;
 	events->staged[QUEUED]++;
-	put_last(events, listener, clock_mono_ms() + EVENTS_PERIOD_MS);
+	events_put_last(events, listener, clock_mono_ms() + EVENTS_PERIOD_MS);
 	set_listening(events);
 }
 
@@ -578,7 +480,7 @@ static void put_opening(struct buf *out, const struct events_wish *wish)
 {
 	buf_fmt(out, "retry: %u\n", RETRY_FROM_MS + randombytes_uniform(RETRY_SPREAD_MS));
 	if (wish->first.n == 0)
-		put_id(out, &wish->from);
+		events_put_id(out, &wish->from);
 	buf_char(out, '\n');
 	buf_str(out, wish->first);
 }
@@ -609,12 +511,12 @@ void events_listen(struct events *events, struct request *req, const struct even
 	metrics_add(events->app->shm, events->sent, listener->sent);
 	app_park(req, &listener->parked); /* what the wish borrows from the request is gone now */
 	add_listener(events, listener);
-	push(listener, buf_view(&opening));
+	events_push(listener, buf_view(&opening));
 	buf_release(&opening);
 	if (over)
-		end(listener, ENDED_OVER);
-	else if (!joins_live(listener))
-		start_catching_up(events);
+		events_end(listener, ENDED_OVER);
+	else if (!events_joins_live(listener))
+		events_start_catching_up(events);
 }
 
 /* --- what is due --- */
@@ -666,7 +568,7 @@ static void checks_done(struct store_op *op)
 			continue;
 		listener->check = -1;
 		if (op->status == STATUS_OK && !checks->list[i].good)
-			end(listener, ENDED_REVOKED);
+			events_end(listener, ENDED_REVOKED);
 	}
 	checks->n = 0;
 }
@@ -694,14 +596,14 @@ static void push_comment(struct events *events, struct listener *listener)
 	buf_str(&text, STR(": keep-alive\n"));
 	if (listener->stage == LIVE && !listener->full && events_is_before(&listener->at, &events->live.at)) {
 		listener->at = events->live.at;
-		put_id(&text, &listener->at);
+		events_put_id(&text, &listener->at);
 	}
 	buf_char(&text, '\n');
 	if (!listener->full)
-		push(listener, buf_view(&text));
+		events_push(listener, buf_view(&text));
 }
 
-static void treat_due(struct events *events, uint64_t now_ms)
+void events_treat_due(struct events *events, uint64_t now_ms)
 {
 	struct checks *checks = &events->checks;
 	bool checking = !checks->busy;
@@ -710,14 +612,14 @@ static void treat_due(struct events *events, uint64_t now_ms)
 	struct listener *listener = events->first, *next;
 	for (int i = 0; i < DUE_A_TICK && listener && listener->due_ms <= now_ms; i++, listener = next) {
 		next = listener->later;
-		if (checking && checks->n == CHECKS)
+		if (checking && checks->n == EVENTS_CHECKS)
 			break;
 		if (listener->until_us != 0 && listener->until_us <= now_us) {
-			end(listener, ENDED_REVOKED);
+			events_end(listener, ENDED_REVOKED);
 			continue;
 		}
-		take_out(events, listener);
-		put_last(events, listener, now_ms + EVENTS_PERIOD_MS);
+		events_take_out(events, listener);
+		events_put_last(events, listener, now_ms + EVENTS_PERIOD_MS);
 		push_comment(events, listener);
 		if (checking)
 			add_check(checks, listener);
@@ -731,11 +633,11 @@ static void treat_due(struct events *events, uint64_t now_ms)
 
 void events_tick(struct events *events, uint64_t now_ms)
 {
-	treat_due(events, now_ms);
+	events_treat_due(events, now_ms);
 	if (events->live.failing)
-		go(&events->live);
+		events_walk_go(&events->live);
 	if (events->back.failing)
-		go(&events->back);
+		events_walk_go(&events->back);
 }
 
 /* --- the thread --- */
@@ -746,7 +648,7 @@ static void open_wake(struct mail *mail)
 
 	atomic_store(&events->mailed, false);
 	events->live.wanted = true;
-	go(&events->live);
+	events_walk_go(&events->live);
 }
 
 static bool wait_for_listeners(struct events *events)
@@ -795,13 +697,13 @@ static void find_series(struct events *events)
 	events->gauge = metrics_find(shm, METRICS_EVENT_STREAMS, &instance, 1);
 	events->sent = metrics_find(shm, METRICS_EVENTS_SENT, NULL, 0);
 	for (int i = 0; i < ENDED__MAX; i++) {
-		struct metrics_label reason = {"reason", str_of(ENDED[i])};
+		struct metrics_label reason = {"reason", str_of(EVENTS_ENDED[i])};
 		events->ended[i] = metrics_find(shm, METRICS_STREAMS_ENDED, &reason, 1);
 	}
 	metrics_set(shm, events->gauge, 0.0);
 }
 
-static void init_walk(struct walk *walk, struct events *events, enum stage whom)
+void events_walk_init(struct walk *walk, struct events *events, enum stage whom)
 {
 	walk->events = events;
 	walk->whom = whom;
@@ -817,8 +719,8 @@ bool events_open(struct events **out, struct app *app)
 	events->app = app;
 	events->most = most_streams();
 	events->checks.events = events;
-	init_walk(&events->live, events, LIVE);
-	init_walk(&events->back, events, CATCHING_UP);
+	events_walk_init(&events->live, events, LIVE);
+	events_walk_init(&events->back, events, CATCHING_UP);
 	find_series(events);
 	pthread_mutex_init(&events->lock, NULL);
 	pthread_cond_init(&events->wake, NULL);
