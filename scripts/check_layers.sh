@@ -3,7 +3,7 @@
 #
 #   lib/base ← lib/shared ← lib/store ← lib/auth, lib/model ← lib/task ← fcgi-app/http ← the rest of fcgi-app
 #
-# FastCGI is known in fcgi-app/http/fcgi.c, SQLite and SQL in lib/store, hiredis in lib/shared/redis*.c. Without --quick also: all of lib/ compiles where
+# FastCGI is known in fcgi-app/http/fcgi*.c, SQLite and SQL in lib/store, hiredis in lib/shared/redis*.c. Without --quick also: all of lib/ compiles where
 # there is no FastCGI. The files in tests/lint/layers hold one fault each; every one of them has to be found first.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -40,8 +40,8 @@ violations() {
 	done
 	lines '^ *# *include +"' '"((base|shared|store|auth|model|task|http)/[a-z0-9_]+|app)\.h"' fcgi-app/http |
 		say 'fcgi-app/http knows lib, itself and app.h'
-	lines '^ *# *include +["<].*(fcgi_?(app|stdio|misc|config|os))\.h' '^fcgi-app/http/fcgi\.c:' lib fcgi-app |
-		say 'FastCGI is for fcgi-app/http/fcgi.c'
+	lines '^ *# *include +["<].*(fcgi_?(app|stdio|misc|config|os))\.h' '^fcgi-app/http/fcgi(|_impl|_conn|_answer|_parked)\.[ch]:' lib fcgi-app |
+		say 'FastCGI is for fcgi-app/http/fcgi*.c'
 	lines '^ *# *include +["<](hiredis|.*/hiredis|.*/sds)\b' '^lib/shared/redis(|_impl|_connect|_thread)\.[ch]:' lib fcgi-app | say 'hiredis is for lib/shared/redis*.c'
 	lines '^ *# *include +["<]sqlite3' '^lib/store/' lib fcgi-app | say 'SQLite is for lib/store'
 	lines '^ *# *include +["<]libpq' '^lib/store/db_pg' lib fcgi-app | say 'PostgreSQL is for lib/store/db_pg*'

@@ -14,16 +14,14 @@
  * libfcgi never accepts here (listening socket -1). FCGX_Accept_r begins with a finish, which closes the connection
  * unless keepConnection is set, so a fresh request gets ipcFd and keepConnection by hand first; afterwards ipcFd < 0
  * says that the connection is closed. */
-#include "http/fcgi.h"
+#include "http/fcgi_impl.h"
 
 #include "app.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/fcgi_scan.h"
-#include "http/fcgi_stream.h"
 
 #include <errno.h>
-#include <fcgiapp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -32,72 +30,31 @@
 #include <unistd.h>
 
 enum {
-	PEEK_BYTES = 64 * 1024,
 	RESPONSE_INLINE = 32 * 1024,
 	PIECE = 32 * 1024,
 	STREAM_PIECE = 32 * 1024,
 	STREAM_SOCKET = 32 * 1024,
 	STALLED_MS = 30 * 1000,
 	DRAIN_STREAM_MS = 1000, /* nobody waits for one who doesn't read */
-	IO_TIMEOUT_S = 10,
 	PARTIAL_MS = 10 * 1000,
 	SWEEP_MS = 1000,
 };
 
-struct conn {
-	struct loop_watch watch; /* first: the loop hands it back */
-	struct fcgi_server *server;
-	FCGX_Request fcgx;
-	struct request req;
-	bool busy;                 /* a request is on the way: the bytes that come meanwhile wait */
-	bool again;                /* something came while it was busy */
-	bool last;                 /* close after this response */
-	bool whole;                /* the request's body had come with it */
-	bool passed;               /* the request may be answered by its handler */
-	bool large;                /* its answer has a place among the large ones */
-	bool streaming;            /* its answer is fcgi_stream's */
-	bool wants_output;         /* the loop is to tell when the socket takes more */
-	bool full;                 /* its owner waits to hear that there is room */
-	bool dirty;                /* in the list of those that have something to send */
-	struct parked *parked;     /* who pushes the pieces; NULL: nobody any more */
-	struct fcgi_stream stream; /* while streaming */
-	uint64_t ended_ms;         /* since when its end waits to be sent */
-	uint64_t moved_ms;         /* when the socket last took something, or nothing waited */
-	uint64_t partial_ms;       /* since when half a request waits; 0: none */
-	struct conn *next_dirty;
-	struct conn *next, **link; /* list of open connections, or of closed ones */
-};
-
-struct fcgi_server {
-	struct loop_watch watch; /* first: of the listening socket */
-	struct loop *loop;
-	struct app *app;
-	struct conn *open, *closed, *dirty;
-	int connections, busy;
-	int large; /* answers that wait for a slow thread, or are with one */
-	bool accepting, draining;
-	uint64_t swept_ms;
-	uint8_t peek[PEEK_BYTES];
-};
-
-static struct conn *conn_of(struct request *req)
+struct conn *fcgi_conn_of(struct request *req)
 {
 	return (struct conn *)(void *)((char *)req - offsetof(struct conn, req));
 }
 
-static void read_requests(struct conn *conn);
-static const struct transport TRANSPORT;
-
 /* --- closing and recycling --- */
 
-static void resume_accepting(struct fcgi_server *server)
+void fcgi_resume_accepting(struct fcgi_server *server)
 {
 	if (!server->accepting && !server->draining && server->connections < FCGI_CONNECTIONS)
 		server->accepting = loop_add(server->loop, &server->watch, false);
 }
 
 /* libfcgi would linger for up to two seconds in select() to close, so descriptors are closed here. */
-static void close_now(struct conn *conn)
+void fcgi_conn_close(struct conn *conn)
 {
 	if (conn->fcgx.ipcFd >= 0)
 		close(conn->fcgx.ipcFd);
@@ -105,12 +62,11 @@ static void close_now(struct conn *conn)
 	FCGX_Free(&conn->fcgx, 0);
 }
 
-/* Ends a connection. Its memory goes at the end of the round. */
-static void drop(struct conn *conn)
+void fcgi_conn_drop(struct conn *conn)
 {
 	struct fcgi_server *server = conn->server;
 
-	close_now(conn);
+	fcgi_conn_close(conn);
 	request_release(&conn->req);
 	conn->watch.dead = true;
 	*conn->link = conn->next;
@@ -119,24 +75,23 @@ static void drop(struct conn *conn)
 	conn->next = server->closed;
 	server->closed = conn;
 	server->connections--;
-	resume_accepting(server);
+	fcgi_resume_accepting(server);
 }
 
-/* After the response: the connection waits for its next request, or is closed. */
-static void recycle(struct conn *conn)
+void fcgi_conn_recycle(struct conn *conn)
 {
 	bool again = conn->again;
 
 	conn->busy = conn->again = false;
 	conn->server->busy--;
 	if (conn->fcgx.ipcFd < 0) {
-		drop(conn);
+		fcgi_conn_drop(conn);
 		return;
 	}
 	request_reset(&conn->req);
 	request_release(&conn->req); /* idle connections hold no memory but their own */
 	if (again)
-		read_requests(conn);
+		fcgi_conn_read(conn);
 }
 
 /* --- writing --- */
@@ -145,7 +100,7 @@ static bool wait_writable(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 
-	return poll(&p, 1, IO_TIMEOUT_S * 1000) == 1 && !(p.revents & (POLLERR | POLLHUP));
+	return poll(&p, 1, FCGI_IO_TIMEOUT_S * 1000) == 1 && !(p.revents & (POLLERR | POLLHUP));
 }
 
 /* Event thread when it fits the socket's empty buffer; else a slow thread, with a wait before each piece. */
@@ -191,22 +146,22 @@ static void finish(struct conn *conn, bool good)
 	if (good)
 		FCGX_Finish_r(&conn->fcgx);
 	if (!good || conn->last)
-		close_now(conn);
+		fcgi_conn_close(conn);
 }
 
 static void open_written(struct mail *mail)
 {
 	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 
 	conn->server->large--;
-	recycle(conn);
+	fcgi_conn_recycle(conn);
 }
 
 static void write_slowly(struct pool_job *job, void *thread_state)
 {
 	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 
 	(void)thread_state;
 	finish(conn, put_response(conn, true));
@@ -216,9 +171,9 @@ static void write_slowly(struct pool_job *job, void *thread_state)
 
 /* Large answers wait for slow threads in a number that the pool's queue has room for. What was written is never refused
  * afterwards: the queue has a place for each connection besides. */
-static bool reserve(struct request *req)
+bool fcgi_answer_reserve(struct request *req)
 {
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 	bool written = req->route && req->route->lane == ROUTE_LANE_WRITE && req->response.status < 300;
 
 	if (req->streamed || req->response.body.n <= RESPONSE_INLINE)
@@ -230,9 +185,9 @@ static bool reserve(struct request *req)
 	return true;
 }
 
-static void respond(struct request *req)
+void fcgi_answer_respond(struct request *req)
 {
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 
 	conn->last |= conn->server->draining;
 	if (conn->large) {
@@ -243,12 +198,12 @@ static void respond(struct request *req)
 		req->broken = true;
 	}
 	finish(conn, !req->broken && put_response(conn, false));
-	recycle(conn);
+	fcgi_conn_recycle(conn);
 }
 
-static bool stream(struct request *req, struct str piece)
+bool fcgi_answer_stream(struct request *req, struct str piece)
 {
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 
 	if (!req->streamed) {
 		req->streamed = true;
@@ -271,9 +226,9 @@ static void mark_dirty(struct conn *conn)
 	conn->server->dirty = conn;
 }
 
-static void park(struct request *req, struct parked *parked)
+void fcgi_parked_begin(struct request *req, struct parked *parked)
 {
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 	struct buf head;
 
 	fcgi_stream_init(&conn->stream, conn->fcgx.ipcFd, (unsigned)conn->fcgx.requestId);
@@ -295,9 +250,9 @@ static void park(struct request *req, struct parked *parked)
 	mark_dirty(conn);
 }
 
-static bool push(struct parked *parked, struct str piece)
+bool fcgi_parked_push(struct parked *parked, struct str piece)
 {
-	struct conn *conn = conn_of(parked->req);
+	struct conn *conn = fcgi_conn_of(parked->req);
 
 	fcgi_stream_put(&conn->stream, piece);
 	if (conn->stream.out.n > STREAM_PIECE && !conn->wants_output)
@@ -307,8 +262,7 @@ static bool push(struct parked *parked, struct str piece)
 	return !conn->full;
 }
 
-/* Its owner is told, or has said so. */
-static void end_stream(struct conn *conn)
+void fcgi_parked_end_stream(struct conn *conn)
 {
 	conn->parked = NULL;
 	conn->ended_ms = clock_mono_ms();
@@ -316,12 +270,12 @@ static void end_stream(struct conn *conn)
 	mark_dirty(conn);
 }
 
-static void end(struct parked *parked)
+void fcgi_parked_end(struct parked *parked)
 {
-	end_stream(conn_of(parked->req));
+	fcgi_parked_end_stream(fcgi_conn_of(parked->req));
 }
 
-static void tell_gone(struct conn *conn, enum parked_end why)
+void fcgi_parked_tell_gone(struct conn *conn, enum parked_end why)
 {
 	struct parked *parked = conn->parked;
 
@@ -334,8 +288,8 @@ static void leave_stream(struct conn *conn)
 {
 	fcgi_stream_release(&conn->stream);
 	conn->streaming = false;
-	close_now(conn);
-	recycle(conn);
+	fcgi_conn_close(conn);
+	fcgi_conn_recycle(conn);
 }
 
 static void want_output(struct conn *conn, bool wanted)
@@ -351,14 +305,14 @@ static void flush_stream(struct conn *conn)
 	bool done = fcgi_stream_flush(&conn->stream);
 
 	if (conn->stream.lost) {
-		tell_gone(conn, conn->stream.slow ? PARKED_TOO_SLOW : PARKED_PEER_GONE);
+		fcgi_parked_tell_gone(conn, conn->stream.slow ? PARKED_TOO_SLOW : PARKED_PEER_GONE);
 		leave_stream(conn);
 		return;
 	}
 	want_output(conn, !done);
 	if (conn->parked && conn->server->draining) { /* it was parked since */
-		tell_gone(conn, PARKED_DRAINED);
-		end_stream(conn);
+		fcgi_parked_tell_gone(conn, PARKED_DRAINED);
+		fcgi_parked_end_stream(conn);
 	} else if (done && !conn->parked) {
 		leave_stream(conn);
 	} else if (done && conn->full) {
@@ -367,8 +321,7 @@ static void flush_stream(struct conn *conn)
 	}
 }
 
-/* What came while it was not looked at yet, or has come now. */
-static void look_at_stream(struct conn *conn)
+void fcgi_parked_look(struct conn *conn)
 {
 	conn->again = false;
 	switch (fcgi_stream_read(&conn->stream)) {
@@ -378,38 +331,38 @@ static void look_at_stream(struct conn *conn)
 		conn->again = true;
 		if (!conn->parked)
 			break;
-		tell_gone(conn, PARKED_PEER_GONE);
-		end_stream(conn);
+		fcgi_parked_tell_gone(conn, PARKED_PEER_GONE);
+		fcgi_parked_end_stream(conn);
 		break;
 	case FCGI_STREAM_IS_GONE:
-		tell_gone(conn, PARKED_PEER_GONE);
+		fcgi_parked_tell_gone(conn, PARKED_PEER_GONE);
 		leave_stream(conn);
 		return;
 	}
 	flush_stream(conn);
 }
 
-static void look_at_progress(struct conn *conn, uint64_t now_ms)
+void fcgi_parked_look_at_progress(struct conn *conn, uint64_t now_ms)
 {
 	if (conn->stream.moved || conn->stream.out.n == 0)
 		conn->moved_ms = now_ms;
 	conn->stream.moved = false;
-	uint64_t patience_ms = conn->server->draining ? DRAIN_STREAM_MS : IO_TIMEOUT_S * UINT64_C(1000);
+	uint64_t patience_ms = conn->server->draining ? DRAIN_STREAM_MS : FCGI_IO_TIMEOUT_S * UINT64_C(1000);
 	bool ends_slowly = !conn->parked && now_ms > conn->ended_ms + patience_ms;
 	if (!ends_slowly && now_ms - conn->moved_ms < STALLED_MS)
 		return;
-	tell_gone(conn, PARKED_TOO_SLOW);
+	fcgi_parked_tell_gone(conn, PARKED_TOO_SLOW);
 	leave_stream(conn);
 }
 
-static void send_pushed(struct fcgi_server *server)
+void fcgi_parked_send(struct fcgi_server *server)
 {
 	while (server->dirty) {
 		struct conn *conn = server->dirty;
 		server->dirty = conn->next_dirty;
 		conn->dirty = false;
 		if (conn->streaming && conn->again)
-			look_at_stream(conn);
+			fcgi_parked_look(conn);
 		else if (conn->streaming)
 			flush_stream(conn);
 	}
@@ -474,7 +427,7 @@ static void run(struct conn *conn)
 static void end_skipping(struct mail *mail)
 {
 	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 
 	req->slow = false;
 	if (!conn->passed) {
@@ -491,7 +444,7 @@ static void end_skipping(struct mail *mail)
 static void skip_slowly(struct pool_job *job, void *thread_state)
 {
 	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 
 	(void)thread_state;
 	skip_body(conn);
@@ -504,7 +457,7 @@ static void skip_slowly(struct pool_job *job, void *thread_state)
 static void read_slowly(struct request *req, struct db *db)
 {
 	(void)db;
-	run(conn_of(req));
+	run(fcgi_conn_of(req));
 }
 
 static bool wants_body(const struct request *req)
@@ -513,9 +466,9 @@ static bool wants_body(const struct request *req)
 }
 
 /* The checks are over: now the body is wanted, or not. */
-static void checked(struct request *req, bool passed)
+void fcgi_conn_checked(struct request *req, bool passed)
 {
-	struct conn *conn = conn_of(req);
+	struct conn *conn = fcgi_conn_of(req);
 
 	conn->passed = passed;
 	conn->last = !conn->whole;
@@ -545,16 +498,6 @@ static void checked(struct request *req, bool passed)
 	shm_working_on(NULL);
 }
 
-static const struct transport TRANSPORT = {
-	.checked = checked,
-	.reserve = reserve,
-	.respond = respond,
-	.stream = stream,
-	.park = park,
-	.push = push,
-	.end = end,
-};
-
 /* A whole request is in the socket, or (`whole` is false) its parameters are. */
 static void start_request(struct conn *conn, bool whole)
 {
@@ -570,14 +513,14 @@ static void start_request(struct conn *conn, bool whole)
 	if (FCGX_Accept_r(&conn->fcgx) != 0 || conn->fcgx.ipcFd < 0) {
 		conn->busy = false;
 		conn->server->busy--;
-		drop(conn);
+		fcgi_conn_drop(conn);
 		return;
 	}
 	take_params(conn);
 	app_begin(&conn->req);
 }
 
-static void read_requests(struct conn *conn)
+void fcgi_conn_read(struct conn *conn)
 {
 	struct fcgi_server *server = conn->server;
 	ssize_t n = recv(conn->watch.fd, server->peek, sizeof(server->peek), MSG_PEEK | MSG_DONTWAIT);
@@ -585,7 +528,7 @@ static void read_requests(struct conn *conn)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
-		drop(conn);
+		fcgi_conn_drop(conn);
 		return;
 	}
 	switch (fcgi_scan(server->peek, (size_t)n)) {
@@ -606,27 +549,37 @@ static void read_requests(struct conn *conn)
 		break;
 	}
 	log_event(LOG_LEVEL_WARNING, "a peer on the socket sent what is no FastCGI request; its connection is closed");
-	drop(conn);
+	fcgi_conn_drop(conn);
 }
 
-static void conn_ready(struct loop_watch *watch)
+void fcgi_conn_ready(struct loop_watch *watch)
 {
 	struct conn *conn = (struct conn *)(void *)watch;
 
 	if (conn->streaming)
-		look_at_stream(conn);
+		fcgi_parked_look(conn);
 	else if (conn->busy)
 		conn->again = true;
 	else
-		read_requests(conn);
+		fcgi_conn_read(conn);
 }
 
 /* --- accepting --- */
 
+static const struct transport TRANSPORT = {
+	.checked = fcgi_conn_checked,
+	.reserve = fcgi_answer_reserve,
+	.respond = fcgi_answer_respond,
+	.stream = fcgi_answer_stream,
+	.park = fcgi_parked_begin,
+	.push = fcgi_parked_push,
+	.end = fcgi_parked_end,
+};
+
 static void add_conn(struct fcgi_server *server, int fd)
 {
 	struct conn *conn = calloc(1, sizeof(*conn));
-	const struct timeval timeout = {.tv_sec = IO_TIMEOUT_S};
+	const struct timeval timeout = {.tv_sec = FCGI_IO_TIMEOUT_S};
 
 	if (!conn) {
 		close(fd);
@@ -635,7 +588,7 @@ static void add_conn(struct fcgi_server *server, int fd)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	conn->server = server;
-	conn->watch = (struct loop_watch){.ready = conn_ready, .fd = fd};
+	conn->watch = (struct loop_watch){.ready = fcgi_conn_ready, .fd = fd};
 	conn->req.app = server->app;
 	conn->req.transport = &TRANSPORT;
 	if (FCGX_InitRequest(&conn->fcgx, -1, FCGI_FAIL_ACCEPT_ON_INTR) != 0 ||
@@ -707,18 +660,18 @@ void fcgi_drain(struct fcgi_server *server)
 	for (struct conn *conn = server->open; conn; conn = next) {
 		next = conn->next;
 		if (conn->parked) {
-			tell_gone(conn, PARKED_DRAINED);
-			end_stream(conn);
+			fcgi_parked_tell_gone(conn, PARKED_DRAINED);
+			fcgi_parked_end_stream(conn);
 		}
 		if (conn->busy)
 			continue;
 		/* What has arrived is served; a connection without anything is closed. */
-		read_requests(conn);
+		fcgi_conn_read(conn);
 	}
 	for (struct conn *conn = server->open; conn; conn = next) {
 		next = conn->next;
 		if (!conn->busy)
-			drop(conn);
+			fcgi_conn_drop(conn);
 	}
 }
 
@@ -734,7 +687,7 @@ int fcgi_busy(const struct fcgi_server *server)
 
 void fcgi_sweep(struct fcgi_server *server, uint64_t now_ms)
 {
-	send_pushed(server);
+	fcgi_parked_send(server);
 	while (server->closed) {
 		struct conn *conn = server->closed;
 		server->closed = conn->next;
@@ -743,14 +696,14 @@ void fcgi_sweep(struct fcgi_server *server, uint64_t now_ms)
 	if (now_ms - server->swept_ms < SWEEP_MS)
 		return;
 	server->swept_ms = now_ms;
-	resume_accepting(server);
+	fcgi_resume_accepting(server);
 	struct conn *next;
 	for (struct conn *conn = server->open; conn; conn = next) {
 		next = conn->next;
 		if (conn->streaming)
-			look_at_progress(conn, now_ms);
+			fcgi_parked_look_at_progress(conn, now_ms);
 		else if (!conn->busy && conn->partial_ms != 0 && now_ms - conn->partial_ms > PARTIAL_MS)
-			drop(conn);
+			fcgi_conn_drop(conn);
 	}
 }
 
@@ -759,10 +712,10 @@ void fcgi_close(struct fcgi_server *server)
 	if (!server)
 		return;
 	while (server->open) {
-		tell_gone(server->open, PARKED_DRAINED);
+		fcgi_parked_tell_gone(server->open, PARKED_DRAINED);
 		fcgi_stream_release(&server->open->stream);
 		server->open->streaming = false;
-		drop(server->open);
+		fcgi_conn_drop(server->open);
 	}
 	fcgi_sweep(server, 0);
 	free(server);
