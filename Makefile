@@ -94,8 +94,9 @@ $(OUT)/tests/unit/test_%: $(OUT)/tests/unit/test_%.o $(UNIT_O) $(OUT)/libappcore
 unit: $(UNIT) ## build and run the unit tests (of VARIANT)
 	@scripts/run_units.sh $(UNIT)
 
+FCGI_O := $(addprefix %/http/,fcgi.o fcgi_conn.o fcgi_answer.o fcgi_parked.o)
 # Handlers are tested in process. That these programs link without libfcgi proves that handlers need no FastCGI.
-HANDLER_O := $(filter-out %/http/fcgi.o,$(filter $(addprefix $(OUT)/fcgi-app/,app.o swap.o middleware.o person.o events% routes.o http/% \
+HANDLER_O := $(filter-out $(FCGI_O),$(filter $(addprefix $(OUT)/fcgi-app/,app.o swap.o middleware.o person.o events% routes.o http/% \
              handlers/%),$(APP_O))) $(OUT)/tests/handlers/harness.o $(UNIT_O)
 HANDLER_LIBS = -lcunit $(filter-out -lfcgi,$(LDLIBS))
 
