@@ -15,7 +15,8 @@ declare -A below=(
 	[store]='base|shared|store'
 	[auth]='base|shared|store|auth'
 	[model]='base|shared|store|model'
-	[task]='base|shared|store|auth|model|task'
+	[pipeline]='base|shared|store|model|pipeline'
+	[task]='base|shared|store|auth|model|pipeline|task'
 )
 
 say() { sed "s|\$|   <- $1|"; }

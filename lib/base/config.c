@@ -111,6 +111,14 @@ static const struct setting SETTINGS[] = {
 	SCHEDULE("SCHEDULE_EXPIRY",         schedule_expiry, "*/5 * * * *"),
 	SCHEDULE("SCHEDULE_CHECKPOINT",     schedule_checkpoint, ""),
 	TEXT(  "MAIL_COMMAND",              mail_command, ""),
+	TEXT(  "PIPELINES_DIR",             pipelines_dir, "pipelines"),
+	NUMBER("BATCH_SIZE",                batch_size, "1000", 1, 1000000),
+	NUMBER("MAX_WORKERS",               max_workers, "4", 1, 64),
+	SCHEDULE("SCHEDULE_INGEST",         schedule_ingest, "* * * * *"),
+	NUMBER("UPLOAD_BYTES",              upload_bytes, "10737418240", 1, 1LL << 50),
+	NUMBER("UPLOAD_DAYS",               upload_days, "7", 1, 3650),
+	CHOICE("DATA_ACCESS",               data_access, NULL, "open token"),
+	LIST(  "SOURCE_NETWORKS",           KIND_NETWORKS, source_networks, ""),
 	LIST(  "METRICS_ALLOW",             KIND_NETWORKS, metrics_allow,
 	       "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7"),
 	LIST(  "CORS_ORIGINS",              KIND_ORIGINS, cors_origins,
@@ -469,6 +477,8 @@ static void derive(struct config *config)
 	}
 	if (!config->predictions_read)
 		config->predictions_read = config_is_production(config) ? "key" : "open";
+	if (!config->data_access)
+		config->data_access = config_is_production(config) ? "token" : "open";
 	if (!config->api_key)
 		config->api_key = config_is_production(config) ? "" : DEVELOPMENT_KEY;
 	if (!config->redis_url)

@@ -42,8 +42,15 @@ struct config {
 	int64_t workers;                     /* `appcore work` processes that scripts/service.sh starts */
 	int64_t task_threads, task_lease_seconds;
 	const char *schedule_backup, *schedule_retention, *schedule_expiry,
-		*schedule_checkpoint; /* cron.h; empty or "off": never */
-	const char *mail_command;     /* gets a message on its standard input; empty: DATA_DIR/outbox */
+		*schedule_checkpoint;      /* cron.h; empty or "off": never */
+	const char *mail_command;          /* gets a message on its standard input; empty: DATA_DIR/outbox */
+	const char *pipelines_dir;         /* NAME.json each */
+	int64_t batch_size;                /* records of a pipeline in one transaction */
+	int64_t max_workers;               /* threads that read and transform a source, in each run */
+	const char *schedule_ingest;       /* when data/raw and APIs are looked at */
+	int64_t upload_bytes, upload_days; /* of a file; until one that nobody finishes is deleted */
+	const char *data_access;           /* open, token: who may call /data… */
+	const char *source_networks;       /* private networks that sources may be in */
 	const char *tls_certificate, *tls_key;
 
 	struct arena arena; /* where the texts live */

@@ -1,0 +1,105 @@
+/* Pipelines as data: what a file pipelines/NAME.json says, checked and put into tables (docs/pipelines.md has the
+ * whole format).
+ *
+ *   { "name": "dataflow",
+ *     "source": {"format": "csv", "match": "*.csv", "delimiter": "auto", "encoding": "auto", "header": true},
+ *     "fields": [{"name": "value", "type": "number", "required": true, "from": "Value", "default": 0,
+ *                 "transform": [{"trim": true}, {"range": [0, 10]}], "index": true, "search": false}],
+ *     "others": "keep",             what becomes of fields that are not named: keep, drop, refuse
+ *     "key": ["id"],                which fields identify a record; none: each row is its own
+ *     "duplicates": "skip",         what becomes of a record whose key is there already: skip, replace, refuse
+ *     "model": {"name": "mean", "inputs": ["a", "b"], "into": "score"},
+ *     "to": ["records", "csv", "jsonl"] }
+ *
+ * Types: text, number, integer, bool, datetime, date, any. Transformations run in the order they stand in. */
+#ifndef APPCORE_PIPELINE_DEFINITION_H
+#define APPCORE_PIPELINE_DEFINITION_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+
+enum {
+	PIPELINE_FIELDS_MAX = 256,
+	PIPELINE_NAME_BYTES = 65,
+	PIPELINE_KEY_MAX = 8,
+	PIPELINE_FILE_MAX = 256 * 1024,
+};
+
+enum pipeline_format { PIPELINE_CSV, PIPELINE_JSON_LINES, PIPELINE_JSON, PIPELINE_FORMAT__MAX };
+enum pipeline_others { PIPELINE_KEEP, PIPELINE_DROP, PIPELINE_REFUSE_OTHERS };
+enum pipeline_duplicates { PIPELINE_SKIP, PIPELINE_REPLACE, PIPELINE_REFUSE };
+enum pipeline_type {
+	PIPELINE_ANY,
+	PIPELINE_TEXT,
+	PIPELINE_NUMBER,
+	PIPELINE_INTEGER,
+	PIPELINE_BOOL,
+	PIPELINE_DATETIME,
+	PIPELINE_DATE,
+	PIPELINE_TYPE__MAX
+};
+enum { PIPELINE_TO_RECORDS = 1 << 0, PIPELINE_TO_CSV = 1 << 1, PIPELINE_TO_JSON_LINES = 1 << 2 };
+
+struct pipeline_step; /* a transformation: apply_impl.h */
+
+struct pipeline_field {
+	struct str name, from; /* what it is called in records, and in the source */
+	enum pipeline_type type;
+	bool required;
+	struct str fallback; /* JSON; p is NULL: none */
+	const struct pipeline_step *steps;
+	int steps_n;
+	bool index, search;
+};
+
+/* How a source is read. */
+struct pipeline_source {
+	enum pipeline_format format;
+	struct str match;    /* of names of files in data/raw; empty: none are taken from there */
+	char delimiter;      /* 0: found out */
+	struct str encoding; /* "utf-8", "latin-1", "utf-16", …; "auto": found out */
+	bool has_header;
+	struct str *header; /* names when the file has none, or other ones */
+	int header_n;
+	struct str kind; /* of records: "csv", "api", … */
+	struct str http; /* the object "http" as written (http_source.h reads it); p is NULL: not an API */
+};
+
+struct pipeline {
+	char name[PIPELINE_NAME_BYTES];
+	struct str description;
+	struct pipeline_source source;
+	struct pipeline_field *fields;
+	int fields_n;
+	enum pipeline_others others;
+	int key[PIPELINE_KEY_MAX]; /* numbers of fields */
+	int key_n;
+	enum pipeline_duplicates duplicates;
+	struct str model, model_version; /* empty: no model; the version that the route gives */
+	int *inputs;                     /* numbers of the fields that the model is given, in its order */
+	int inputs_n;
+	struct str into;    /* the field for the model's output */
+	unsigned to;        /* PIPELINE_TO_…, or-ed */
+	bool keep_failed;   /* refused records with a key are stored, too, with the status "failed" */
+	int64_t batch_size; /* records in a transaction; 0: BATCH_SIZE */
+	char hash[65];      /* hex of BLAKE2b-256 of the text */
+	struct str text;    /* as written */
+};
+
+/* Reads a definition; everything lives in the arena, and it never changes afterwards (any thread may read it). Every
+ * fault is listed, one sentence a line, naming the member ("fields[2].type: …"), in *problems; STATUS_INVALID then.
+ * `name`: what it must be called (its file's name); empty: anything. */
+enum status pipeline_parse(struct str text, struct str name, struct arena *arena, struct pipeline **out,
+			   struct buf *problems, struct err *err) __attribute__((nonnull(3, 4, 5), warn_unused_result));
+
+/* The same from `dir`/NAME.json. STATUS_NOT_FOUND: there is none; a name that is no name is not looked for. */
+enum status pipeline_load(const char *dir, struct str name, struct arena *arena, struct pipeline **out,
+			  struct buf *problems, struct err *err)
+	__attribute__((nonnull(1, 3, 4, 5), warn_unused_result));
+
+/* Calls fn with the name of each file NAME.json of `dir`, sorted. */
+enum status pipeline_each(const char *dir, bool (*fn)(void *arg, struct str name), void *arg, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+#endif

@@ -1,0 +1,104 @@
+-- As in 0010_data.up.sql. Records that pipelines have stored, the runs that stored them, and what was refused. Times ending in _us are
+-- microseconds since 1970 UTC.
+CREATE TABLE pipelines (
+    id         BIGINT PRIMARY KEY,
+    name       TEXT COLLATE "C" NOT NULL UNIQUE,
+    created_us BIGINT NOT NULL
+);
+
+-- One run of a pipeline over one source. Its task has the same identifier.
+--   number      small, for the rows that refer to it
+--   busy_key    what it reads, while it does: two runs can't read the same source at a time; NULL afterwards
+--   definition  the pipeline as it was when the run was made
+--   position    of the source: a JSON object; moves on in the transaction that stores what was read up to there
+CREATE TABLE data_runs (
+    number      BIGINT PRIMARY KEY,
+    id          TEXT COLLATE "C" NOT NULL UNIQUE,
+    pipeline_id BIGINT NOT NULL,
+    user_id     BIGINT NOT NULL DEFAULT 0, -- 0: the service's own
+    source      TEXT NOT NULL,              -- as shown: a file's name, a URL
+    path        TEXT NOT NULL DEFAULT '',   -- of the file while it is read
+    origin      TEXT NOT NULL DEFAULT '',   -- upload, raw, command, http, records
+    busy_key    TEXT COLLATE "C" UNIQUE,
+    definition  TEXT NOT NULL,
+    state       TEXT NOT NULL DEFAULT 'pending', -- pending, running, paused, completed, failed, cancelled
+    position    TEXT NOT NULL DEFAULT '{}',
+    identity    TEXT NOT NULL DEFAULT '',   -- of the source's bytes
+    rows_read   BIGINT NOT NULL DEFAULT 0,
+    stored      BIGINT NOT NULL DEFAULT 0,
+    replaced    BIGINT NOT NULL DEFAULT 0,
+    skipped     BIGINT NOT NULL DEFAULT 0, -- duplicates
+    refused     BIGINT NOT NULL DEFAULT 0,
+    bytes_read  BIGINT NOT NULL DEFAULT 0,
+    bytes_total BIGINT NOT NULL DEFAULT 0,
+    error       TEXT NOT NULL DEFAULT '',
+    created_us  BIGINT NOT NULL,
+    started_us  BIGINT NOT NULL DEFAULT 0,
+    ended_us    BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX idx_data_runs_pipeline ON data_runs (pipeline_id, number);
+CREATE INDEX idx_data_runs_user ON data_runs (user_id, number);
+
+--   seq         in the order of storing
+--   record_key  the pipeline's key, or "<run>-<line>"
+--   status      0 raw, 1 processed, 2 failed
+--   data        a JSON object
+CREATE TABLE data_records (
+    seq          BIGINT PRIMARY KEY,
+    pipeline_id  BIGINT NOT NULL,
+    record_key   TEXT COLLATE "C" NOT NULL,
+    run          BIGINT NOT NULL,
+    source       TEXT NOT NULL,
+    status       BIGINT NOT NULL,
+    received_us  BIGINT NOT NULL,
+    processed_us BIGINT NOT NULL DEFAULT 0,
+    seconds      DOUBLE PRECISION NOT NULL DEFAULT 0,
+    error        TEXT NOT NULL DEFAULT '',
+    data         JSON NOT NULL
+);
+CREATE UNIQUE INDEX idx_data_records_key ON data_records (pipeline_id, record_key);
+
+-- What the fields that are searched hold; rowid is the record's seq.
+CREATE TABLE data_search (
+    rowid BIGINT PRIMARY KEY,
+    text  TEXT NOT NULL
+);
+CREATE INDEX idx_data_search_text ON data_search USING gin (to_tsvector('simple', text));
+
+CREATE TABLE data_refusals (
+    run        BIGINT NOT NULL,
+    n          BIGINT NOT NULL, -- from 1, in the order of the source
+    line       BIGINT NOT NULL,
+    record_key TEXT NOT NULL DEFAULT '',
+    field      TEXT NOT NULL DEFAULT '',
+    value      TEXT NOT NULL DEFAULT '',
+    reason     TEXT NOT NULL,
+    message    TEXT NOT NULL,
+    PRIMARY KEY (run, n)
+);
+
+-- Files on their way in, piece by piece.
+CREATE TABLE data_uploads (
+    id         TEXT COLLATE "C" PRIMARY KEY,
+    user_id    BIGINT NOT NULL,
+    name       TEXT NOT NULL,
+    pipeline   TEXT NOT NULL DEFAULT '', -- to run when it is complete; empty: none
+    bytes      BIGINT NOT NULL,
+    received   BIGINT NOT NULL DEFAULT 0,
+    sha256     TEXT NOT NULL DEFAULT '', -- what it must be; empty: not said
+    run_id     TEXT NOT NULL DEFAULT '',
+    created_us BIGINT NOT NULL,
+    expires_us BIGINT NOT NULL
+);
+CREATE INDEX idx_data_uploads_expires ON data_uploads (expires_us);
+
+-- How far an API has been read, so that nothing is fetched twice.
+CREATE TABLE data_cursors (
+    pipeline_id   BIGINT PRIMARY KEY,
+    etag          TEXT NOT NULL DEFAULT '',
+    last_modified TEXT NOT NULL DEFAULT '',
+    since         TEXT NOT NULL DEFAULT '',
+    failures      BIGINT NOT NULL DEFAULT 0, -- in a row
+    open_until_us BIGINT NOT NULL DEFAULT 0, -- the circuit breaker
+    updated_us    BIGINT NOT NULL
+);
