@@ -12,7 +12,11 @@
 #include "app.h"
 #include "store/tasks.h"
 
-enum { EVENTS_PER_USER = 16, EVENTS_PERIOD_MS = 15 * 1000 };
+enum {
+	EVENTS_PER_USER = 16,
+	EVENTS_PERIOD_MS = 15 * 1000,    /* between two comments, and two looks whether the caller still may listen */
+	EVENTS_UNCHECKED_MS = 15 * 1000, /* so long a listener goes on after a look that failed */
+};
 
 /* A place in the order of all changes. */
 struct events_position {

@@ -1,5 +1,6 @@
 /* What is due from time to time: a comment, which keeps idle connections open and finds those that are gone, and a look
- * whether the listener's caller still may listen. */
+ * whether the listener's caller still may listen. While the database can't be asked nobody knows; who may listen no
+ * more must not go on for that, so one whose checks have failed for a while is ended. Who comes back is told 503. */
 #include "events_impl.h"
 
 #include "base/clock.h"
@@ -43,6 +44,14 @@ static enum status run_checks(struct db *db, struct store_op *op, struct err *er
 	return status;
 }
 
+static void check_failed(struct listener *listener, uint64_t asked_ms)
+{
+	if (listener->unchecked_ms == 0)
+		listener->unchecked_ms = asked_ms;
+	else if (asked_ms - listener->unchecked_ms >= EVENTS_UNCHECKED_MS)
+		events_end(listener, ENDED_UNCHECKED);
+}
+
 static void checks_done(struct store_op *op)
 {
 	struct checks *checks = (struct checks *)(void *)op;
@@ -53,7 +62,11 @@ static void checks_done(struct store_op *op)
 		if (!listener)
 			continue;
 		listener->check = -1;
-		if (op->status == STATUS_OK && !checks->list[i].good)
+		if (op->status != STATUS_OK)
+			check_failed(listener, checks->asked_ms);
+		else if (checks->list[i].good)
+			listener->unchecked_ms = 0;
+		else
 			events_end(listener, ENDED_REVOKED);
 	}
 	checks->n = 0;
@@ -93,6 +106,7 @@ void events_treat_due(struct events *events, uint64_t now_ms)
 {
 	struct checks *checks = &events->checks;
 	bool checking = !checks->busy;
+	bool unanswered = checks->busy && now_ms - checks->asked_ms >= EVENTS_UNCHECKED_MS;
 	int64_t now_us = clock_wall_us();
 
 	struct listener *listener = events->first, *next;
@@ -104,6 +118,10 @@ void events_treat_due(struct events *events, uint64_t now_ms)
 			events_end(listener, ENDED_REVOKED);
 			continue;
 		}
+		if (unanswered) {
+			events_end(listener, ENDED_UNCHECKED);
+			continue;
+		}
 		events_take_out(events, listener);
 		events_put_last(events, listener, now_ms + EVENTS_PERIOD_MS);
 		push_comment(events, listener);
@@ -113,6 +131,7 @@ void events_treat_due(struct events *events, uint64_t now_ms)
 	if (!checking || checks->n == 0)
 		return;
 	checks->busy = true;
+	checks->asked_ms = now_ms;
 	checks->op = (struct store_op){.run = run_checks, .done = checks_done, .fresh = true};
 	store_read(events->app->store, &checks->op);
 }

@@ -13,7 +13,7 @@
 
 enum { EVENTS_PAGE = 256, EVENTS_PARTIES = 1024, EVENTS_CHECKS = 64, EVENTS_REQUEST_ID_BYTES = 129 };
 
-enum ended { ENDED_GONE, ENDED_SLOW, ENDED_DRAINED, ENDED_OVER, ENDED_REVOKED, ENDED__MAX };
+enum ended { ENDED_GONE, ENDED_SLOW, ENDED_DRAINED, ENDED_OVER, ENDED_REVOKED, ENDED_UNCHECKED, ENDED__MAX };
 
 extern const char *const EVENTS_ENDED[ENDED__MAX];
 
@@ -34,7 +34,8 @@ struct listener {
 	struct events_position at;
 	uint64_t due_ms, since_ms;
 	uint64_t sent;
-	int check; /* its place among those that are checked now; -1 */
+	int check;             /* its place among those that are checked now; -1 */
+	uint64_t unchecked_ms; /* since when its checks have failed; 0: the last did not */
 	char session[ID_TEXT_BYTES], key_id[KEY_ID_BYTES];
 	int64_t until_us; /* when the token ends; 0: there is none */
 	char request_id[EVENTS_REQUEST_ID_BYTES];
@@ -84,6 +85,7 @@ struct checks {
 	struct check list[EVENTS_CHECKS];
 	int n;
 	bool busy;
+	uint64_t asked_ms; /* when those in the list were asked for */
 };
 
 struct events {

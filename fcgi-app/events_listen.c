@@ -12,11 +12,12 @@ enum { RETRY_FROM_MS = 1000, RETRY_SPREAD_MS = 2000 }; /* not all at once when a
 /* --- parties and lists --- */
 
 const char *const EVENTS_ENDED[ENDED__MAX] = {
-	[ENDED_GONE] = "gone",       /* its client closed */
-	[ENDED_SLOW] = "slow",       /* its client read nothing for too long */
-	[ENDED_DRAINED] = "drained", /* the worker ends */
-	[ENDED_OVER] = "over",       /* the one task is */
-	[ENDED_REVOKED] = "revoked", /* its caller may listen no more */
+	[ENDED_GONE] = "gone",           /* its client closed */
+	[ENDED_SLOW] = "slow",           /* its client read nothing for too long */
+	[ENDED_DRAINED] = "drained",     /* the worker ends */
+	[ENDED_OVER] = "over",           /* the one task is */
+	[ENDED_REVOKED] = "revoked",     /* its caller may listen no more */
+	[ENDED_UNCHECKED] = "unchecked", /* nobody can say whether its caller still may */
 };
 
 struct party **events_party(struct events *events, int64_t user_id)
