@@ -15,6 +15,7 @@ struct task_run {
 	const struct config *config;
 	struct db *db;            /* this thread's own, for reading and writing outside of a transaction */
 	struct model_set *models; /* held while it runs */
+	struct shm *shm;          /* what it counts in */
 	struct arena *arena;      /* reset after the task */
 	struct str result;        /* set by the function: JSON, in the arena */
 	struct task_worker *worker;

@@ -289,6 +289,7 @@ static void call(struct task_worker *worker, struct batch *batch, int i, const s
 		.config = options->config,
 		.db = worker->db,
 		.models = options->hold_models ? options->hold_models(options->arg) : NULL,
+		.shm = options->shm,
 		.arena = &worker->arena,
 		.worker = worker,
 	};

@@ -24,7 +24,7 @@ enum {
 /* A batch under way. */
 struct batch {
 	struct task_run *run;
-	const struct model *model;
+	const struct model_version *version;
 	struct arena part_arena, step_arena; /* its texts; what the model needs */
 	struct sentiment_row row;            /* what all rows have in common */
 	char task_id[ID_TEXT_BYTES];
@@ -38,13 +38,14 @@ struct step {
 	struct batch *batch;
 	struct sentiment_row *rows;
 	size_t n;
-	int64_t part; /* that ends with it; -1: none */
-	uint64_t us;  /* that storing took */
-	bool wanted;  /* the turn, by somebody else */
+	int64_t part;   /* that ends with it; -1: none */
+	double seconds; /* that the model took */
+	uint64_t us;    /* that storing took */
+	bool wanted;    /* the turn, by somebody else */
 };
 
 /* The version that was chosen when the task came, if it is still loaded; else the one that the route gives the task. */
-static const struct model *find_model(const struct task_run *run, struct str version)
+static const struct model_version *find_version(const struct task_run *run, struct str version)
 {
 	struct str name = str_of(run->config->sentiment_model);
 	const struct model_version *found = model_set_find(run->models, name, version);
@@ -55,7 +56,7 @@ static const struct model *find_model(const struct task_run *run, struct str ver
 		memcpy(&draw, run->task->id.b + 8, sizeof(draw));
 		found = model_route_pick(route, draw);
 	}
-	return found && sentiment_can(found->model) ? found->model : NULL;
+	return found && sentiment_can(found->model) ? found : NULL;
 }
 
 static enum status no_model(const struct task_run *run, struct err *err)
@@ -80,6 +81,29 @@ static enum status store_step(struct db *db, struct task_run *run, void *arg, st
 	return status;
 }
 
+static void count(const struct batch *batch, const struct step *step)
+{
+	const struct model_version *version = batch->version;
+	struct shm *shm = batch->run->shm;
+
+	metrics_add(shm, version->success, step->n);
+	metrics_add(shm, version->model_success, step->n);
+	metrics_observe(shm, version->seconds, step->seconds);
+	metrics_observe(shm, version->model_seconds, step->seconds);
+}
+
+/* Its texts are counted when they are committed, so each once: also when the task is to end with that, and not when it
+ * is run again for its end only. */
+static enum status end_step(struct batch *batch, struct step *step, struct err *err)
+{
+	int64_t before = batch->run->task->done, done = batch->done + (int64_t)step->n;
+	enum status status = task_checkpoint(batch->run, done, batch->total, store_step, step, err);
+
+	if (before < done && batch->run->task->done == done)
+		count(batch, step);
+	return status;
+}
+
 /* The next step takes as long as one should, by what this one took. Fewer commits are faster, but others wait for each.
  */
 static void adapt(struct batch *batch, const struct step *step)
@@ -98,17 +122,19 @@ static void adapt(struct batch *batch, const struct step *step)
 
 /* --- a part --- */
 
-static enum status classify_step(struct batch *batch, const struct str *texts, size_t n, struct sentiment_row *rows,
-				 struct err *err)
+static enum status classify_step(struct batch *batch, const struct str *texts, struct step *step, struct err *err)
 {
+	struct sentiment_row *rows = step->rows;
+	size_t n = step->n;
 	uint64_t start_ns = clock_mono_ns();
 
 	arena_reset(&batch->step_arena);
 	struct sentiment_says *says = arena_alloc(&batch->step_arena, n * sizeof(*says));
 	if (!says)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
-	enum status status = sentiment_classify(batch->model, texts, n, &batch->step_arena, says, err);
-	double seconds = rint((double)(clock_mono_ns() - start_ns) / 10.0 / (double)n) / 1e8; /* to 10 ns */
+	enum status status = sentiment_classify(batch->version->model, texts, n, &batch->step_arena, says, err);
+	step->seconds = (double)(clock_mono_ns() - start_ns) / 1e9;
+	double seconds = rint(step->seconds * 1e8 / (double)n) / 1e8; /* to 10 ns */
 	for (size_t i = 0; status == STATUS_OK && i < n; i++) {
 		rows[i] = batch->row;
 		rows[i].position = batch->done + (int64_t)i;
@@ -175,10 +201,9 @@ static enum status run_part(struct batch *batch, int64_t number, int64_t count, 
 	for (size_t i = 0; status == STATUS_OK && i < n;) {
 		size_t some = n - i < batch->step ? n - i : batch->step;
 		struct step step = {.batch = batch, .rows = rows, .n = some, .part = i + some == n ? number : -1};
-		status = classify_step(batch, texts + i, some, rows, err);
+		status = classify_step(batch, texts + i, &step, err);
 		if (status == STATUS_OK)
-			status = task_checkpoint(run, batch->done + (int64_t)some, batch->total, store_step, &step,
-						 err);
+			status = end_step(batch, &step, err);
 		if (status == STATUS_OK) {
 			batch->done += (int64_t)some;
 			adapt(batch, &step);
@@ -198,7 +223,7 @@ static void fill_row(struct batch *batch)
 	id_format(&task->id, batch->task_id);
 	*row = (struct sentiment_row){.user_id = task->user_id, .task_id = str_of(batch->task_id)};
 	memcpy(row->created_at, task->created_at, sizeof(row->created_at));
-	sentiment_format_version(batch->model, row->model_version);
+	sentiment_format_version(batch->version->model, row->model_version);
 }
 
 /* {"version":…,"counts":[…]} */
@@ -253,7 +278,7 @@ enum status task_sentiment_batch(struct task_run *run, struct err *err)
 	enum status status = read_payload(run, &version, &counts, err);
 	if (status != STATUS_OK)
 		return status;
-	if (!(batch.model = find_model(run, version)))
+	if (!(batch.version = find_version(run, version)))
 		return no_model(run, err);
 	if (db_is_remote(run->db))
 		batch.step = STEP_REMOTE;
@@ -312,15 +337,15 @@ enum status task_sentiment(struct task_run *run, struct err *err)
 	if (!read_one(run->task->payload, run->arena, &text, &field, &msg))
 		return msg ? err_set(err, STATUS_INVALID, "%s: %s", field, msg)
 			   : err_set(err, STATUS_NO_MEMORY, "no memory for a text");
-	if (!(batch.model = find_model(run, STR(""))))
+	if (!(batch.version = find_version(run, STR(""))))
 		return no_model(run, err);
 	fill_row(&batch);
 	arena_init(&batch.step_arena, PART_BYTES);
-	enum status status = classify_step(&batch, &text, 1, &row, err);
-	arena_release(&batch.step_arena);
 	struct step step = {.batch = &batch, .rows = &row, .n = 1, .part = -1};
+	enum status status = classify_step(&batch, &text, &step, err);
+	arena_release(&batch.step_arena);
 	if (status == STATUS_OK)
-		status = task_checkpoint(run, 1, 1, store_step, &step, err);
+		status = end_step(&batch, &step, err);
 	if (status != STATUS_OK)
 		return status;
 	buf_init(&result, run->arena);

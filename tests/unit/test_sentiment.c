@@ -26,6 +26,7 @@ struct bench {
 	struct db *db;
 	struct model_set *models;
 	struct task_pool *pool;
+	uint64_t before[3]; /* what the model's series had counted: predictions, the same by name, calls */
 };
 
 static struct model_set *models_of(bool with_model)
@@ -53,6 +54,30 @@ static struct model_set *hold_models(void *arg)
 	return model_set_hold(arg);
 }
 
+static void read_counts(struct bench *b, uint64_t counts[static 3])
+{
+	const struct model_version *version = model_set_find(b->models, STR("sentiment"), STR("1"));
+	double sum;
+
+	if (!version)
+		return;
+	counts[0] = metrics_count(b->shm, version->success, &sum);
+	counts[1] = metrics_count(b->shm, version->model_success, &sum);
+	counts[2] = metrics_count(b->shm, version->model_seconds, &sum);
+}
+
+/* Waits until so many predictions were counted, and looks that there are no more. */
+static bool has_counted(struct bench *b, uint64_t n)
+{
+	uint64_t end_ms = clock_mono_ms() + PATIENCE_MS, now[3] = {0};
+
+	do {
+		test_sleep_ms(5);
+		read_counts(b, now);
+	} while (now[1] - b->before[1] < n && clock_mono_ms() < end_ms);
+	return now[0] - b->before[0] == n && now[1] - b->before[1] == n && now[2] > b->before[2];
+}
+
 static void open_bench(struct bench *b, const char *name, bool with_model)
 {
 	char dir[512];
@@ -63,6 +88,9 @@ static void open_bench(struct bench *b, const char *name, bool with_model)
 	snprintf(dir, sizeof(dir), "%s", test_path("run"));
 	mkdir(dir, 0700);
 	OK(shm_open_dir(&b->shm, dir, NULL));
+	OK(shm_claim_slot(b->shm, "t", NULL));
+	model_set_count_in(b->models, b->shm);
+	read_counts(b, b->before);
 	b->config.database_url = b->url;
 	b->config.task_threads = 1;
 	b->config.task_lease_seconds = 1;
@@ -231,6 +259,7 @@ static void a_batch_is_worked_on(void)
 	CU_ASSERT_EQUAL(check_rows(&b, &checked), TEXTS);
 	CU_ASSERT_EQUAL(test_number(b.db, "SELECT count(*) FROM sentiment_requests"), TEXTS);
 	CU_ASSERT_EQUAL(test_number(b.db, "SELECT count(*) FROM task_parts"), 0);
+	CU_ASSERT_TRUE(has_counted(&b, TEXTS));
 	close_bench(&b);
 	arena_release(&arena);
 }
@@ -270,6 +299,7 @@ static void a_batch_goes_on_where_it_was(void)
 	CU_ASSERT_EQUAL(row.status, TASK_COMPLETED);
 	CU_ASSERT_EQUAL(check_rows(&b, &checked), TEXTS);
 	CU_ASSERT_EQUAL(test_number(b.db, "SELECT count(*) FROM sentiment_requests"), TEXTS);
+	CU_ASSERT_TRUE(has_counted(&b, TEXTS - DONE));
 	close_bench(&b);
 	arena_release(&arena);
 }
@@ -417,6 +447,7 @@ static void one_text_is_a_task_too(void)
 	wait_over(&b, &bad, &row, &arena);
 	CU_ASSERT_EQUAL(row.status, TASK_FAILED);
 	CU_ASSERT_TRUE(is(row.error, "text: Input should be a valid string"));
+	CU_ASSERT_TRUE(has_counted(&b, 1));
 	close_bench(&b);
 	arena_release(&arena);
 }
