@@ -115,6 +115,12 @@ static void answer_preflight(struct request *req, bool allowed)
 	buf_str(&response->body, allowed ? STR("OK") : STR("Disallowed CORS origin"));
 }
 
+/* What a browser does not show to a script by itself, and a client may need. nginx.conf.in has those of nginx's own
+ * answers. */
+#define EXPOSED                                                                                                        \
+	"X-Request-ID, Retry-After, X-RateLimit-Remaining, RateLimit, RateLimit-Policy, Location, Link, "              \
+	"X-Next-Cursor, Idempotency-Replayed, Inference-Header-Content-Length"
+
 static enum middleware_result check_cors(struct request *req)
 {
 	struct response *response = &req->response;
@@ -128,8 +134,7 @@ static enum middleware_result check_cors(struct request *req)
 	req->origin_allowed = allowed;
 	if (allowed) {
 		response_header(response, "Access-Control-Allow-Origin", any ? STR("*") : req->origin);
-		response_header(response, "Access-Control-Expose-Headers",
-				STR("X-Request-ID, X-RateLimit-Remaining, Retry-After"));
+		response_header(response, "Access-Control-Expose-Headers", STR(EXPOSED));
 	}
 	if (req->method == HTTP_OPTIONS && req->acr_method.n > 0) {
 		answer_preflight(req, allowed);

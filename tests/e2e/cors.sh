@@ -1,8 +1,16 @@
 # CORS: any origin on the contract's paths (A-091, A-092), listed origins below /api/v1.
 # shellcheck shell=bash disable=SC2154
-service main CORS_ORIGINS=https://app.example,http://localhost:3000
+service main SECRET_KEY=0123456789abcdef0123456789abcdef-e2e CORS_ORIGINS=https://app.example,http://localhost:3000
 
 origin() { printf '%s' "${h[access-control-allow-origin]-none}"; }
+# The headers that a script in a browser is shown of those that came (NAME...), besides the few that it always is.
+shown() {
+	local list=", ${h[access-control-expose-headers]-}," name
+	for name; do
+		[[ -n ${h[${name,,}]-} && ${list,,} == *", ${name,,},"* ]] || printf 'no %s ' "$name"
+	done
+	printf '%s' "${h[access-control-expose-headers]+exposed}"
+}
 preflight() { # URL ORIGIN [CURL OPTIONS...]
 	local url=$1 from=$2
 	shift 2
@@ -24,6 +32,21 @@ is 'on 422 too, also for origin null' "$status $(origin)" '422 *'
 head -c 1100000 /dev/zero >"$dir/large"
 req POST /predict -H 'Origin: http://a' -H "X-API-Key: $key" --data-binary "@$dir/large"
 is "on nginx's 413 too" "$status $(origin)" '413 *'
+is 'with its X-Request-ID' "$(shown X-Request-ID)" exposed
+json=(-H 'Content-Type: application/json')
+req POST /api/v1/auth/register "${json[@]}" -d '{"username":"ada","email":"ada@example.com","password":"testpass123"}'
+req POST /api/v1/auth/login -d 'username=ada&password=testpass123'
+token=$(jq -r .access_token <<<"$body")
+for text in good bad; do
+	req POST /api/v1/sentiment/analyze "${json[@]}" -H 'Origin: https://app.example' -H "Authorization: Bearer $token" -d "{\"text\":\"$text\"}"
+done
+is 'a script sees limits' "${status:0:2} $(shown X-Request-ID X-RateLimit-Remaining)" '20 exposed'
+req GET '/api/v1/sentiment/history?limit=1' -H 'Origin: https://app.example' -H "Authorization: Bearer $token"
+is 'and where a list goes on' "$status $(shown X-Request-ID X-Next-Cursor Link)" '200 exposed'
+req GET /version/ -H 'Origin: http://a'
+is 'and where to go' "$status $(shown Location)" '307 exposed'
+req GET /version
+is 'nothing is exposed without Origin' "$(shown)" ''
 
 for path in /predict /version /predictions/abc; do
 	preflight "$path" http://a -H 'Access-Control-Request-Headers: x-api-key, content-type'

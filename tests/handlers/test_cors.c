@@ -2,6 +2,10 @@
 #include "harness.h"
 
 #define METHODS "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+/* What a browser does not show to a script by itself, and a client may need. */
+#define EXPOSED                                                                                                        \
+	"X-Request-ID, Retry-After, X-RateLimit-Remaining, RateLimit, RateLimit-Policy, Location, Link, "              \
+	"X-Next-Cursor, Idempotency-Replayed, Inference-Header-Content-Length"
 
 static void any_origin_on_the_contracts_paths(void)
 {
@@ -12,7 +16,7 @@ static void any_origin_on_the_contracts_paths(void)
 	ANSWERS(x, 200, NULL);
 	HEADER_IS(x, "Access-Control-Allow-Origin", "*");
 	HEADER_IS(x, "Access-Control-Allow-Credentials", "");
-	HEADER_IS(x, "Access-Control-Expose-Headers", "X-Request-ID, X-RateLimit-Remaining, Retry-After");
+	HEADER_IS(x, "Access-Control-Expose-Headers", EXPOSED);
 	HEADER_IS(x, "Vary", "");
 	x = GET(&h, "/version");
 	HEADER_IS(x, "Access-Control-Allow-Origin", "");
@@ -50,6 +54,7 @@ static void listed_origins_on_api_v1(void)
 			struct exchange *x = ASK(&h, .path = paths[k], .params = {"HTTP_ORIGIN", cases[i].origin});
 			ANSWERS(x, k == 0 ? 200 : 404, NULL);
 			HEADER_IS(x, "Access-Control-Allow-Origin", cases[i].allowed);
+			HEADER_IS(x, "Access-Control-Expose-Headers", cases[i].allowed[0] ? EXPOSED : "");
 			HEADER_IS(x, "Vary", "Origin");
 		}
 	}
