@@ -319,6 +319,12 @@ void db_be_quick(struct db *db, int ms)
 		db->engine->wait_at_most(db, ms);
 }
 
+enum status db_end_stalled(struct db *db, int after_ms, struct db_stalled *out, struct err *err)
+{
+	*out = (struct db_stalled){0};
+	return db->engine->end_stalled ? db->engine->end_stalled(db, after_ms, out, err) : STATUS_OK;
+}
+
 enum status db_has_table(struct db *db, const char *name, bool *has, struct err *err)
 {
 	return db->engine->has_table(db, name, has, err);

@@ -169,6 +169,17 @@ bool db_turn_is_wanted(struct db *db) __attribute__((nonnull));
 
 /* --- housekeeping --- */
 
+/* Sessions of ours, of any process and machine, whose client has said nothing for `after_ms` in the midst of a write
+ * transaction, and so keeps others from what it has locked, are ended: what they had begun is undone, and a client that
+ * was merely stopped finds its connection lost. An engine without such sessions finds none. */
+struct db_stalled {
+	int64_t ended;
+	int64_t pid; /* of the first one: the server's process, and its client's address */
+	char client[64];
+};
+enum status db_end_stalled(struct db *db, int after_ms, struct db_stalled *out, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
 /* From here on a statement of this connection may take as long as it needs (to count a large table): for commands,
  * where nobody but the caller waits. */
 void db_be_patient(struct db *db) __attribute__((nonnull));

@@ -61,6 +61,8 @@ struct db_engine {
 	enum status (*copy_end)(struct db_copy *copy, struct err *err);
 	void (*copy_cancel)(struct db_copy *copy);
 
+	enum status (*end_stalled)(struct db *db, int after_ms, struct db_stalled *out,
+				   struct err *err); /* NULL: there are no sessions */
 	void (*wait_at_most)(struct db *db, int ms); /* negative: for ever; NULL: it always does */
 	enum status (*has_table)(struct db *db, const char *name, bool *has, struct err *err);
 	enum status (*checkpoint)(struct db *db, int pages, bool *checkpointed, struct err *err);

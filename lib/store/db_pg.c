@@ -285,6 +285,7 @@ const struct db_engine DB_PG = {
 	.changes = changes,
 	.begin_read = begin_read,
 	.end_read = end_read,
+	.end_stalled = pg_end_stalled,
 	.wait_at_most = wait_at_most,
 	.has_table = has_table,
 	.checkpoint = checkpoint,

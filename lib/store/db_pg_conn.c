@@ -3,8 +3,9 @@
  *
  * libpq reads the URL itself (several hosts, target_session_attrs, sslmode, password files …). Ours are the time
  * limits: a host has two seconds to take a connection, TCP gives up after five without an acknowledgement, and a server
- * that is silent in the middle of a statement is left. The server, too, is told to let go: a transaction that hears
- * nothing for ten seconds ends, so that what a cut-off worker had begun does not hold its rows for hours.
+ * that is silent in the middle of a statement is left. The server, too, is told to let go: it looks after five seconds
+ * of silence whether our machine is still there, and a transaction that is idle for ten seconds ends, so that what a
+ * cut-off worker had begun does not hold its rows for hours. (One that is stopped is not always idle: db_pg_stalled.c.)
  *
  * A pooler that does not know the start-up parameter "options" (PgBouncer), or drops it, is recognised by that; in
  * transaction mode it gives every transaction another server, so statements are not prepared by name there. Where
@@ -25,7 +26,8 @@ enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 800, CANCEL_S = 1, ANSWER_MS = 2000
 
 #define LOCK_TIMEOUT "4s"
 static const char OPTIONS[] = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=" LOCK_TIMEOUT
-			      " -c statement_timeout=0";
+			      " -c statement_timeout=0 -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2"
+			      " -c tcp_keepalives_count=3";
 
 /* --- errors --- */
 
@@ -186,8 +188,16 @@ static PGconn *start(const struct pg_db *db, bool with_options, bool primary)
 		NULL,
 	};
 	const char *const values[] = {
-		db->url, "appcore", "UTF8", timeout ? timeout : "2",          "5000",
-		"5",     "2",       "3",    with_options || own ? all : NULL, primary ? "primary" : NULL,
+		db->url,
+		PG_APPLICATION,
+		"UTF8",
+		timeout ? timeout : "2",
+		"5000",
+		"5",
+		"2",
+		"3",
+		with_options || own ? all : NULL,
+		primary ? "primary" : NULL,
 		NULL,
 	};
 	PGconn *conn = PQconnectdbParams(keywords, values, 1);

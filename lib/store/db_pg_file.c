@@ -74,7 +74,7 @@ enum status pg_backup(struct db *base, const char *path, struct err *err)
 /* Somebody else who is connected is a running service; all of ours say that they are (see start() in db_pg_conn.c). */
 #define OTHERS                                                                                                         \
 	"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"                                     \
-	" AND application_name = 'appcore' AND pid <> pg_backend_pid()"
+	" AND application_name = '" PG_APPLICATION "' AND pid <> pg_backend_pid()"
 
 static enum status check_alone(struct db *db, struct err *err)
 {

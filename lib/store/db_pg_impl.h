@@ -1,6 +1,7 @@
 /* What the files of the PostgreSQL engine share: db_pg.c (the vtable, transactions), db_pg_stmt.c (statements),
  * db_pg_conn.c (the connection: settings, errors, time limits), db_pg_pipeline.c (many statements under way at once),
- * db_pg_copy.c (many rows at once), db_pg_file.c (copies), db_pg_program.c (PostgreSQL's own programs). */
+ * db_pg_stalled.c (sessions whose client is silent), db_pg_copy.c (many rows at once), db_pg_file.c (copies),
+ * db_pg_program.c (PostgreSQL's own programs). */
 #ifndef APPCORE_STORE_DB_PG_IMPL_H
 #define APPCORE_STORE_DB_PG_IMPL_H
 
@@ -19,6 +20,8 @@ enum {
 	PG_VERSION_MIN = 130000,
 	PG_STATEMENT_MS = 10000, /* no answer to a statement for that long: the connection is given up */
 };
+
+#define PG_APPLICATION "appcore" /* how our sessions call themselves */
 
 /* A statement's text, and whether the server knows it by name. */
 struct pg_text {
@@ -157,6 +160,10 @@ enum status pg_pipeline_resume(struct pg_db *db, enum status status, struct err 
 /* --- db_pg_listen.c: as in db_impl.h --- */
 
 enum status pg_listen(struct db *base, const char *sql, int stop_fd, bool *told, struct err *err);
+
+/* --- db_pg_stalled.c: as in db_impl.h --- */
+
+enum status pg_end_stalled(struct db *base, int after_ms, struct db_stalled *out, struct err *err);
 
 /* --- db_pg_copy.c: as in db_impl.h --- */
 

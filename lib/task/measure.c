@@ -1,7 +1,12 @@
-/* Counting tasks. The thread reads the table; it writes gauges; it ends when task_measure_stop asks. */
+/* Counting tasks. The thread reads the table; it writes gauges; it ends when task_measure_stop asks.
+ *
+ * In between it looks after those who keep everybody from the queue: whoever changes tasks holds one row until its
+ * commit (tasks_begin_change), also when it is stopped, or its machine is gone. Each process that adds tasks or works
+ * on them has this thread, so one that lives finds them. */
 #include "task/measure.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "shared/metrics.h"
 #include "shared/wake.h"
 #include "task/kinds.h"
@@ -12,6 +17,7 @@
 #include <time.h>
 
 enum { EVERY_MS = 1000, IDLE_MS = 10 * 1000, SHARE = 50 /* of the time is spent on counting: one part, at the most */ };
+enum { LOOK_MS = 5000, STALLED_MS = 10 * 1000 };
 
 struct task_measure {
 	const struct config *config;
@@ -20,7 +26,8 @@ struct task_measure {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
-	bool stopping; /* guarded by lock */
+	bool stopping;    /* guarded by lock */
+	uint64_t look_ms; /* the next look for stalled sessions */
 	int64_t waiting;
 	int64_t (*counts)[TASK_STATUS__MAX]; /* by kind, the last for kinds that are not in the table */
 };
@@ -78,6 +85,26 @@ static void count(struct task_measure *measure)
 	free(before);
 }
 
+/* --- who keeps others waiting --- */
+
+static void look_for_stalled(struct task_measure *measure)
+{
+	uint64_t now_ms = clock_mono_ms();
+	struct db_stalled stalled;
+
+	if (!measure->db || !db_is_remote(measure->db) || now_ms < measure->look_ms)
+		return;
+	measure->look_ms = now_ms + LOOK_MS;
+	if (db_end_stalled(measure->db, STALLED_MS, &stalled, NULL) != STATUS_OK || stalled.ended == 0)
+		return;
+	log_event(LOG_LEVEL_WARNING,
+		  "%lld sessions of PostgreSQL were ended, their clients had been silent for %d s in a transaction; the"
+		  " first is process %lld there, of %s",
+		  (long long)stalled.ended, STALLED_MS / 1000, (long long)stalled.pid, stalled.client);
+}
+
+/* --- the thread --- */
+
 static bool pause_unless_stopping(struct task_measure *measure, uint64_t ms)
 {
 	struct timespec until;
@@ -92,14 +119,35 @@ static bool pause_unless_stopping(struct task_measure *measure, uint64_t ms)
 	return !stopping;
 }
 
+/* Until something has changed, and at most IDLE_MS; False: it is time to end. */
+static bool wait_for_change(struct task_measure *measure, uint32_t seen, uint64_t pause_ms)
+{
+	uint64_t idle_ms = clock_mono_ms() + (measure->db ? IDLE_MS : EVERY_MS);
+	bool changed = false;
+
+	for (uint64_t now_ms = clock_mono_ms(); !changed && now_ms < idle_ms; now_ms = clock_mono_ms()) {
+		int ms = (int)(idle_ms - now_ms < LOOK_MS ? idle_ms - now_ms : LOOK_MS);
+		look_for_stalled(measure);
+		changed = wake_wait(measure->shm, WAKE_EVENTS, seen, ms);
+	}
+	for (; pause_ms > LOOK_MS; pause_ms -= LOOK_MS) {
+		look_for_stalled(measure);
+		if (!pause_unless_stopping(measure, LOOK_MS))
+			return false;
+	}
+	look_for_stalled(measure);
+	return pause_unless_stopping(measure, pause_ms);
+}
+
 static void *measure_main(void *arg)
 {
 	struct task_measure *measure = arg;
 	uint64_t pause_ms;
+	uint32_t seen;
 
 	do {
 		uint64_t start_ms = clock_mono_ms();
-		uint32_t seen = wake_seen(measure->shm, WAKE_EVENTS);
+		seen = wake_seen(measure->shm, WAKE_EVENTS);
 		if (!measure->db &&
 		    db_open(&measure->db, str_of(measure->config->database_url), DB_READ, NULL) != STATUS_OK)
 			measure->db = NULL;
@@ -108,8 +156,7 @@ static void *measure_main(void *arg)
 		/* A long queue takes long to count. */
 		pause_ms = SHARE * (clock_mono_ms() - start_ms);
 		pause_ms = pause_ms > EVERY_MS ? pause_ms : EVERY_MS;
-		(void)wake_wait(measure->shm, WAKE_EVENTS, seen, measure->db ? IDLE_MS : EVERY_MS);
-	} while (pause_unless_stopping(measure, pause_ms));
+	} while (wait_for_change(measure, seen, pause_ms));
 	db_close(measure->db);
 	return NULL;
 }

@@ -10,7 +10,7 @@
 void task_created_count(struct shm *shm, struct str kind, uint64_t n) __attribute__((nonnull));
 
 /* A thread that counts the table's tasks for queue_depth and appcore_tasks when something has changed, once a second at
- * the most, with a connection of its own. */
+ * the most, with a connection of its own. On PostgreSQL it also ends sessions that are stalled (db_end_stalled). */
 struct task_measure;
 
 /* False: no memory or thread. Caller ends with task_measure_stop. */

@@ -2,8 +2,10 @@
  * only the URLs are looked at. */
 #include "base/clock.h"
 #include "store/db_pg_impl.h"
+#include "store/generations.h"
 #include "store/predictions.h"
 #include "store/store.h"
+#include "store/tasks.h"
 #include "store_helpers.h"
 
 #include <arpa/inet.h>
@@ -541,7 +543,67 @@ static void a_silent_server_is_told_of_in_time(void)
 	close_between(&between);
 }
 
+/* --- a client that goes silent in a transaction --- */
+
+static void begin_a_copy(struct db *db, struct db_copy **copy)
+{
+	static const char *const names[] = {"topic", "value"};
+	const struct db_value row[] = {{.type = DB_TEXT, .bytes = STR("copied")}, {.type = DB_I64, .i64 = 1}};
+
+	test_begin(db);
+	OK(generations_bump(db, STR("written"), NULL));
+	CU_ASSERT_EQUAL_FATAL(db_copy_begin(db, "generations", names, 2, copy, NULL), STATUS_OK);
+	OK(db_copy_row(*copy, row, NULL));
+}
+
+/* What it holds is everybody's: to the server, in the midst of a pipeline, it is as active as one that computes. */
+static void a_silent_writer_is_ended(void)
+{
+	struct db *silent = test_database("stalled.db"), *copying = test_open("stalled.db", DB_WRITE);
+	struct db *reading = test_open("stalled.db", DB_READ), *looking = test_open("stalled.db", DB_READ);
+	uint64_t until_ms = clock_mono_ms() + 20000;
+	struct db_stalled stalled = {0};
+	struct db_copy *copy;
+	int64_t change = 0;
+
+	test_begin(silent);
+	OK(tasks_begin_change(silent, &change, NULL));
+	CU_ASSERT_EQUAL(change, 1);
+	if (database_is_postgres()) {
+		begin_a_copy(copying, &copy);
+		OK(db_begin_read(reading, NULL));
+		CU_ASSERT_EQUAL(test_number(reading, "SELECT count(*) FROM predictions"), 0);
+		OK(db_end_stalled(looking, 600 * 1000, &stalled, NULL));
+		CU_ASSERT_EQUAL(stalled.ended, 0); /* not yet */
+		while (stalled.ended == 0 && clock_mono_ms() < until_ms)
+			OK(db_end_stalled(looking, 0, &stalled, NULL));
+		CU_ASSERT_EQUAL(stalled.ended, 1);
+		CU_ASSERT(stalled.pid > 0 && stalled.client[0]);
+		OK(db_end_stalled(looking, 0, &stalled, NULL));
+		CU_ASSERT_EQUAL(stalled.ended, 0);
+		OK(db_copy_end(copy, NULL)); /* those that are fed, and those that only read, are left alone */
+		test_commit(copying);
+		db_end_read(reading);
+		CU_ASSERT_NOT_EQUAL(db_commit(silent, NULL), STATUS_OK);
+		db_turn_give(silent);
+		CU_ASSERT_EQUAL(test_number(looking, "SELECT count(*) FROM generations WHERE topic = 'task_changes'"),
+				0);
+		test_begin(silent); /* it goes on with a new connection */
+		OK(tasks_begin_change(silent, &change, NULL));
+		CU_ASSERT_EQUAL(change, 1);
+	} else {
+		OK(db_end_stalled(looking, 0, &stalled, NULL));
+		CU_ASSERT_EQUAL(stalled.ended, 0);
+	}
+	test_commit(silent);
+	db_close(silent);
+	db_close(copying);
+	db_close(reading);
+	db_close(looking);
+}
+
 static const struct unit_case CASES[] = {
+	{"a silent writer is ended", a_silent_writer_is_ended},
 	{"secrets are cut out", secrets_are_cut_out},
 	{"a silent replica delays nobody", a_silent_replica_delays_nobody},
 	{"a silent server is told of in time", a_silent_server_is_told_of_in_time},

@@ -1,12 +1,17 @@
 #!/usr/bin/python3
-"""Tasks for the background on PostgreSQL: workers killed with -9, a worker that is stopped and continued while another
-one has its task, and the server killed with -9 again and again, so that nobody knows what became of a commit."""
+"""Tasks for the background on PostgreSQL: workers killed with -9; a worker that is stopped in the midst of a transaction,
+so that it keeps all others from the queue until its session is ended, and continued while another one has its task, with
+the server and with PgBouncer before it; and the server killed with -9 again and again, so that nobody knows what became
+of a commit."""
+import os
+import subprocess
+import tempfile
 from typing import List
 
-from harness import SECONDS, Check, Service, every, note, run
+from harness import SECONDS, Check, Service, at_end, every, note, run, wait_for
 
 import tasks
-from postgres import Postgres
+from postgres import SCRIPT, DATABASE, Postgres
 
 
 class PgQueue(tasks.Queue):
@@ -23,8 +28,23 @@ class PgQueue(tasks.Queue):
         return f"convert_to({tasks.quote(text)}, 'UTF8')"
 
 
-def start(server: Postgres, workers: int) -> Service:
-    service = Service(instances=1, DATABASE_URL=server.url(), WORKERS=workers, **tasks.QUIET)
+class Pooler:
+    """PgBouncer in transaction mode before a server."""
+
+    def __init__(self, server: Postgres):
+        self.folder = tempfile.mkdtemp(prefix="appcore-pooler.")
+        at_end.append(lambda: self.run("remove"))
+        self.run("start", server.folder, "--until", str(os.getpid()))
+        self.url = self.run("url", DATABASE)
+
+    def run(self, *command: str) -> str:
+        script = os.path.join(os.path.dirname(SCRIPT), "pgbouncer.sh")
+        return subprocess.run([script, command[0], self.folder, *command[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              text=True, timeout=60, check=True).stdout.strip()  # fmt: skip
+
+
+def start(server: Postgres, workers: int, url: str = "") -> Service:
+    service = Service(instances=1, DATABASE_URL=url or server.url(), WORKERS=workers, **tasks.QUIET)
     return service.start()
 
 
@@ -32,11 +52,20 @@ def empty(server: Postgres) -> None:
     server.sql("DELETE FROM background_tasks; DELETE FROM task_parts; DELETE FROM sentiment_requests")
 
 
-def in_transaction(server: Postgres) -> int:
-    """Of others. The server does not end one that waits for its client in the midst of a pipeline (to it that is no idle
-    transaction), so a worker that is stopped there keeps all others from the queue: that is not what is looked at here."""
-    return int(server.sql("SELECT count(*) FROM pg_stat_activity WHERE xact_start IS NOT NULL AND pid <> pg_backend_pid()"
-                          " AND datname = current_database()"))  # fmt: skip
+def in_transaction(server: Postgres) -> bool:
+    """Somebody holds what others need, and waits for its client."""
+    return server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND wait_event_type = 'Client'"
+                      " AND pid <> pg_backend_pid() AND datname = current_database()") != "0"  # fmt: skip
+
+
+def stopped(check: Check, what: str, server: Postgres, url: str) -> None:
+    service = start(server, workers=0, url=url)
+    empty(server)
+    queue = PgQueue(service, server)
+    tasks.stopped_elsewhere(check, what, queue, lambda _: not in_transaction(server))
+    ended = wait_for(lambda: not in_transaction(server), 20, 0.1)
+    check(ended, f"{what}: no session is left behind")
+    service.close()
 
 
 def server_killed(check: Check, server: Postgres, queue: PgQueue) -> None:
@@ -66,9 +95,8 @@ def main(check: Check) -> None:
     empty(server)
     server_killed(check, server, PgQueue(service, server))
     service.close()
-    empty(server)
-    service = start(server, workers=0)
-    tasks.stopped_elsewhere(check, "stopped", PgQueue(service, server), lambda _: in_transaction(server) > 0)
+    stopped(check, "stopped in a transaction", server, "")
+    stopped(check, "stopped in a transaction, PgBouncer", server, Pooler(server).url)
 
 
 if __name__ == "__main__":
