@@ -41,12 +41,12 @@ static enum status store_progress(struct db *db, void *arg, struct err *err)
 	struct progress *progress = arg;
 	struct task_row *row = &progress->row;
 	const struct config *config = progress->run->config;
-	int64_t now_us = clock_wall_us();
 
 	progress->lost = false;
 	enum status status = tasks_begin_change(db, &row->change, err);
 	if (status != STATUS_OK)
 		return status;
+	int64_t now_us = clock_wall_us(); /* there may have been a wait */
 	row->lease_us = now_us + config->task_lease_seconds * US;
 	status = tasks_update(db, row, now_us, &progress->cancel, err);
 	progress->lost = status == STATUS_CONFLICT;

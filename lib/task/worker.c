@@ -125,8 +125,8 @@ static enum status run_step(struct db *db, void *arg, struct err *err)
 {
 	struct step *step = arg;
 
-	step->now_us = clock_wall_us();
 	enum status status = tasks_begin_change(db, &step->change, err);
+	step->now_us = clock_wall_us(); /* leases begin when there is no waiting any more */
 	if (status == STATUS_OK && step->done)
 		status = store_all(step, err);
 	return status == STATUS_OK && step->next ? claim(step, err) : status;
