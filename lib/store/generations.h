@@ -14,6 +14,10 @@ enum status generations_bump(struct db *db, struct str topic, struct err *err)
 enum status generations_next(struct db *db, struct str topic, int64_t *value, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
 
+/* n of them at once: *first to *first + n - 1. */
+enum status generations_take(struct db *db, struct str topic, int64_t n, int64_t *first, struct err *err)
+	__attribute__((nonnull(1, 4), warn_unused_result));
+
 /* 0 when the topic was never bumped. */
 enum status generations_read(struct db *db, struct str topic, int64_t *value, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));

@@ -21,8 +21,9 @@ struct record_row {
 enum record_duplicates { RECORDS_SKIP, RECORDS_REPLACE, RECORDS_TELL };
 
 /* Stores n records of one pipeline in the write transaction that is open, in their order, also when two of them have
- * the same key. outcome[i]: 'n' new, 'r' replaced, 's' skipped or (RECORDS_TELL) not stored. Numbers them by the order
- * of commits. */
+ * the same key. outcome[i]: 'n' new, 'r' replaced, 's' skipped or (RECORDS_TELL) not stored. Whatever becomes of
+ * duplicates, one that failed gives way to one that did not, and never the other way round. Numbers them by the order
+ * of commits (a record that is replaced keeps its number). */
 enum status records_insert(struct db *db, const struct record_row *rows, size_t n, enum record_duplicates duplicates,
 			   char *outcome, struct err *err) __attribute__((nonnull(1, 5), warn_unused_result));
 

@@ -19,6 +19,7 @@ struct run_row {
 	int64_t number;
 	struct id id; /* its task's, too */
 	int64_t pipeline_id, user_id;
+	int64_t retry_of;    /* number of a run, or 0 */
 	struct str pipeline; /* name */
 	struct str source, path, origin, definition, position, identity, error;
 	struct str busy_key; /* p is NULL: none */
@@ -50,9 +51,27 @@ enum status runs_list(struct db *db, int64_t pipeline_id, int64_t user_id, int s
 		      run_row_fn *fn, void *arg, struct err *err) __attribute__((nonnull(1, 7), warn_unused_result));
 
 /* Moves a run on: state, counts, position, identity, path, error, started_us, ended_us, busy_key as they are in the
- * row. STATUS_NOT_FOUND. */
+ * row; but to say that it is running does not undo that somebody paused or cancelled it meanwhile. STATUS_NOT_FOUND. */
 enum status runs_update(struct db *db, const struct run_row *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* The same without counts and all else that its worker keeps: what somebody wants of it. An empty error leaves the one
+ * that is there. */
+enum status runs_set_state(struct db *db, const struct id *id, enum run_state state, struct str error, int64_t ended_us,
+			   struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Whether a run has this key. */
+enum status runs_has_busy_key(struct db *db, struct str busy_key, bool *has, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
+
+/* Frees the key of a run that is over. */
+enum status runs_clear_busy_key(struct db *db, const struct id *id, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+
+/* Ends the runs that wait or run and whose task is over or gone (cancelled or dead, without a word to its run).
+ * *changed of them. */
+enum status runs_end_strays(struct db *db, int64_t now_us, int64_t *changed, struct err *err)
+	__attribute__((nonnull(1, 3), warn_unused_result));
 
 struct refusal_row {
 	int64_t run, n, line;

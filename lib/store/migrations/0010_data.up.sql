@@ -10,7 +10,8 @@ CREATE TABLE pipelines (
 --   number      small, for the rows that refer to it
 --   busy_key    what it reads, while it does: two runs can't read the same source at a time; NULL afterwards
 --   definition  the pipeline as it was when the run was made
---   position    of the source: a JSON object; moves on in the transaction that stores what was read up to there
+--   position    of the source, and how long the files are that it writes: a JSON object; moves on in the transaction
+--               that stores what was read up to there
 CREATE TABLE data_runs (
     number      INTEGER PRIMARY KEY,
     id          TEXT NOT NULL UNIQUE,
@@ -21,6 +22,7 @@ CREATE TABLE data_runs (
     origin      TEXT NOT NULL DEFAULT '',   -- upload, raw, command, http, records
     busy_key    TEXT UNIQUE,
     definition  TEXT NOT NULL,
+    retry_of    INTEGER NOT NULL DEFAULT 0, -- the number of the run of which it reads only what that one refused
     state       TEXT NOT NULL DEFAULT 'pending', -- pending, running, paused, completed, failed, cancelled
     position    TEXT NOT NULL DEFAULT '{}',
     identity    TEXT NOT NULL DEFAULT '',   -- of the source's bytes
