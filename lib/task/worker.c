@@ -25,6 +25,13 @@ static const int64_t US = 1000000;
 
 /* --- failures --- */
 
+/* Whether another try may help. */
+static bool may_pass(enum status status)
+{
+	return status == STATUS_BUSY || status == STATUS_UNAVAILABLE || status == STATUS_NO_MEMORY ||
+	       status == STATUS_UNKNOWN_OUTCOME;
+}
+
 bool worker_note_failure(struct task_worker *worker, enum status status, const struct err *err)
 {
 	if (!worker->failing && status != STATUS_BUSY) {
@@ -34,8 +41,7 @@ bool worker_note_failure(struct task_worker *worker, enum status status, const s
 	}
 	if (status == STATUS_UNKNOWN_OUTCOME && !db_is_remote(worker->db))
 		atomic_store(&worker->pool->trouble, "a commit ended without a known outcome");
-	return status == STATUS_BUSY || status == STATUS_UNAVAILABLE || status == STATUS_NO_MEMORY ||
-	       status == STATUS_UNKNOWN_OUTCOME;
+	return may_pass(status);
 }
 
 void worker_note_success(struct task_worker *worker)
@@ -183,6 +189,31 @@ static enum status try_step(struct step *step, struct err *err)
 	return status;
 }
 
+/* Stores step->done and fills `next` (NULL: none is wanted; it is not when the worker is stopping), for as long as it
+ * takes the database to take it. Other errors: what it does not take, or that there is no time left to wait. */
+static enum status try_patiently(struct step *step, struct batch *next, struct err *err)
+{
+	struct task_worker *worker = step->worker;
+	uint64_t start_ms = clock_mono_ms();
+	int pause_ms = RETRY_MS;
+
+	for (;;) {
+		step->next = is_stopping(worker) ? NULL : next;
+		if (!step->done && !step->next)
+			return STATUS_OK;
+		enum status status = try_step(step, err);
+		if (status == STATUS_OK || !worker_note_failure(worker, status, err))
+			return status;
+		if (atomic_load(&worker->pool->trouble) ||
+		    (is_stopping(worker) && clock_mono_ms() - start_ms > GIVE_UP_MS))
+			return status;
+		if (!step->done && status != STATUS_BUSY)
+			return status; /* who waits for work knows when to try again */
+		nap(pause_ms);
+		pause_ms = 2 * pause_ms < RETRY_MAX_MS ? 2 * pause_ms : RETRY_MAX_MS;
+	}
+}
+
 /* A result that the database does not take must not cost the others theirs. */
 static void store_apart(struct task_worker *worker, struct batch *done)
 {
@@ -196,14 +227,12 @@ static void store_apart(struct task_worker *worker, struct batch *done)
 		one->seconds[0] = done->seconds[i];
 		one->waited[0] = done->waited[i];
 		one->lost[0] = done->lost[i];
-		enum status status = try_step(&step, &err);
-		if (status == STATUS_OK)
-			continue;
-		if (!worker_note_failure(worker, status, &err)) {
+		enum status status = try_patiently(&step, NULL, &err);
+		if (status != STATUS_OK && !may_pass(status)) {
 			one->rows[0].status = TASK_FAILED;
 			one->rows[0].result = (struct str){0};
 			one->rows[0].error = STR("What came of it can't be stored.");
-			status = try_step(&step, &err);
+			status = try_patiently(&step, NULL, &err);
 		}
 		if (status != STATUS_OK)
 			log_event(LOG_LEVEL_ERROR, "what came of a task is lost, it will be run again: %s", err.text);
@@ -211,36 +240,16 @@ static void store_apart(struct task_worker *worker, struct batch *done)
 	worker->batches[done == &worker->batches[0]].n = 0;
 }
 
-/* Stores what is done and claims more (unless this worker is stopping), for as long as it takes the database to take
- * it. */
+/* Stores what is done and claims more. */
 static void step_on(struct task_worker *worker, struct batch *done, struct batch *next)
 {
 	struct step step = {.worker = worker, .done = done && done->n > 0 ? done : NULL};
-	uint64_t start_ms = clock_mono_ms();
-	int pause_ms = RETRY_MS;
 	struct err err;
 
 	next->n = 0;
-	for (;;) {
-		step.next = is_stopping(worker) ? NULL : next;
-		if (!step.done && !step.next)
-			return;
-		enum status status = try_step(&step, &err);
-		if (status == STATUS_OK)
-			return;
-		bool helps = worker_note_failure(worker, status, &err);
-		if (!helps && step.done) {
-			store_apart(worker, step.done);
-			return;
-		}
-		if (atomic_load(&worker->pool->trouble) ||
-		    (is_stopping(worker) && clock_mono_ms() - start_ms > GIVE_UP_MS))
-			return;
-		if (!step.done && status != STATUS_BUSY)
-			return; /* who waits for work knows when to try again */
-		nap(pause_ms);
-		pause_ms = 2 * pause_ms < RETRY_MAX_MS ? 2 * pause_ms : RETRY_MAX_MS;
-	}
+	enum status status = try_patiently(&step, next, &err);
+	if (status != STATUS_OK && step.done && !may_pass(status))
+		store_apart(worker, step.done);
 }
 
 /* --- waiting --- */

@@ -306,6 +306,42 @@ static void what_fails_is_tried_again_and_then_dead(void)
 	close_place(&place);
 }
 
+/* One result that the database refuses; and once it was, two transactions of others that end in a deadlock, say. */
+static const char REFUSALS[] =
+	"CREATE SEQUENCE refused; CREATE SEQUENCE lost;"
+	"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+	" IF NEW.result = '99' THEN PERFORM nextval('refused'); RAISE 'no' USING ERRCODE = '22023'; END IF;"
+	" IF NEW.status = 'completed' AND (SELECT is_called FROM refused) AND nextval('lost') <= 2 THEN"
+	"  RAISE 'once more' USING ERRCODE = '40P01'; END IF;"
+	" RETURN NEW; END $$;"
+	"CREATE TRIGGER refuse BEFORE UPDATE ON background_tasks FOR EACH ROW EXECUTE FUNCTION refuse()";
+
+static void what_is_stored_apart_is_tried_again(void)
+{
+	struct place place;
+	struct id good[4];
+
+	if (!database_is_postgres())
+		return;
+	place = new_place("apart.db", 1, 600);
+	OK(db_script(place.db, REFUSALS, NULL));
+	for (int i = 0; i < 2; i++)
+		good[i] = add(&place, "twice", "1");
+	struct id bad = add(&place, "twice", "9");
+	for (int i = 2; i < 4; i++)
+		good[i] = add(&place, "twice", "1");
+	open_pool(&place, "w");
+	struct task_row row = await(&place, &bad, TASK_FAILED);
+	CU_ASSERT_TRUE(str_eq(row.error, STR("What came of it can't be stored.")));
+	for (int i = 0; i < 4; i++) {
+		row = await(&place, &good[i], TASK_COMPLETED);
+		CU_ASSERT_EQUAL(row.claim, 1);
+	}
+	CU_ASSERT_EQUAL(atomic_load(&runs), 5);
+	CU_ASSERT_TRUE(test_number(place.db, "SELECT last_value FROM lost") > 2);
+	close_place(&place);
+}
+
 static void a_task_for_later_waits(void)
 {
 	struct place place = new_place("later.db", 2, 30);
@@ -685,6 +721,7 @@ static const struct unit_case CASES[] = {
 	{"a sleeper is woken", a_sleeper_is_woken},
 	{"does what waits and what comes", does_what_waits_and_what_comes},
 	{"what fails is tried again, and then dead", what_fails_is_tried_again_and_then_dead},
+	{"what is stored apart is tried again", what_is_stored_apart_is_tried_again},
 	{"a task for later waits", a_task_for_later_waits},
 	{"progress and effects are stored together", progress_and_effects_are_stored_together},
 	{"a running task is cancelled at its next checkpoint", a_running_task_is_cancelled_at_its_next_checkpoint},
