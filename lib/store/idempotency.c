@@ -60,13 +60,16 @@ enum status idempotency_save(struct db *db, const struct idempotency_record *rec
 
 enum status idempotency_delete_expired(struct db *db, int64_t now_us, int max, int64_t *deleted, struct err *err)
 {
-	static const char sql[] = "DELETE FROM idempotency_keys WHERE key_hash IN"
-				  " (SELECT key_hash FROM idempotency_keys WHERE expires_us <= $1"
-				  " ORDER BY expires_us LIMIT $2)";
+	static const char here[] = "DELETE FROM idempotency_keys WHERE key_hash IN"
+				   " (SELECT key_hash FROM idempotency_keys WHERE expires_us <= $1"
+				   " ORDER BY expires_us LIMIT $2)";
+	static const char shared[] = "DELETE FROM idempotency_keys WHERE key_hash = ANY (ARRAY"
+				     " (SELECT key_hash FROM idempotency_keys WHERE expires_us <= $1"
+				     " ORDER BY expires_us LIMIT $2 FOR UPDATE SKIP LOCKED))";
 	struct stmt *stmt;
 
 	*deleted = 0;
-	enum status status = db_prepare(db, sql, &stmt, err);
+	enum status status = db_prepare(db, db_dialect(db) == DB_DIALECT_POSTGRESQL ? shared : here, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	db_bind_i64(stmt, 1, now_us);

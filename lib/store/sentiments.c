@@ -294,8 +294,9 @@ static void least_id(int64_t ms, char out[static ID_TEXT_BYTES])
 /* PostgreSQL: nobody waits for a turn meanwhile. */
 static enum status delete_together(struct db *db, const char *before, int64_t limit, int64_t *deleted, struct err *err)
 {
-	static const char sql[] = "DELETE FROM sentiment_requests WHERE id IN (SELECT id FROM sentiment_requests"
-				  " WHERE id < $1 ORDER BY id LIMIT $2)";
+	static const char sql[] = "DELETE FROM sentiment_requests WHERE id = ANY (ARRAY (SELECT id"
+				  " FROM sentiment_requests WHERE id < $1 ORDER BY id LIMIT $2"
+				  " FOR UPDATE SKIP LOCKED))";
 	struct stmt *stmt;
 
 	enum status status = db_prepare(db, sql, &stmt, err);

@@ -164,11 +164,14 @@ enum status sessions_trim(struct db *db, int64_t user_id, int64_t keep, struct e
 
 enum status sessions_expire(struct db *db, int64_t before_us, int64_t limit, int64_t *deleted, struct err *err)
 {
-	static const char sql[] = "DELETE FROM sessions WHERE id IN"
-				  " (SELECT id FROM sessions WHERE expires_us < $1 ORDER BY expires_us LIMIT $2)";
+	static const char here[] = "DELETE FROM sessions WHERE id IN"
+				   " (SELECT id FROM sessions WHERE expires_us < $1 ORDER BY expires_us LIMIT $2)";
+	static const char shared[] = "DELETE FROM sessions WHERE id = ANY (ARRAY"
+				     " (SELECT id FROM sessions WHERE expires_us < $1 ORDER BY expires_us LIMIT $2"
+				     " FOR UPDATE SKIP LOCKED))";
 	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
+	enum status status = db_prepare(db, db_dialect(db) == DB_DIALECT_POSTGRESQL ? shared : here, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	db_bind_i64(stmt, 1, before_us);

@@ -2,7 +2,13 @@
  *
  * All that writes wants a write transaction and leaves the waking to its caller (wake.h, after the commit): whatever
  * adds or returns a task wakes WAKE_TASKS, whatever changes one wakes WAKE_EVENTS. Each transaction that changes tasks
- * takes one number for all of them (tasks_begin_change), which orders changes as they are committed. */
+ * takes one number for all of them (tasks_begin_change), which orders changes as they are committed.
+ *
+ * On PostgreSQL that number is a lock, on one row, until the commit. The order of locks: the number comes before any row
+ * of background_tasks, and whoever has the number waits for no row that is locked before it: claims and expiry pass
+ * over what is locked (SKIP LOCKED), and all else that goes with a change is locked after the number alone. A request's batch may hold rows
+ * of other tables when it takes the number: so no circle goes through a worker. Two requests' batches can still wait for
+ * each other; whoever the server ends then (40P01, STATUS_BUSY) is run again, as it is after a lost connection. */
 #ifndef APPCORE_STORE_TASKS_H
 #define APPCORE_STORE_TASKS_H
 
@@ -45,7 +51,8 @@ struct task_row {
 
 typedef bool task_row_fn(void *arg, const struct task_row *row);
 
-/* The number that all changes of this transaction carry. The row that counts is locked until the commit. */
+/* The number that all changes of this transaction carry. The row that counts is locked until the commit: see above
+ * what may be locked after it. */
 enum status tasks_begin_change(struct db *db, int64_t *change, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 

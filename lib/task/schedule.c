@@ -29,7 +29,7 @@ void schedules_init(struct schedules *schedules, const struct config *config)
 
 struct step {
 	struct schedules *schedules;
-	int64_t now_us;
+	int64_t now_us, change;
 	bool added[SCHEDULES_MAX];
 };
 
@@ -78,9 +78,8 @@ static enum status add(struct db *db, struct step *step, int i, struct err *err)
 	edge_generate(&edge);
 	row.id = id_of_edge(&edge);
 	snprintf(row.kind, sizeof(row.kind), "%s", schedules->list[i].kind);
-	status = tasks_begin_change(db, &row.change, err);
-	if (status == STATUS_OK)
-		status = tasks_insert(db, &row, &stored, err);
+	row.change = step->change;
+	status = tasks_insert(db, &row, &stored, err);
 	step->added[i] = status == STATUS_OK && stored;
 	schedules->list[i].next_us = to_us;
 	return status;
@@ -89,8 +88,9 @@ static enum status add(struct db *db, struct step *step, int i, struct err *err)
 static enum status run_step(struct db *db, void *arg, struct err *err)
 {
 	struct step *step = arg;
-	enum status status = STATUS_OK;
 
+	/* First of all: schedulers take turns (the order of locks in store/tasks.h). */
+	enum status status = tasks_begin_change(db, &step->change, err);
 	for (int i = 0; i < SCHEDULES_MAX && status == STATUS_OK; i++) {
 		step->added[i] = false;
 		status = take_up(db, step, i, err);

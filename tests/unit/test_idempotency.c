@@ -3,6 +3,7 @@
 
 #include "store/generations.h"
 #include "store/idempotency.h"
+#include "store/tasks.h"
 
 struct answer {
 	int calls, http_status;
@@ -123,6 +124,37 @@ static void deletes_what_expired(void)
 	db_close(db);
 }
 
+/* A request's batch has locked a row and is about to take the number of its change; expiry has that number. */
+static void expiry_waits_for_nobody(void)
+{
+	struct db *db, *request;
+	struct idempotency_record old[] = {record_of(1, 10, STR("x")), record_of(2, 10, STR("x"))};
+	struct idempotency_record new = record_of(1, 100, STR("y"));
+	int64_t n = 0, change;
+
+	if (!database_is_postgres())
+		return;
+	db = test_database("waits.db");
+	request = test_open("waits.db", DB_WRITE);
+	test_begin(db);
+	OK(idempotency_save(db, &old[0], 0, NULL));
+	OK(idempotency_save(db, &old[1], 0, NULL));
+	test_commit(db);
+	test_begin(request);
+	OK(idempotency_save(request, &new, 20, NULL));
+	test_begin(db);
+	OK(tasks_begin_change(db, &change, NULL));
+	OK(idempotency_delete_expired(db, 20, 15, &n, NULL));
+	CU_ASSERT_EQUAL(n, 1);
+	test_commit(db);
+	OK(tasks_begin_change(request, &change, NULL));
+	CU_ASSERT_EQUAL(change, 2);
+	test_commit(request);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT min(expires_us) FROM idempotency_keys"), 100);
+	db_close(request);
+	db_close(db);
+}
+
 static void generations_count(void)
 {
 	struct db *db = test_database("generations.db");
@@ -151,6 +183,7 @@ static const struct unit_case CASES[] = {
 	{"an expired one is replaced", an_expired_one_is_replaced},
 	{"effect and answer go together", effect_and_answer_go_together},
 	{"deletes what expired, some at a time", deletes_what_expired},
+	{"expiry waits for nobody", expiry_waits_for_nobody},
 	{"generations count", generations_count},
 };
 
