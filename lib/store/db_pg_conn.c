@@ -24,8 +24,8 @@
 
 enum { RETRY_FIRST_MS = 100, RETRY_LAST_MS = 800, CANCEL_S = 1, ANSWER_MS = 2000 /* of a new connection */ };
 
-#define LOCK_TIMEOUT "4s"
-static const char OPTIONS[] = "-c idle_in_transaction_session_timeout=10s -c lock_timeout=" LOCK_TIMEOUT
+static const char OPTIONS[] = "-c idle_in_transaction_session_timeout=" PG_IDLE_TIMEOUT
+			      " -c lock_timeout=" PG_LOCK_TIMEOUT
 			      " -c statement_timeout=0 -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2"
 			      " -c tcp_keepalives_count=3";
 
@@ -252,7 +252,7 @@ static enum status check_server(struct pg_db *db, bool asked, struct err *err)
 	} else {
 		const char *sync = PQgetvalue(result, 0, 1), *encoding = PQgetvalue(result, 0, 3);
 		db->make_durable = strcmp(sync, "off") == 0;
-		if (asked && strcmp(PQgetvalue(result, 0, 4), LOCK_TIMEOUT) != 0)
+		if (asked && strcmp(PQgetvalue(result, 0, 4), PG_LOCK_TIMEOUT) != 0)
 			db->anonymous = true;
 		if (strcmp(encoding, "UTF8") != 0)
 			status = err_set(err, STATUS_INVALID, "the database's encoding is %.40s: it must be UTF8",

@@ -23,6 +23,14 @@ enum {
 
 #define PG_APPLICATION "appcore" /* how our sessions call themselves */
 
+/* For how long a write transaction waits for a lock, and for its client. A pooler does not pass on what is asked of the
+ * server when a connection begins: there each transaction asks. */
+#define PG_LOCK_TIMEOUT "4s"
+#define PG_IDLE_TIMEOUT "10s"
+#define PG_LIMITS                                                                                                      \
+	"SELECT set_config('lock_timeout', '" PG_LOCK_TIMEOUT "', true),"                                              \
+	" set_config('idle_in_transaction_session_timeout', '" PG_IDLE_TIMEOUT "', true)"
+
 /* A statement's text, and whether the server knows it by name. */
 struct pg_text {
 	const char *sql;

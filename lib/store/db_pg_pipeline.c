@@ -323,6 +323,7 @@ enum status pg_pipeline_begin(struct pg_db *db, struct err *err)
 	db->unnamed = NULL;
 	db->sent_n = 0;
 	if (!PQenterPipelineMode(db->conn) || !send_control(db, "BEGIN", NULL, NULL) ||
+	    (db->anonymous && !send_control(db, PG_LIMITS, NULL, NULL)) ||
 	    (db->make_durable && !send_control(db, "SET LOCAL synchronous_commit = on", NULL, NULL))) {
 		status = pg_fail(db, NULL, err);
 		db->lost = true;

@@ -602,7 +602,45 @@ static void a_silent_writer_is_ended(void)
 	db_close(looking);
 }
 
+static void settings_are(struct db *db, const char *lock, const char *idle)
+{
+	static const char sql[] =
+		"SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')";
+	struct stmt *stmt;
+	bool row = false;
+
+	OK(db_prepare(db, sql, &stmt, NULL));
+	OK(db_step(stmt, &row, NULL));
+	CU_ASSERT_TRUE_FATAL(row);
+	CU_ASSERT_TRUE(str_eq(db_column_text(stmt, 0), str_of(lock)));
+	CU_ASSERT_TRUE(str_eq(db_column_text(stmt, 1), str_of(idle)));
+	db_reset(stmt);
+}
+
+/* The connection's own limits are lost behind a pooler, and what is not a transaction's would be the next client's. */
+static void limits_go_through_a_pooler(void)
+{
+	struct db *db;
+	char url[600];
+
+	if (!database_is_postgres())
+		return;
+	db_close(test_database("limits.db"));
+	struct str real = database_url("limits.db");
+	snprintf(url, sizeof(url),
+		 "%.*s?options=-c%%20lock_timeout%%3D0%%20-c%%20idle_in_transaction_session_timeout%%3D0",
+		 STR_ARG(real));
+	CU_ASSERT_EQUAL_FATAL(db_open(&db, str_of(url), DB_WRITE, NULL), STATUS_OK);
+	((struct pg_db *)db)->anonymous = true;
+	test_begin(db);
+	settings_are(db, PG_LOCK_TIMEOUT, PG_IDLE_TIMEOUT);
+	test_commit(db);
+	settings_are(db, "0", "0");
+	db_close(db);
+}
+
 static const struct unit_case CASES[] = {
+	{"limits go through a pooler", limits_go_through_a_pooler},
 	{"a silent writer is ended", a_silent_writer_is_ended},
 	{"secrets are cut out", secrets_are_cut_out},
 	{"a silent replica delays nobody", a_silent_replica_delays_nobody},
