@@ -1,23 +1,31 @@
 #!/usr/bin/python3
 """The systemd units, tried under a systemd of its own: `make install` into a copy of this machine's root that lives in
 memory, booted as a container without a network. A worker is up when systemd says so, an idle one is left alone, and a
-stopped one, the only instance, is ended by the watchdog and comes back.
+stopped one, the only instance, is ended by the watchdog and comes back. A worker for tasks that is killed comes back and
+does what it had begun; one that is stopped hands it back.
 
 Wants root and systemd-nspawn, and a kernel that lets overlays be mounted; otherwise it is skipped."""
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from typing import Iterator, List
+from typing import Any, Dict, Iterator, List
 
 from harness import HOME, Check, Skip, note, run, wait_for
 
 BOOT_S = 30.0
 WATCHDOG_S = 5.0  # of appcore@.service
-UNITS = ["appcore@1.service", "appcore-nginx.service", "appcore-migrate.service", "appcore.target"]
+UNITS = ["appcore@1.service", "appcore-nginx.service", "appcore-migrate.service", "appcore.target",
+         "appcore-worker@1.service"]  # fmt: skip
+WORKER = UNITS[4]
+WORKER_STOP_S = 12.0  # of appcore-worker@.service
+DATA = "/var/lib/appcore"
+AS_APPCORE = ["runuser", "-u", "appcore", "--", "env", f"DATA_DIR={DATA}", f"DATABASE_URL=sqlite:///{DATA}/predictions.db",
+              "RUN_DIR=/run/appcore", "/usr/local/bin/appcore"]  # fmt: skip
 KEY = "units-test-key-0123456789"
 PREDICT = ["curl", "-sk", "-m", "10", "-w", " %{http_code}", "https://localhost/predict", "-H", f"X-API-Key: {KEY}",
            "-H", "Content-Type: application/json", "-d", '{"features":[1,2]}']  # fmt: skip
@@ -82,8 +90,8 @@ class Machine:
     def __call__(self, *command: str) -> subprocess.CompletedProcess:
         return call(["nsenter", "-t", self.init, "-a", *command])
 
-    def show(self, what: str) -> str:
-        return self("systemctl", "show", "--value", "-p", what, UNITS[0]).stdout.strip()
+    def show(self, what: str, unit: str = UNITS[0]) -> str:
+        return self("systemctl", "show", "--value", "-p", what, unit).stdout.strip()
 
     def off(self) -> None:
         self.nspawn.terminate()  # powers off in good order
@@ -100,7 +108,7 @@ def install(check: Check, root: str) -> None:
     check(done.returncode == 0, "make install", done.stdout[-300:] if done.returncode else "")
     os.makedirs(f"{root}/etc/appcore", exist_ok=True)
     with open(f"{root}/etc/appcore/appcore.env", "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-        file.write(f"API_KEY={KEY}\nSECRET_KEY=a-secret-for-tests-of-more-than-32-bytes\n")
+        file.write(f"API_KEY={KEY}\nSECRET_KEY=a-secret-for-tests-of-more-than-32-bytes\nTASK_LEASE_SECONDS=2\n")
 
 
 def watchdog(check: Check, machine: Machine) -> None:
@@ -123,23 +131,60 @@ def watchdog(check: Check, machine: Machine) -> None:
     check(answer.endswith(" 201"), "and serves", answer)
 
 
+def tasks(check: Check, machine: Machine) -> None:
+    def add(seconds: int) -> str:
+        return machine(*AS_APPCORE, "task", "add", "sleep", "--payload", json.dumps({"seconds": seconds})).stdout.strip()
+
+    def task(id: str) -> Dict[str, Any]:
+        shown = machine(*AS_APPCORE, "task", "show", id).stdout
+        try:
+            return json.loads(shown)
+        except ValueError:
+            return {"status": shown.strip(), "done": 0}
+
+    done = machine("systemctl", "start", WORKER)
+    check(done.returncode == 0, "a worker for tasks starts", done.stdout.strip())
+    quick = add(0)
+    check(wait_for(lambda: task(quick)["status"] == "completed", 30, 0.1), "and does a task", task(quick)["status"])
+
+    long = add(4)
+    began = wait_for(lambda: task(long)["status"] == "processing" and task(long)["done"] > 0, 30, 0.1)
+    pid = machine.show("MainPID", WORKER)
+    machine("kill", "-KILL", pid)
+    killed = time.monotonic()
+    back = wait_for(lambda: machine.show("MainPID", WORKER) not in ("0", pid) and machine.show("ActiveState", WORKER) == "active", 30, 0.1)
+    check(began and back, "killed amid a task, it is started again", f"after {time.monotonic() - killed:.1f} s")
+    check(wait_for(lambda: task(long)["status"] == "completed", 60, 0.1), "and the task is done", task(long)["status"])
+
+    endless = add(3600)
+    wait_for(lambda: task(endless)["done"] > 0, 30, 0.1)
+    asked = time.monotonic()
+    machine("systemctl", "stop", WORKER)
+    took = time.monotonic() - asked
+    check(machine.show("Result", WORKER) == "success" and took < WORKER_STOP_S, "stopped amid a task, it ends in time",
+          f"{machine.show('Result', WORKER)} after {took:.1f} s")  # fmt: skip
+    left = task(endless)
+    check(left["status"] == "pending" and left["done"] > 0, "and hands the task back", f"{left['status']}, {left['done']} done")
+    machine(*AS_APPCORE, "task", "cancel", endless)
+    check(task(endless)["status"] == "cancelled", "which can be cancelled", task(endless)["status"])
+
+
 def read_only(check: Check, machine: Machine) -> None:
     """The data's disk is read-only while the worker starts: its mounts are its own, and stay so until the next start."""
-    data = "/var/lib/appcore"
     machine("systemctl", "stop", UNITS[0], UNITS[2])
-    machine("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", data)
+    machine("mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", DATA)
     machine("systemctl", "start", UNITS[0])
     answer = machine(*PREDICT).stdout
     check(answer.endswith(" 201"), "a new disk: it is used", answer)
     machine("systemctl", "stop", UNITS[0], UNITS[2])
-    machine("mount", "-o", "remount,ro", data)
+    machine("mount", "-o", "remount,ro", DATA)
     done = machine("systemctl", "start", UNITS[0])
     check(done.returncode == 0, "read-only: migrations and worker start", done.stdout)
     answer = machine(*PREDICT).stdout
     check(answer.endswith(" 503") and "nothing was changed" in answer, "read-only: writes are refused", answer)
     answer = machine("curl", "-sk", "-H", f"X-API-Key: {KEY}", "-w", " %{http_code}", "https://localhost/predictions").stdout
     check(answer.endswith(" 200") and "created_at" in answer, "read-only: what is stored is read", answer)
-    machine("mount", "-o", "remount,rw", data)
+    machine("mount", "-o", "remount,rw", DATA)
     began = time.monotonic()
     back = wait_for(lambda: machine(*PREDICT).stdout.endswith(" 201"), 50, 0.5)
     check(back, "read-only: writable again, it recovers by itself", f"after {time.monotonic() - began:.0f} s")
@@ -174,6 +219,7 @@ def main(check: Check) -> None:
             done = machine("systemd-analyze", "verify", *UNITS)
             check(done.returncode == 0 and not done.stdout.strip(), "systemd-analyze verify", done.stdout.strip())
             watchdog(check, machine)
+            tasks(check, machine)
             stopping(check, machine, root)
             read_only(check, machine)
         finally:
