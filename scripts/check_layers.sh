@@ -46,7 +46,7 @@ violations() {
 	lines '^ *# *include +["<](hiredis|.*/hiredis|.*/sds)\b' '^lib/shared/redis(|_impl|_connect|_thread)\.[ch]:' lib fcgi-app | say 'hiredis is for lib/shared/redis*.c'
 	lines '^ *# *include +["<]sqlite3' '^lib/store/' lib fcgi-app | say 'SQLite is for lib/store'
 	lines '^ *# *include +["<]libpq' '^lib/store/db_pg' lib fcgi-app | say 'PostgreSQL is for lib/store/db_pg*'
-	lines '"(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|PRAGMA|BEGIN|VACUUM|CREATE|DROP) |\<db_(prepare|exec|bind_[a-z0-9]+|step|run)\(' \
+	lines '"(SELECT|INSERT|UPDATE|DELETE|REPLACE|WITH|PRAGMA|BEGIN|VACUUM|CREATE|DROP) |\<db_(prepare|exec|bind_[a-z0-9]+|step|run|run_once)\(' \
 		'^lib/store/' lib fcgi-app | say 'statements are for lib/store'
 }
 

@@ -185,6 +185,44 @@ enum status db_run(struct stmt *stmt, int64_t *changed, struct err *err)
 	return status;
 }
 
+static void bind(struct stmt *stmt, int i, const struct db_value *value)
+{
+	if (value->null) {
+		db_bind_null(stmt, i);
+		return;
+	}
+	switch (value->type) {
+	case DB_TEXT:
+		db_bind_text(stmt, i, value->bytes);
+		return;
+	case DB_BLOB:
+		db_bind_blob(stmt, i, value->bytes.p, value->bytes.n);
+		return;
+	case DB_I64:
+		db_bind_i64(stmt, i, value->i64);
+		return;
+	case DB_DOUBLE:
+		db_bind_double(stmt, i, value->real);
+		return;
+	}
+}
+
+enum status db_run_once(struct db *db, const char *sql, const struct db_value *values, size_t n, int64_t *changed,
+			struct err *err)
+{
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK) {
+		if (changed)
+			*changed = 0;
+		return status;
+	}
+	for (size_t i = 0; i < n; i++)
+		bind(stmt, (int)i + 1, &values[i]);
+	return db_run(stmt, changed, err);
+}
+
 enum status db_script(struct db *db, const char *sql, struct err *err)
 {
 	return db->engine->script(db, sql, err);

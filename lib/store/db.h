@@ -73,6 +73,46 @@ void db_column_copy(struct stmt *stmt, int c, char *out, size_t size) __attribut
 enum status db_run(struct stmt *stmt, int64_t *changed, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 
+/* --- values --- */
+
+enum db_type { DB_TEXT, DB_BLOB, DB_I64, DB_DOUBLE };
+
+struct db_value {
+	enum db_type type;
+	bool null;
+	struct str bytes; /* text and blob; borrowed by whoever has it */
+	int64_t i64;
+	double real;
+};
+
+static inline struct db_value db_text(struct str text)
+{
+	return (struct db_value){.type = DB_TEXT, .bytes = text};
+}
+
+static inline struct db_value db_blob(const void *p, size_t n)
+{
+	return (struct db_value){.type = DB_BLOB, .bytes = {p, n}};
+}
+
+static inline struct db_value db_i64(int64_t value)
+{
+	return (struct db_value){.type = DB_I64, .i64 = value};
+}
+
+static inline struct db_value db_double(double value)
+{
+	return (struct db_value){.type = DB_DOUBLE, .real = value};
+}
+
+/* "values, n" of db_run_once: DB_VALUES(db_text(name), db_i64(7)). */
+#define DB_VALUES(...)                                                                                                 \
+	(const struct db_value[]){__VA_ARGS__}, sizeof((const struct db_value[]){__VA_ARGS__}) / sizeof(struct db_value)
+
+/* db_prepare, the values bound in their order from $1 on, db_run. */
+enum status db_run_once(struct db *db, const char *sql, const struct db_value *values, size_t n, int64_t *changed,
+			struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
+
 /* Runs a script of several statements without parameters (migrations). */
 enum status db_script(struct db *db, const char *sql, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
@@ -138,16 +178,6 @@ enum status db_listen(struct db *db, int stop_fd, bool *told, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
 
 /* --- many rows at once --- */
-
-enum db_type { DB_TEXT, DB_BLOB, DB_I64, DB_DOUBLE };
-
-struct db_value {
-	enum db_type type;
-	bool null;
-	struct str bytes; /* text and blob; borrowed until the row was taken */
-	int64_t i64;
-	double real;
-};
 
 struct db_copy; /* rows on their way into one table */
 

@@ -252,6 +252,45 @@ static void values_come_back(void)
 	db_close(db);
 }
 
+static void a_statement_in_one_call(void)
+{
+	static const char insert[] = "INSERT INTO plain (i, t, b, d, n) VALUES ($1, $2, $3, $4, $5)",
+			  move[] = "UPDATE plain SET i = i + $1", wrong[] = "UPDATE plain SET j = 1",
+			  read[] = "SELECT i, t, b, d, n FROM plain";
+	struct db *db = test_open("once.db", DB_WRITE);
+	struct stmt *stmt;
+	int64_t changed = 7;
+	bool row;
+
+	test_begin(db);
+	OK(db_script(db,
+		     database_is_postgres()
+			     ? "CREATE TABLE plain (i BIGINT, t TEXT, b BYTEA, d DOUBLE PRECISION, n TEXT)"
+			     : "CREATE TABLE plain (i INTEGER, t TEXT, b BLOB, d REAL, n TEXT)",
+		     NULL));
+	for (int64_t i = 0; i < 2; i++)
+		OK(db_run_once(db, insert,
+			       DB_VALUES(db_i64(i), db_text(STR("a\xc3\xa4")), db_blob("\0\xff", 2), db_double(0.1),
+					 (struct db_value){.type = DB_TEXT, .null = true}),
+			       NULL, NULL));
+	OK(db_run_once(db, move, DB_VALUES(db_i64(40)), &changed, NULL));
+	CU_ASSERT_EQUAL(changed, 2);
+	OK(db_prepare(db, read, &stmt, NULL));
+	OK(db_step(stmt, &row, NULL));
+	CU_ASSERT_TRUE(row);
+	CU_ASSERT_EQUAL(db_column_i64(stmt, 0), 40);
+	CU_ASSERT_TRUE(str_eq(db_column_text(stmt, 1), STR("a\xc3\xa4")));
+	CU_ASSERT_TRUE(str_eq(db_column_blob(stmt, 2), STR("\0\xff")));
+	CU_ASSERT_EQUAL(db_column_double(stmt, 3), 0.1);
+	CU_ASSERT_TRUE(db_column_is_null(stmt, 4));
+	db_reset(stmt);
+	IS(db_run_once(db, wrong, NULL, 0, &changed, NULL), STATUS_INTERNAL);
+	CU_ASSERT_EQUAL(changed, 0);
+	db_rollback(db);
+	db_turn_give(db);
+	db_close(db);
+}
+
 static void failing_second_statement_rolls_back(void)
 {
 	static const char insert[] = "INSERT INTO generations (topic, value) VALUES ($1, 1)";
@@ -782,6 +821,7 @@ static const struct unit_case CASES[] = {
 	{"what is no database of ours", what_is_no_database_of_ours},
 	{"settings of every connection", settings_of_every_connection},
 	{"values come back", values_come_back},
+	{"a statement in one call", a_statement_in_one_call},
 	{"a failing second statement rolls back", failing_second_statement_rolls_back},
 	{"parts are taken back alone", parts_are_taken_back_alone},
 	{"a read transaction is one moment", a_read_transaction_is_one_moment},
