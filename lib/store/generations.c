@@ -5,13 +5,8 @@ enum status generations_bump(struct db *db, struct str topic, struct err *err)
 {
 	static const char sql[] = "INSERT INTO generations (topic, value) VALUES ($1, 1)"
 				  " ON CONFLICT (topic) DO UPDATE SET value = generations.value + 1";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, topic);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(topic)), NULL, err);
 }
 
 enum status generations_take(struct db *db, struct str topic, int64_t n, int64_t *first, struct err *err)

@@ -157,16 +157,10 @@ enum status keys_revoke_of(struct db *db, int64_t user_id, struct str id, int64_
 {
 	static const char sql[] = "UPDATE api_keys SET revoked_us = $1 WHERE id = $2 AND user_id = $3"
 				  " AND revoked_us = 0";
-	struct stmt *stmt;
 	int64_t revoked;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
-	db_bind_text(stmt, 2, id);
-	db_bind_i64(stmt, 3, user_id);
-	status = db_run(stmt, &revoked, err);
+	enum status status = db_run_once(
+		db, sql, DB_VALUES(db_i64(now_us > 0 ? now_us : 1), db_text(id), db_i64(user_id)), &revoked, err);
 	if (status == STATUS_OK && revoked == 0)
 		return err_set(err, STATUS_NOT_FOUND, "there is no valid API key with this id");
 	return status;
@@ -175,14 +169,8 @@ enum status keys_revoke_of(struct db *db, int64_t user_id, struct str id, int64_
 enum status keys_revoke_all(struct db *db, int64_t user_id, int64_t now_us, struct err *err)
 {
 	static const char sql[] = "UPDATE api_keys SET revoked_us = $1 WHERE user_id = $2 AND revoked_us = 0";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
-	db_bind_i64(stmt, 2, user_id);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(now_us > 0 ? now_us : 1), db_i64(user_id)), NULL, err);
 }
 
 /* "<name> (until rotation, <id>)", the name cut between characters where both do not fit. */

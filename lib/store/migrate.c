@@ -189,13 +189,8 @@ static enum status record_up(struct db *db, const struct migration *migration, s
 static enum status record_down(struct db *db, const struct migration *migration, struct err *err)
 {
 	static const char sql[] = "DELETE FROM schema_migrations WHERE number = $1";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, migration->number);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(migration->number)), NULL, err);
 }
 
 static enum status run_step(struct db *db, const struct migration *step, bool up, struct err *err)

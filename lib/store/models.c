@@ -349,31 +349,19 @@ enum status models_remove(struct db *db, struct str name, struct str version, st
 static enum status set_loaded(struct db *db, const char *id, bool loaded, struct err *err)
 {
 	static const char sql[] = "UPDATE models SET loaded = $1 WHERE id = $2";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, loaded);
-	db_bind_text(stmt, 2, str_of(id));
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(loaded), db_text(str_of(id))), NULL, err);
 }
 
 static enum status set_all_loaded(struct db *db, struct str name, bool loaded, struct err *err)
 {
 	static const char sql[] = "UPDATE models SET loaded = $1 WHERE id > $2 AND id < $3";
 	char from[ID_BYTES], until[ID_BYTES];
-	struct stmt *stmt;
 	int64_t changed;
 
 	make_bounds(name, from, until);
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, loaded);
-	db_bind_text(stmt, 2, str_of(from));
-	db_bind_text(stmt, 3, str_of(until));
-	status = db_run(stmt, &changed, err);
+	enum status status = db_run_once(
+		db, sql, DB_VALUES(db_i64(loaded), db_text(str_of(from)), db_text(str_of(until))), &changed, err);
 	if (status == STATUS_OK && changed == 0)
 		status = err_set(err, STATUS_NOT_FOUND, "There is no model %.*s.", (int)strlen(from) - 1, from);
 	return status;

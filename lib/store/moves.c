@@ -31,27 +31,16 @@ enum status moves_set(struct db *db, const char *part, const char *id, struct er
 {
 	static const char sql[] = "INSERT INTO moves (part, last_key, hash) VALUES ($1, '', $2)"
 				  " ON CONFLICT (part, last_key) DO UPDATE SET hash = excluded.hash";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, str_of(part));
-	db_bind_text(stmt, 2, str_of(id));
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(str_of(part)), db_text(str_of(id))), NULL, err);
 }
 
 enum status moves_guard(struct db *db, const char *id, struct err *err)
 {
 	static const char sql[] = "UPDATE moves SET verified = 1 WHERE part = 'run' AND hash = $1";
-	struct stmt *stmt;
 	int64_t changed;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, str_of(id));
-	status = db_run(stmt, &changed, err);
+	enum status status = db_run_once(db, sql, DB_VALUES(db_text(str_of(id))), &changed, err);
 	if (status == STATUS_OK && changed != 1)
 		status = err_set(err, STATUS_CONFLICT, "another move to the same database was started after this one");
 	return status;
@@ -84,14 +73,8 @@ enum status moves_put(struct db *db, const char *part, const struct moves_range 
 enum status moves_remove(struct db *db, const char *part, const char *last, struct err *err)
 {
 	static const char sql[] = "DELETE FROM moves WHERE part = $1 AND last_key = $2";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, str_of(part));
-	db_bind_text(stmt, 2, str_of(last));
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(str_of(part)), db_text(str_of(last))), NULL, err);
 }
 
 static bool read_row(struct stmt *stmt, struct moves_range *range)

@@ -275,14 +275,8 @@ static enum status delete_rest(struct db *db, struct str before, int max, int64_
 {
 	static const char sql[] = "DELETE FROM predictions_rest WHERE id IN (SELECT id FROM predictions_rest"
 				  " WHERE created_at < $1 ORDER BY created_at, id LIMIT $2)";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, before);
-	db_bind_i64(stmt, 2, max > 0 ? max : 0);
-	return db_run(stmt, deleted, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(before), db_i64(max > 0 ? max : 0)), deleted, err);
 }
 
 /* The oldest rows' ids, up to DELETE_IDS and `max`. */
@@ -308,14 +302,9 @@ static enum status find_oldest(struct db *db, struct str before, int max, char i
 static enum status delete_one(struct db *db, struct str id, int64_t *deleted, struct err *err)
 {
 	static const char sql[] = "DELETE FROM predictions WHERE id = $1";
-	struct stmt *stmt;
 	int64_t changed = 0;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, id);
-	status = db_run(stmt, &changed, err);
+	enum status status = db_run_once(db, sql, DB_VALUES(db_text(id)), &changed, err);
 	*deleted += changed;
 	return status;
 }

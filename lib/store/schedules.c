@@ -29,43 +29,25 @@ enum status schedules_set(struct db *db, struct str name, struct str expression,
 	static const char sql[] = "INSERT INTO task_schedules (name, expression, next_us) VALUES ($1, $2, $3)"
 				  " ON CONFLICT (name) DO UPDATE SET expression = excluded.expression,"
 				  " next_us = excluded.next_us";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, name);
-	db_bind_text(stmt, 2, expression);
-	db_bind_i64(stmt, 3, next_us);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(name), db_text(expression), db_i64(next_us)), NULL, err);
 }
 
 enum status schedules_remove(struct db *db, struct str name, struct err *err)
 {
 	static const char sql[] = "DELETE FROM task_schedules WHERE name = $1";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, name);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(name)), NULL, err);
 }
 
 enum status schedules_move(struct db *db, struct str name, int64_t from_us, int64_t to_us, bool *moved, struct err *err)
 {
 	static const char sql[] = "UPDATE task_schedules SET next_us = $1 WHERE name = $2 AND next_us = $3";
-	struct stmt *stmt;
 	int64_t changed = 0;
 
 	*moved = false;
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, to_us);
-	db_bind_text(stmt, 2, name);
-	db_bind_i64(stmt, 3, from_us);
-	status = db_run(stmt, &changed, err);
+	enum status status = db_run_once(db, sql, DB_VALUES(db_i64(to_us), db_text(name), db_i64(from_us)), &changed,
+					 err);
 	*moved = status == STATUS_OK && changed > 0;
 	return status;
 }

@@ -297,14 +297,8 @@ static enum status delete_together(struct db *db, const char *before, int64_t li
 	static const char sql[] = "DELETE FROM sentiment_requests WHERE id = ANY (ARRAY (SELECT id"
 				  " FROM sentiment_requests WHERE id < $1 ORDER BY id LIMIT $2"
 				  " FOR UPDATE SKIP LOCKED))";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, str_of(before));
-	db_bind_i64(stmt, 2, limit);
-	return db_run(stmt, deleted, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(str_of(before)), db_i64(limit)), deleted, err);
 }
 
 static enum status find_oldest(struct db *db, const char *before, int64_t limit,
@@ -329,14 +323,9 @@ static enum status find_oldest(struct db *db, const char *before, int64_t limit,
 static enum status delete_one(struct db *db, const char *id, int64_t *deleted, struct err *err)
 {
 	static const char sql[] = "DELETE FROM sentiment_requests WHERE id = $1";
-	struct stmt *stmt;
 	int64_t changed = 0;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, str_of(id));
-	status = db_run(stmt, &changed, err);
+	enum status status = db_run_once(db, sql, DB_VALUES(db_text(str_of(id))), &changed, err);
 	*deleted += changed;
 	return status;
 }

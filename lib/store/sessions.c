@@ -106,15 +106,9 @@ enum status sessions_end(struct db *db, int64_t user_id, struct str id, int64_t 
 	static const char sql[] = "UPDATE sessions SET ended_us = $1,"
 				  " expires_us = CASE WHEN expires_us > $1 THEN $1 ELSE expires_us END"
 				  " WHERE id = $2 AND user_id = $3 AND ended_us = 0";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
-	db_bind_text(stmt, 2, id);
-	db_bind_i64(stmt, 3, user_id);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(now_us > 0 ? now_us : 1), db_text(id), db_i64(user_id)), NULL,
+			   err);
 }
 
 enum status sessions_end_all(struct db *db, int64_t user_id, struct str except, int64_t now_us, struct err *err)
@@ -122,15 +116,11 @@ enum status sessions_end_all(struct db *db, int64_t user_id, struct str except, 
 	static const char sql[] = "UPDATE sessions SET ended_us = $1,"
 				  " expires_us = CASE WHEN expires_us > $1 THEN $1 ELSE expires_us END"
 				  " WHERE user_id = $2 AND id <> $3 AND ended_us = 0";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
-	db_bind_i64(stmt, 2, user_id);
-	db_bind_text(stmt, 3, except.p ? except : STR(""));
-	return db_run(stmt, NULL, err);
+	return db_run_once(
+		db, sql,
+		DB_VALUES(db_i64(now_us > 0 ? now_us : 1), db_i64(user_id), db_text(except.p ? except : STR(""))), NULL,
+		err);
 }
 
 enum status sessions_end_everybody(struct db *db, int64_t now_us, struct err *err)
@@ -138,13 +128,8 @@ enum status sessions_end_everybody(struct db *db, int64_t now_us, struct err *er
 	static const char sql[] = "UPDATE sessions SET ended_us = $1,"
 				  " expires_us = CASE WHEN expires_us > $1 THEN $1 ELSE expires_us END"
 				  " WHERE ended_us = 0";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us > 0 ? now_us : 1);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(now_us > 0 ? now_us : 1)), NULL, err);
 }
 
 enum status sessions_trim(struct db *db, int64_t user_id, int64_t keep, struct err *err)
@@ -152,14 +137,8 @@ enum status sessions_trim(struct db *db, int64_t user_id, int64_t keep, struct e
 	/* Ids begin with the time. */
 	static const char sql[] = "DELETE FROM sessions WHERE user_id = $1 AND id <="
 				  " (SELECT id FROM sessions WHERE user_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, user_id);
-	db_bind_i64(stmt, 2, keep);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(user_id), db_i64(keep)), NULL, err);
 }
 
 enum status sessions_expire(struct db *db, int64_t before_us, int64_t limit, int64_t *deleted, struct err *err)

@@ -76,16 +76,11 @@ static enum status run_insert(struct db *db, const struct shadow_prediction *fir
 		" probabilities TEXT, active_version TEXT, active_result DOUBLE PRECISION, active_label TEXT,"
 		" created_at TEXT, duration_us BIGINT)"
 		" ON CONFLICT (id) DO NOTHING";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, first->model_version);
-	db_bind_text(stmt, 2, first->model_name);
-	db_bind_text(stmt, 3, first->model_hash);
-	db_bind_text(stmt, 4, rows);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql,
+			   DB_VALUES(db_text(first->model_version), db_text(first->model_name),
+				     db_text(first->model_hash), db_text(rows)),
+			   NULL, err);
 }
 
 static enum status save_together(struct db *db, const struct shadow_prediction *rows, size_t n, struct err *err)
@@ -194,14 +189,8 @@ enum status shadows_delete_before(struct db *db, int64_t before_ms, int max, int
 	static const char sql[] = "DELETE FROM shadow_predictions WHERE id IN"
 				  " (SELECT id FROM shadow_predictions WHERE id < $1 ORDER BY id LIMIT $2)";
 	char until[ID_TEXT_BYTES];
-	struct stmt *stmt;
 
 	*deleted = 0;
 	least_id(before_ms, until);
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, str_of(until));
-	db_bind_i64(stmt, 2, max);
-	return db_run(stmt, deleted, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(str_of(until)), db_i64(max)), deleted, err);
 }

@@ -213,15 +213,8 @@ enum status users_login_failed(struct db *db, int64_t id, int64_t limit, int64_t
 		" locked_until_us = CASE WHEN $1 > 0 AND failed_logins + 1 >= $1 THEN $2 ELSE locked_until_us END,"
 		" failed_logins = CASE WHEN $1 > 0 AND failed_logins + 1 >= $1 THEN 0 ELSE failed_logins + 1 END"
 		" WHERE id = $3";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, limit);
-	db_bind_i64(stmt, 2, locked_until_us);
-	db_bind_i64(stmt, 3, id);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(limit), db_i64(locked_until_us), db_i64(id)), NULL, err);
 }
 
 enum status users_login_succeeded(struct db *db, int64_t id, struct str hash, struct str fresh_hash, struct err *err)
@@ -229,15 +222,9 @@ enum status users_login_succeeded(struct db *db, int64_t id, struct str hash, st
 	static const char sql[] = "UPDATE users SET failed_logins = 0, locked_until_us = 0,"
 				  " hashed_password = CASE WHEN hashed_password = $1 THEN $2 ELSE hashed_password END"
 				  " WHERE id = $3";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, hash);
-	db_bind_text(stmt, 2, fresh_hash.n > 0 ? fresh_hash : hash);
-	db_bind_i64(stmt, 3, id);
-	return db_run(stmt, NULL, err);
+	return db_run_once(db, sql, DB_VALUES(db_text(hash), db_text(fresh_hash.n > 0 ? fresh_hash : hash), db_i64(id)),
+			   NULL, err);
 }
 
 enum status users_each(struct db *db, user_row_fn *fn, void *arg, struct err *err)
