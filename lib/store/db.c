@@ -101,6 +101,25 @@ enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct
 	return STATUS_OK;
 }
 
+enum status db_prepare_once(struct db *db, const char *sql, int within_ms, struct stmt **out, struct err *err)
+{
+	*out = NULL;
+	enum status status = db->engine->stmt_new_once(db, sql, within_ms, out, err);
+	if (status != STATUS_OK)
+		return status;
+	(*out)->engine = db->engine;
+	(*out)->sql = sql;
+	return STATUS_OK;
+}
+
+void db_finish(struct stmt *stmt)
+{
+	if (!stmt)
+		return;
+	stmt->engine->reset(stmt);
+	stmt->engine->stmt_free(stmt);
+}
+
 void db_bind_text(struct stmt *stmt, int i, struct str text)
 {
 	stmt->engine->bind_text(stmt, i, text);

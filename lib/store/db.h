@@ -44,6 +44,13 @@ bool db_is_remote(const struct db *db) __attribute__((nonnull));
 enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 
+/* A statement for SQL that is put together for one use; `sql` is borrowed until db_finish, which ends it. Whatever a
+ * stranger says goes into its parameters, never into its text. It may take `within_ms` in all (0: as long as any):
+ * after that a step says STATUS_LIMITED. One with a time limit runs on a connection at a time. */
+enum status db_prepare_once(struct db *db, const char *sql, int within_ms, struct stmt **out, struct err *err)
+	__attribute__((nonnull(1, 2, 4), warn_unused_result));
+void db_finish(struct stmt *stmt); /* NULL is allowed */
+
 /* Binds parameter i (from 1). Text is copied. They can't fail but for memory, which the next step reports. */
 void db_bind_text(struct stmt *stmt, int i, struct str text) __attribute__((nonnull));
 void db_bind_blob(struct stmt *stmt, int i, const void *p, size_t n) __attribute__((nonnull(1)));

@@ -17,6 +17,7 @@ struct db_engine {
 
 	enum status (*stmt_new)(struct db *db, const char *sql, struct stmt **out, struct err *err);
 	void (*stmt_free)(struct stmt *stmt);
+	enum status (*stmt_new_once)(struct db *db, const char *sql, int within_ms, struct stmt **out, struct err *err);
 	bool (*usable)(struct stmt *stmt); /* not in another task's hands; NULL: tasks don't run side by side */
 	void (*clear)(struct stmt *stmt);  /* reset, and without bindings */
 	void (*bind_text)(struct stmt *stmt, int i, struct str text);

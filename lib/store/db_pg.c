@@ -248,6 +248,7 @@ const struct db_engine DB_PG = {
 	.restore = pg_restore,
 	.stmt_new = pg_stmt_new,
 	.stmt_free = pg_stmt_free,
+	.stmt_new_once = pg_stmt_new_once,
 	.usable = pg_stmt_usable,
 	.clear = pg_stmt_clear,
 	.bind_text = pg_bind_text,

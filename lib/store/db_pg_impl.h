@@ -50,6 +50,9 @@ struct pg_stmt {
 	struct stmt base; /* first: the seam hands it back */
 	struct pg_db *db;
 	struct pg_text *text;
+	struct pg_text own; /* of one that is used once: it has no name */
+	bool once;
+	uint64_t end_ms;        /* it may run no longer; 0: as long as any */
 	struct pg_fiber *owner; /* the fiber that uses it */
 	struct pg_param params[PG_PARAMS];
 	int n_params;
@@ -207,6 +210,7 @@ enum status pg_program_run(const struct pg_place *place, char *const argv[], str
 /* The functions of struct db_engine (db_impl.h) of these names. */
 enum status pg_stmt_new(struct db *base, const char *sql, struct stmt **out, struct err *err);
 void pg_stmt_free(struct stmt *base);
+enum status pg_stmt_new_once(struct db *base, const char *sql, int within_ms, struct stmt **out, struct err *err);
 bool pg_stmt_usable(struct stmt *base);
 void pg_stmt_reset(struct stmt *base);
 void pg_stmt_clear(struct stmt *base);

@@ -203,6 +203,13 @@ static bool send_stmt(struct pg_stmt *stmt)
 	struct pg_values v;
 
 	pg_values(stmt, &v);
+	if (stmt->once) {
+		db->unnamed = NULL;
+		return make_room(stmt) &&
+		       PQsendQueryParams(db->conn, stmt->text->sql, stmt->n_params, NULL, v.values, v.lengths,
+					 v.formats, 0) &&
+		       push(db, (struct pg_sent){.stmt = stmt});
+	}
 	return make_room(stmt) && send_prepare(db, stmt->text) &&
 	       PQsendQueryPrepared(db->conn, db->anonymous ? "" : stmt->text->name, stmt->n_params, v.values, v.lengths,
 				   v.formats, 0) &&

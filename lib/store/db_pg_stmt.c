@@ -6,6 +6,7 @@
  * more, so a restarted server costs a reader nothing but time; one that was silent for too long is not. */
 #include "store/db_pg_impl.h"
 
+#include "base/clock.h"
 #include "base/id.h"
 
 #include <inttypes.h>
@@ -62,6 +63,23 @@ enum status pg_stmt_new(struct db *base, const char *sql, struct stmt **out, str
 	stmt->text = text;
 	stmt->owner = db->current;
 	clear_params(stmt);
+	return STATUS_OK;
+}
+
+/* Its parameters are those that are bound: a text may hold a "$5" that is none. */
+enum status pg_stmt_new_once(struct db *base, const char *sql, int within_ms, struct stmt **out, struct err *err)
+{
+	struct pg_stmt *stmt = calloc(1, sizeof(*stmt));
+
+	if (!stmt)
+		return err_set(err, STATUS_NO_MEMORY, "no memory for a statement");
+	stmt->db = (struct pg_db *)base;
+	stmt->own.sql = sql;
+	stmt->text = &stmt->own;
+	stmt->once = true;
+	stmt->end_ms = within_ms > 0 ? clock_mono_ms() + (uint64_t)within_ms : 0;
+	stmt->owner = stmt->db->current;
+	*out = &stmt->base;
 	return STATUS_OK;
 }
 
@@ -240,7 +258,7 @@ static enum status send_read(struct pg_stmt *stmt, struct err *err)
 	bool sent;
 
 	pg_values(stmt, &v);
-	if (!db->anonymous && text->prepared_in != db->number) {
+	if (!stmt->once && !db->anonymous && text->prepared_in != db->number) {
 		if (!PQsendPrepare(db->conn, text->name, text->sql, 0, NULL) || !pg_wait(db, db->statement_ms, err))
 			return STATUS_UNAVAILABLE;
 		enum status status = STATUS_OK;
@@ -252,7 +270,7 @@ static enum status send_read(struct pg_stmt *stmt, struct err *err)
 			return status != STATUS_OK ? status : STATUS_UNAVAILABLE;
 		text->prepared_in = db->number;
 	}
-	if (db->anonymous)
+	if (stmt->once || db->anonymous)
 		sent = PQsendQueryParams(db->conn, text->sql, stmt->n_params, NULL, v.values, v.lengths, v.formats, 0);
 	else
 		sent = PQsendQueryPrepared(db->conn, text->name, stmt->n_params, v.values, v.lengths, v.formats, 0);
@@ -263,6 +281,17 @@ static enum status send_read(struct pg_stmt *stmt, struct err *err)
 	return STATUS_OK;
 }
 
+/* For how long its next row may be waited for. *limited: by its own limit. */
+static int patience(const struct pg_stmt *stmt, bool *limited)
+{
+	uint64_t now = clock_mono_ms();
+	int most = stmt->db->statement_ms;
+	int left = stmt->end_ms > now ? (int)(stmt->end_ms - now) : 0;
+
+	*limited = stmt->end_ms > 0 && (most < 0 || left < most);
+	return *limited ? left : most;
+}
+
 /* The next row, or the end. */
 static enum status next_row(struct pg_stmt *stmt, bool *row, struct err *err)
 {
@@ -270,9 +299,13 @@ static enum status next_row(struct pg_stmt *stmt, bool *row, struct err *err)
 
 	*row = false;
 	clear_result(stmt);
-	if (!pg_wait(db, db->statement_ms, err)) {
+	bool limited;
+	int ms = patience(stmt, &limited);
+	if (!pg_wait(db, ms, err)) {
 		stmt->running = false;
-		return STATUS_UNAVAILABLE;
+		db->reading = NULL;
+		return limited && db->silent ? err_set(err, STATUS_LIMITED, "the query took too long")
+					     : STATUS_UNAVAILABLE;
 	}
 	stmt->result = PQgetResult(db->conn);
 	switch (stmt->result ? PQresultStatus(stmt->result) : PGRES_TUPLES_OK) {

@@ -11,6 +11,8 @@
  * (https://sqlite.org/howtocorrupt.html, section 2.2). */
 #include "store/db_sqlite_impl.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,8 +20,11 @@ struct sqlite_stmt {
 	struct stmt base;
 	struct sqlite_db *db;
 	sqlite3_stmt *handle;
-	int bind_rc; /* the first binding that failed; told by the next step */
+	int bind_rc;     /* the first binding that failed; told by the next step */
+	uint64_t end_ms; /* it may run no longer; 0: as long as it likes */
 };
+
+enum { STEPS_PER_LOOK = 2000 }; /* of SQLite's machine: some 50 us */
 
 static struct sqlite_db *of_db(struct db *db)
 {
@@ -71,14 +76,14 @@ enum status sqlite_fail(sqlite3 *handle, int rc, const char *doing, struct err *
 
 /* --- statements --- */
 
-static enum status stmt_new(struct db *base, const char *sql, struct stmt **out, struct err *err)
+static enum status prepare(struct db *base, const char *sql, unsigned flags, struct stmt **out, struct err *err)
 {
 	struct sqlite_db *db = of_db(base);
 	struct sqlite_stmt *stmt = calloc(1, sizeof(*stmt));
 
 	if (!stmt)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a statement");
-	int rc = sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &stmt->handle, NULL);
+	int rc = sqlite3_prepare_v3(db->handle, sql, -1, flags, &stmt->handle, NULL);
 	if (rc != SQLITE_OK) {
 		free(stmt);
 		return sqlite_fail(db->handle, rc, "prepare a statement", err);
@@ -88,10 +93,36 @@ static enum status stmt_new(struct db *base, const char *sql, struct stmt **out,
 	return STATUS_OK;
 }
 
+static enum status stmt_new(struct db *base, const char *sql, struct stmt **out, struct err *err)
+{
+	return prepare(base, sql, SQLITE_PREPARE_PERSISTENT, out, err);
+}
+
+static int is_over(void *arg)
+{
+	return clock_mono_ms() >= ((const struct sqlite_stmt *)arg)->end_ms;
+}
+
+static enum status stmt_new_once(struct db *base, const char *sql, int within_ms, struct stmt **out, struct err *err)
+{
+	enum status status = prepare(base, sql, 0, out, err);
+
+	if (status != STATUS_OK || within_ms <= 0)
+		return status;
+	struct sqlite_stmt *stmt = of_stmt(*out);
+	stmt->end_ms = clock_mono_ms() + (uint64_t)within_ms;
+	sqlite3_progress_handler(stmt->db->handle, STEPS_PER_LOOK, is_over, stmt);
+	return STATUS_OK;
+}
+
 static void stmt_free(struct stmt *base)
 {
-	sqlite3_finalize(of_stmt(base)->handle);
-	free(of_stmt(base));
+	struct sqlite_stmt *stmt = of_stmt(base);
+
+	if (stmt->end_ms > 0)
+		sqlite3_progress_handler(stmt->db->handle, 0, NULL, NULL);
+	sqlite3_finalize(stmt->handle);
+	free(stmt);
 }
 
 static void stmt_clear(struct stmt *base)
@@ -152,6 +183,8 @@ static enum status stmt_step(struct stmt *base, bool *row, struct err *err)
 	*row = rc == SQLITE_ROW;
 	if (rc == SQLITE_ROW || rc == SQLITE_DONE)
 		return STATUS_OK;
+	if ((rc & 0xff) == SQLITE_INTERRUPT && stmt->end_ms > 0)
+		return err_set(err, STATUS_LIMITED, "the query took too long");
 	return sqlite_fail(stmt->db->handle, rc, "run a statement", err);
 }
 
@@ -261,6 +294,7 @@ const struct db_engine DB_SQLITE = {
 	.restore = sqlite_restore,
 	.stmt_new = stmt_new,
 	.stmt_free = stmt_free,
+	.stmt_new_once = stmt_new_once,
 	.clear = stmt_clear,
 	.bind_text = bind_text,
 	.bind_blob = bind_blob,

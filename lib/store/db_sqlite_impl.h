@@ -85,6 +85,11 @@ enum status sqlite_copy_row(struct db_copy *base, const struct db_value *values,
 enum status sqlite_copy_end(struct db_copy *base, struct err *err);
 void sqlite_copy_cancel(struct db_copy *base);
 
+/* --- db_sqlite_json.c --- */
+
+/* A connection's own functions. SQLite's result code. */
+int sqlite_add_functions(sqlite3 *handle);
+
 /* --- db_sqlite_path.c --- */
 
 /* The file of a URL, absolute and without symbolic links, so that all processes name the same lock files. With `make`

@@ -59,6 +59,7 @@ CREATE TABLE data_records (
     data         JSON NOT NULL
 );
 CREATE UNIQUE INDEX idx_data_records_key ON data_records (pipeline_id, record_key);
+CREATE INDEX idx_data_records_pipeline ON data_records (pipeline_id, seq);
 
 -- What the fields that are searched hold; rowid is the record's seq.
 CREATE TABLE data_search (
