@@ -1,5 +1,6 @@
-/* A source read and applied by several threads: one thread cuts, `threads` read and apply, and the caller takes the
- * chunks in the order of the source. Bounded: at most a few blocks are under way, whatever the source's size. */
+/* A source read and applied by several threads: each in its turn cuts a block off the source and then reads and applies
+ * it beside the others, and the caller takes the chunks in the order of the source. Bounded: at most a few blocks are
+ * under way, whatever the source's size. */
 #ifndef APPCORE_PIPELINE_FEED_H
 #define APPCORE_PIPELINE_FEED_H
 
@@ -14,6 +15,7 @@ struct feed_chunk {
 	size_t n;
 	struct arena arena; /* holds the rows */
 	struct source_block block;
+	int64_t bytes_done, bytes_total; /* of the source as stored, when the chunk had been cut */
 };
 
 /* `source` is the feed's until feed_close. Threads compute at low priority (they give way to requests). */

@@ -236,7 +236,8 @@ static void bind_arrays(struct stmt *stmt, const struct arrays *a, int64_t pipel
 		db_bind_text(stmt, 2 + c, buf_view(&list[c]));
 }
 
-/* Those whose key is new get the outcome 'n'; all of them had '?'. Of two with one key the first is stored: the order
+/* Those whose key is new get the outcome 'n'; all of them had '?'. (What is cast to an array at once would have to come
+ * in the form that arrays have between programs.) Of two with one key the first is stored: the order
  * of the arrays is that of the rows. */
 static enum status insert_all(struct db *db, const struct record_row *rows, size_t n, int64_t first, char *outcome,
 			      struct err *err)
@@ -246,10 +247,12 @@ static enum status insert_all(struct db *db, const struct record_row *rows, size
 		" processed_us, seconds, error, data)"
 		" SELECT CAST($1 AS BIGINT), r.seq, r.record_key, r.run, r.source, r.status, r.received_us,"
 		" r.processed_us, r.seconds, r.error, CAST(r.data AS JSON)"
-		" FROM unnest(CAST($2 AS BIGINT[]), CAST($3 AS TEXT[]), CAST($4 AS BIGINT[]), CAST($5 AS TEXT[]),"
-		" CAST($6 AS BIGINT[]), CAST($7 AS BIGINT[]), CAST($8 AS BIGINT[]), CAST($9 AS DOUBLE PRECISION[]),"
-		" CAST($10 AS TEXT[]), CAST($11 AS TEXT[])) AS r (seq, record_key, run, source, status, received_us,"
-		" processed_us, seconds, error, data)"
+		" FROM unnest(CAST(CAST($2 AS TEXT) AS BIGINT[]), CAST(CAST($3 AS TEXT) AS TEXT[]),"
+		" CAST(CAST($4 AS TEXT) AS BIGINT[]), CAST(CAST($5 AS TEXT) AS TEXT[]),"
+		" CAST(CAST($6 AS TEXT) AS BIGINT[]), CAST(CAST($7 AS TEXT) AS BIGINT[]),"
+		" CAST(CAST($8 AS TEXT) AS BIGINT[]), CAST(CAST($9 AS TEXT) AS DOUBLE PRECISION[]),"
+		" CAST(CAST($10 AS TEXT) AS TEXT[]), CAST(CAST($11 AS TEXT) AS TEXT[]))"
+		" AS r (seq, record_key, run, source, status, received_us, processed_us, seconds, error, data)"
 		" ON CONFLICT (pipeline_id, record_key) DO NOTHING RETURNING seq";
 	struct arrays arrays;
 	struct stmt *stmt;

@@ -214,30 +214,54 @@ enum status runs_set_state(struct db *db, const struct id *id, enum run_state st
 	return status;
 }
 
-enum status runs_has_busy_key(struct db *db, struct str busy_key, bool *has, struct err *err)
+static enum status run_for_id(struct db *db, const char *sql, const struct id *id, int64_t *changed, struct err *err)
 {
-	static const char sql[] = "SELECT number FROM data_runs WHERE busy_key = $1";
-	struct stmt *stmt;
-	int64_t number;
-
-	*has = false;
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, busy_key);
-	return read_number(stmt, &number, has, err);
-}
-
-enum status runs_clear_busy_key(struct db *db, const struct id *id, struct err *err)
-{
-	static const char sql[] = "UPDATE data_runs SET busy_key = NULL WHERE id = $1";
 	struct stmt *stmt;
 
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	bind_id(stmt, 1, id);
-	return db_run(stmt, NULL, err);
+	return db_run(stmt, changed, err);
+}
+
+/* One run parks a path: the last. */
+enum status runs_park(struct db *db, const struct id *id, struct err *err)
+{
+	static const char others[] = "UPDATE data_runs SET busy_key = NULL WHERE id <> $1 AND busy_key ="
+				     " (SELECT 'parked:' || r.path FROM data_runs r WHERE r.id = $1)";
+	static const char sql[] = "UPDATE data_runs SET busy_key = CASE WHEN path = '' THEN NULL"
+				  " ELSE 'parked:' || path END WHERE id = $1";
+
+	enum status status = run_for_id(db, others, id, NULL, err);
+	return status == STATUS_OK ? run_for_id(db, sql, id, NULL, err) : status;
+}
+
+enum status runs_find_parked(struct db *db, struct str path, int64_t *ended_us, struct err *err)
+{
+	static const char sql[] = "SELECT ended_us FROM data_runs WHERE busy_key = 'parked:' || CAST($1 AS TEXT)";
+	struct stmt *stmt;
+	bool there;
+
+	*ended_us = 0;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, path);
+	return read_number(stmt, ended_us, &there, err);
+}
+
+enum status runs_take_source(struct db *db, const struct id *id, struct err *err)
+{
+	static const char sql[] = "UPDATE data_runs SET busy_key = CASE WHEN path = '' THEN busy_key ELSE path END"
+				  " WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM data_runs o WHERE o.id <> $1"
+				  " AND o.busy_key = data_runs.path)";
+	int64_t changed = 0;
+
+	enum status status = run_for_id(db, sql, id, &changed, err);
+	if (status == STATUS_OK && changed == 0)
+		status = err_set(err, STATUS_CONFLICT, "Another run reads this source.");
+	return status;
 }
 
 enum status runs_end_strays(struct db *db, int64_t now_us, int64_t *changed, struct err *err)

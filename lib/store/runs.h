@@ -60,12 +60,15 @@ enum status runs_update(struct db *db, const struct run_row *row, struct err *er
 enum status runs_set_state(struct db *db, const struct id *id, enum run_state state, struct str error, int64_t ended_us,
 			   struct err *err) __attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Whether a run has this key. */
-enum status runs_has_busy_key(struct db *db, struct str busy_key, bool *has, struct err *err)
+/* Of a run that is over and whose file lies where it was: the file is not read again unless it is changed. A source
+ * without a path is free. */
+enum status runs_park(struct db *db, const struct id *id, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
+/* When the run ended that parked this path; 0: none did. */
+enum status runs_find_parked(struct db *db, struct str path, int64_t *ended_us, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
-
-/* Frees the key of a run that is over. */
-enum status runs_clear_busy_key(struct db *db, const struct id *id, struct err *err)
+/* Takes the source again, for a run that goes on. STATUS_CONFLICT: another run has it. */
+enum status runs_take_source(struct db *db, const struct id *id, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* Ends the runs that wait or run and whose task is over or gone (cancelled or dead, without a word to its run).

@@ -101,7 +101,7 @@ static enum status stop(struct db *db, const struct id *id, enum run_state to, s
 		if (status == STATUS_OK)
 			status = runs_set_state(db, id, to, STR(""), to == RUN_CANCELLED ? clock_wall_us() : 0, err);
 		if (status == STATUS_OK && to == RUN_CANCELLED)
-			status = runs_clear_busy_key(db, id, err);
+			status = runs_park(db, id, err);
 	}
 	arena_release(&arena);
 	return status;
@@ -142,7 +142,9 @@ enum status ingest_resume(struct db *db, const struct id *id, struct err *err)
 	if (status == STATUS_OK && run.state == RUN_COMPLETED)
 		status = err_set(err, STATUS_CONFLICT, "The run is over: it is completed.");
 	else if (status == STATUS_OK && run.state != RUN_PENDING && run.state != RUN_RUNNING) {
-		status = queue_again(db, &run, err);
+		status = runs_take_source(db, id, err);
+		if (status == STATUS_OK)
+			status = queue_again(db, &run, err);
 		if (status == STATUS_OK)
 			status = runs_set_state(db, id, RUN_PENDING, STR(""), 0, err);
 	}

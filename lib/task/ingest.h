@@ -21,7 +21,7 @@ struct ingest {
 	struct str definition;
 	int64_t user_id;     /* 0: the service's own */
 	struct str source;   /* as shown: a file's name without folders, a URL; names the files in data/processed */
-	struct str path;     /* of the file; empty: not a file */
+	struct str path;     /* of the file, in DATA_DIR ("raw/a.csv", "uploads/…") or absolute; empty: not a file */
 	struct str origin;   /* "raw", "upload", "command", "http": those of the first three are moved to the archive */
 	struct str busy_key; /* p is NULL: the path, if there is one */
 	int64_t bytes;       /* of the file, if known */
