@@ -777,6 +777,17 @@ static void nobody_can_say_who_may(void)
 	CU_ASSERT_TRUE(x->done);
 	CU_ASSERT_EQUAL(harness_metric(&h, ended), 1.0);
 	harness_sql(&h, "ALTER TABLE away RENAME TO sessions");
+
+	/* A check that is not answered at all. */
+	x = listen_to(&h, &user, EVENTS, NULL);
+	struct checks *checks = &h.app.events->checks;
+	checks->busy = true;
+	checks->asked_ms = h.ticks_ms;
+	for (int i = 0; i < EVENTS_PERIOD_MS / 1000 + 2; i++)
+		harness_tick(&h);
+	CU_ASSERT_TRUE(x->done);
+	CU_ASSERT_EQUAL(harness_metric(&h, ended), 2.0);
+	checks->busy = false;
 	listen_to(&h, &user, EVENTS, NULL);
 	harness_close(&h);
 }
