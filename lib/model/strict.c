@@ -29,7 +29,7 @@ struct str strict_cut(struct str s, size_t max)
 	return (struct str){s.p, max};
 }
 
-static void put_place(struct buf *out, const struct place *at)
+void place_put(struct buf *out, const struct place *at)
 {
 	const struct place *chain[PLACE_DEPTH_MAX];
 	int n = 0;
@@ -56,7 +56,7 @@ enum status strict_fault(const struct strict *s, const struct place *at, const c
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	buf_init_heap(&place);
-	put_place(&place, at);
+	place_put(&place, at);
 	if (place.n > 0)
 		err_set(s->err, STATUS_INVALID, "%.*s: %s", (int)place.n, place.p, text);
 	else

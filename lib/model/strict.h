@@ -16,6 +16,9 @@ struct place {
 #define PLACE_MEMBER(parent, name) (&(const struct place){.in = (parent), .member = (name), .index = -1})
 #define PLACE_INDEX(parent, i)     (&(const struct place){.in = (parent), .index = (i)})
 
+/* Appends it: "inputs[3].minimum". */
+void place_put(struct buf *out, const struct place *at) __attribute__((nonnull(1)));
+
 struct strict {
 	struct arena *arena; /* what is read lives here, or borrows the text */
 	struct err *err;     /* may be NULL */

@@ -9,22 +9,6 @@
 #include "pipeline/cell.h"
 #include "pipeline/definition.h"
 
-/* Why a record was refused: what refusals are counted by. */
-enum refusal {
-	REFUSAL_NONE,
-	REFUSAL_MISSING,   /* a required field */
-	REFUSAL_TYPE,      /* no number, no date, … */
-	REFUSAL_RANGE,     /* range, one of */
-	REFUSAL_OTHER,     /* a field that is not named, where these are refused */
-	REFUSAL_RAGGED,    /* more or fewer cells than columns */
-	REFUSAL_ENCODING,  /* no UTF-8, NUL */
-	REFUSAL_SYNTAX,    /* no JSON object, a record too long */
-	REFUSAL_DUPLICATE, /* the key is there already (found by the store) */
-	REFUSAL_MODEL,     /* the model does not take it */
-	REFUSAL__MAX
-};
-const char *refusal_name(enum refusal refusal) __attribute__((returns_nonnull)); /* "missing" */
-
 /* What became of a record; lives in the arena of the call. */
 struct pipeline_row {
 	int64_t line;
@@ -42,7 +26,8 @@ struct pipeline_applier *pipeline_applier_new(const struct pipeline *pipeline, s
 	__attribute__((nonnull(1), warn_unused_result));      /* NULL: no memory */
 void pipeline_applier_free(struct pipeline_applier *applier); /* NULL is allowed */
 
-/* rows[i] is what became of records[i]. Errors: STATUS_NO_MEMORY; STATUS_UNAVAILABLE (the model is not loaded). */
+/* rows[i] is what became of records[i]. Texts live in the arena, or borrow from the records. Errors: STATUS_NO_MEMORY;
+ * STATUS_UNAVAILABLE (the model is not loaded); STATUS_INVALID (it takes other inputs than the pipeline gives it). */
 enum status pipeline_apply(struct pipeline_applier *applier, const struct raw_record *records, size_t n,
 			   struct arena *arena, struct pipeline_row *rows, struct err *err)
 	__attribute__((nonnull(1, 2, 4, 5), warn_unused_result));

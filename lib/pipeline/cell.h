@@ -22,6 +22,7 @@ struct cell {
 
 /* One record. Those of a CSV share `names`, so whoever looks names up does it once for as long as the pointer stays. */
 struct raw_record {
+	bool is_json;            /* a text is a text; of a CSV it may be a number as well */
 	int64_t line;            /* of the source, from 1, where the record begins; of an API the item's number */
 	size_t n;                /* cells */
 	const struct str *names; /* n of them */

@@ -9,6 +9,7 @@
  *     "key": ["id"],                which fields identify a record; none: each row is its own
  *     "duplicates": "skip",         what becomes of a record whose key is there already: skip, replace, refuse
  *     "model": {"name": "mean", "inputs": ["a", "b"], "into": "score"},
+ *     "messages": {"missing": "…"}, own words for a reason of refusal
  *     "to": ["records", "csv", "jsonl"] }
  *
  * Types: text, number, integer, bool, datetime, date, any. Transformations run in the order they stand in. */
@@ -18,13 +19,35 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "model/names.h"
 
 enum {
 	PIPELINE_FIELDS_MAX = 256,
+	PIPELINE_FIELD_BYTES = 256, /* of a field's name */
 	PIPELINE_NAME_BYTES = 65,
 	PIPELINE_KEY_MAX = 8,
+	PIPELINE_KEY_BYTES = 512, /* of a record's key */
+	PIPELINE_INDEX_MAX = 16,
+	PIPELINE_STEPS_MAX = 32, /* of a field */
 	PIPELINE_FILE_MAX = 256 * 1024,
+	PIPELINE_BATCH_MAX = 1000000,
 };
+
+/* Why a record was refused: what refusals are counted by. */
+enum refusal {
+	REFUSAL_NONE,
+	REFUSAL_MISSING,   /* a required field */
+	REFUSAL_TYPE,      /* no number, no date, … */
+	REFUSAL_RANGE,     /* range, one of, length, pattern */
+	REFUSAL_OTHER,     /* a field that is not named, where these are refused */
+	REFUSAL_RAGGED,    /* more or fewer cells than columns */
+	REFUSAL_ENCODING,  /* no UTF-8, NUL */
+	REFUSAL_SYNTAX,    /* no JSON object, a record too long */
+	REFUSAL_DUPLICATE, /* the key is there already (found by the store) */
+	REFUSAL_MODEL,     /* the model does not take it */
+	REFUSAL__MAX
+};
+const char *refusal_name(enum refusal refusal) __attribute__((returns_nonnull)); /* "missing" */
 
 enum pipeline_format { PIPELINE_CSV, PIPELINE_JSON_LINES, PIPELINE_JSON, PIPELINE_FORMAT__MAX };
 enum pipeline_others { PIPELINE_KEEP, PIPELINE_DROP, PIPELINE_REFUSE_OTHERS };
@@ -41,13 +64,15 @@ enum pipeline_type {
 };
 enum { PIPELINE_TO_RECORDS = 1 << 0, PIPELINE_TO_CSV = 1 << 1, PIPELINE_TO_JSON_LINES = 1 << 2 };
 
-struct pipeline_step; /* a transformation: apply_impl.h */
+struct pipeline_step;  /* a transformation: apply_impl.h */
+struct pipeline_value; /* as fields have them while they are worked on */
 
 struct pipeline_field {
 	struct str name, from; /* what it is called in records, and in the source */
+	int source;            /* the number of `from` among the pipeline's sources */
 	enum pipeline_type type;
 	bool required;
-	struct str fallback; /* JSON; p is NULL: none */
+	const struct pipeline_value *fallback; /* NULL: none */
 	const struct pipeline_step *steps;
 	int steps_n;
 	bool index, search;
@@ -72,6 +97,9 @@ struct pipeline {
 	struct pipeline_source source;
 	struct pipeline_field *fields;
 	int fields_n;
+	struct str *sources; /* names that fields are from, each once; then other names that records have */
+	int sources_n, names_n;
+	struct names places; /* finds them */
 	enum pipeline_others others;
 	int key[PIPELINE_KEY_MAX]; /* numbers of fields */
 	int key_n;
@@ -79,13 +107,18 @@ struct pipeline {
 	struct str model, model_version; /* empty: no model; the version that the route gives */
 	int *inputs;                     /* numbers of the fields that the model is given, in its order */
 	int inputs_n;
-	struct str into;    /* the field for the model's output */
-	unsigned to;        /* PIPELINE_TO_…, or-ed */
-	bool keep_failed;   /* refused records with a key are stored, too, with the status "failed" */
-	int64_t batch_size; /* records in a transaction; 0: BATCH_SIZE */
-	char hash[65];      /* hex of BLAKE2b-256 of the text */
-	struct str text;    /* as written */
+	struct str into; /* the field for the model's output; a classifier also has <into>_probability */
+	struct str into_probability;
+	struct str messages[REFUSAL__MAX]; /* own words for a reason; p is NULL: those of the reason */
+	unsigned to;                       /* PIPELINE_TO_…, or-ed */
+	bool keep_failed;                  /* refused records with a key are stored, too, with the status "failed" */
+	int64_t batch_size;                /* records in a transaction; 0: BATCH_SIZE */
+	char hash[65];                     /* hex of BLAKE2b-256 of the text */
+	struct str text;                   /* as written */
 };
+
+const char *pipeline_type_name(enum pipeline_type type) __attribute__((returns_nonnull));       /* "number" */
+const char *pipeline_format_name(enum pipeline_format format) __attribute__((returns_nonnull)); /* "csv" */
 
 /* Reads a definition; everything lives in the arena, and it never changes afterwards (any thread may read it). Every
  * fault is listed, one sentence a line, naming the member ("fields[2].type: …"), in *problems; STATUS_INVALID then.

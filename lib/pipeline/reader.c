@@ -269,7 +269,7 @@ bool reader_next(struct reader *reader, struct raw_record *record, bool *failed)
 	bool read;
 
 	*failed = false;
-	*record = (struct raw_record){0};
+	*record = (struct raw_record){.is_json = reader->shape->format != PIPELINE_CSV};
 	if (reader->at >= reader->block->n)
 		return false;
 	if (reader->block->fault)

@@ -1,0 +1,351 @@
+/* Pipelines at work: the rules of `dataflow`, every transformation, keys, refusals, the model step. */
+#include "unit.h"
+
+#include "base/json.h"
+#include "model/set.h"
+#include "pipeline/apply.h"
+#include "pipeline/csv_write.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static struct arena arena;
+
+static struct pipeline *load(const char *text)
+{
+	struct pipeline *p = NULL;
+	struct buf problems;
+	struct err err = {0};
+
+	buf_init_heap(&problems);
+	enum status status = pipeline_parse(str_of(text), (struct str){0}, &arena, &p, &problems, &err);
+	if (status != STATUS_OK)
+		printf("\n%.*s\n", (int)problems.n, problems.p ? problems.p : err.text);
+	CU_ASSERT_EQUAL_FATAL(status, STATUS_OK);
+	buf_release(&problems);
+	return p;
+}
+
+static struct pipeline *load_dataflow(void)
+{
+	struct pipeline *p = NULL;
+	struct buf problems;
+	struct err err = {0};
+
+	buf_init_heap(&problems);
+	enum status status = pipeline_load("pipelines", STR("dataflow"), &arena, &p, &problems, &err);
+	CU_ASSERT_EQUAL_FATAL(status, STATUS_OK);
+	buf_release(&problems);
+	return p;
+}
+
+/* A record of JSON: a flat object. */
+static struct raw_record record_of_json(const char *json)
+{
+	struct str *names = arena_alloc(&arena, 64 * sizeof(*names));
+	struct cell *cells = arena_zalloc(&arena, 64 * sizeof(*cells));
+	struct raw_record record = {.line = 7, .is_json = true, .names = names, .cells = cells, .text = str_of(json)};
+	struct json_value root, key, value;
+	struct json_fault fault;
+	struct json_iter iter;
+
+	CU_ASSERT_TRUE_FATAL(json_check(str_of(json), 8, &root, &fault));
+	json_iter_init(&iter, root);
+	while (record.n < 64 && json_next(&iter, &key, &value)) {
+		struct cell *cell = &cells[record.n];
+		names[record.n++] = json_string(key, &arena);
+		cell->text = value.text;
+		switch (value.type) {
+		case JSON_NULL:
+			cell->kind = CELL_NULL;
+			break;
+		case JSON_FALSE:
+		case JSON_TRUE:
+			cell->kind = CELL_BOOL;
+			cell->number = value.type == JSON_TRUE;
+			break;
+		case JSON_NUMBER:
+			cell->kind = CELL_NUMBER;
+			CU_ASSERT_TRUE(json_number(value, &cell->number));
+			break;
+		case JSON_STRING:
+			cell->kind = CELL_TEXT;
+			cell->text = json_string(value, &arena);
+			break;
+		case JSON_ARRAY:
+		case JSON_OBJECT:
+			cell->kind = CELL_JSON;
+			break;
+		}
+	}
+	return record;
+}
+
+static struct pipeline_row apply(const struct pipeline *p, const struct raw_record *record)
+{
+	struct pipeline_applier *applier = pipeline_applier_new(p, NULL);
+	struct pipeline_row row = {0};
+	struct err err = {0};
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(applier);
+	CU_ASSERT_EQUAL_FATAL(pipeline_apply(applier, record, 1, &arena, &row, &err), STATUS_OK);
+	pipeline_applier_free(applier);
+	return row;
+}
+
+static bool is(struct str got, const char *wanted)
+{
+	if (str_eq(got, str_of(wanted)))
+		return true;
+	printf("\n     %.*s\nnot: %s\n", STR_ARG(got), wanted);
+	return false;
+}
+
+static void becomes(const struct pipeline *p, const char *json, const char *wanted)
+{
+	struct raw_record record = record_of_json(json);
+	struct pipeline_row row = apply(p, &record);
+
+	if (row.refusal != REFUSAL_NONE)
+		printf("\n%s: %.*s\n", refusal_name(row.refusal), STR_ARG(row.message));
+	CU_ASSERT_EQUAL(row.refusal, REFUSAL_NONE);
+	CU_ASSERT_TRUE(is(row.data, wanted));
+	CU_ASSERT_EQUAL(row.line, 7);
+	CU_ASSERT_TRUE(row.seconds >= 0 && row.seconds < 60);
+}
+
+static void refuses(const struct pipeline *p, const char *json, enum refusal refusal, const char *field,
+		    const char *message)
+{
+	struct raw_record record = record_of_json(json);
+	struct pipeline_row row = apply(p, &record);
+
+	if (row.refusal != refusal)
+		printf("\n%s is %s\n", json, refusal_name(row.refusal));
+	CU_ASSERT_EQUAL(row.refusal, refusal);
+	CU_ASSERT_TRUE(is(row.field, field));
+	CU_ASSERT_TRUE(is(row.message, message));
+	CU_ASSERT_TRUE(row.data.n > 1 && row.data.p[0] == '{');
+}
+
+/* --- dataflow --- */
+
+static void dataflow_takes(void)
+{
+	const struct pipeline *p = load_dataflow();
+
+	/* (D-024), (D-025), (D-031) */
+	becomes(p, "{\"id\":\"123\",\"value\":100,\"category\":\"A\"}",
+		"{\"id\":\"123\",\"value\":100.0,\"category\":\"a\"}");
+	becomes(p, "{\"id\":\"1\",\"value\":100,\"category\":\" A \",\"more\":[1, {\"x\": null}],\"n\":1.50}",
+		"{\"id\":\"1\",\"value\":100.0,\"category\":\"a\",\"more\":[1,{\"x\":null}],\"n\":1.50}");
+	/* (D-026) */
+	becomes(p, "{\"id\":1,\"value\":\" 12.5 \",\"category\":\"\"}", "{\"id\":1,\"value\":12.5,\"category\":\"\"}");
+	becomes(p, "{\"id\":1,\"value\":true,\"category\":\"b\"}", "{\"id\":1,\"value\":1.0,\"category\":\"b\"}");
+	becomes(p, "{\"id\":1,\"value\":\"+.5e1\",\"category\":\"\\u00a0\\u00c4 \\u2003\"}",
+		"{\"id\":1,\"value\":5.0,\"category\":\"\xc3\xa4\"}");
+	/* presence only, null counts as present (D-024) */
+	becomes(p, "{\"id\":null,\"value\":1e2,\"category\":\"b\"}",
+		"{\"id\":null,\"value\":100.0,\"category\":\"b\"}");
+}
+
+static void dataflow_refuses(void)
+{
+	const struct pipeline *p = load_dataflow();
+
+	/* (D-027) */
+	refuses(p, "{\"id\":\"1\",\"value\":100}", REFUSAL_MISSING, "category", "Data validation failed");
+	refuses(p, "{\"value\":100,\"category\":\"a\"}", REFUSAL_MISSING, "id", "Data validation failed");
+	refuses(p, "{\"id\":\"1\",\"value\":\"abc\"}", REFUSAL_MISSING, "category", "Data validation failed");
+	/* (D-028) */
+	refuses(p, "{\"id\":\"1\",\"value\":\"abc\",\"category\":\"a\"}", REFUSAL_TYPE, "value",
+		"could not convert string to float: 'abc'");
+	refuses(p, "{\"id\":\"1\",\"value\":\"it's \\n\\\\ \\u0001\",\"category\":\"a\"}", REFUSAL_TYPE, "value",
+		"could not convert string to float: \"it's \\n\\\\ \\x01\"");
+	refuses(p, "{\"id\":\"1\",\"value\":\"\",\"category\":\"a\"}", REFUSAL_TYPE, "value",
+		"could not convert string to float: ''");
+	/* (D-026) */
+	refuses(p, "{\"id\":\"1\",\"value\":\"1_000\",\"category\":\"a\"}", REFUSAL_TYPE, "value",
+		"could not convert string to float: '1_000'");
+	refuses(p, "{\"id\":\"1\",\"value\":\"nan\",\"category\":\"a\"}", REFUSAL_TYPE, "value",
+		"could not convert string to float: 'nan'");
+	/* (D-029) */
+	refuses(p, "{\"id\":\"1\",\"value\":1,\"category\":5}", REFUSAL_TYPE, "category",
+		"category: should be text, not 5");
+	refuses(p, "{\"id\":\"1\",\"value\":1,\"category\":null}", REFUSAL_TYPE, "category",
+		"category: should be text, not null");
+	refuses(p, "{\"id\":\"1\",\"value\":null,\"category\":\"a\"}", REFUSAL_TYPE, "value",
+		"value: should be a number, not null");
+	refuses(p, "{\"id\":\"1\",\"value\":[1],\"category\":\"a\"}", REFUSAL_TYPE, "value",
+		"value: should be a number, not an array");
+}
+
+/* One bad record never stops the others (D-030); of a CSV, numbers are numbers and empty cells are missing (D-020). */
+static void csv_records(void)
+{
+	static const struct str names[] = {STR_INIT("id"), STR_INIT("value"), STR_INIT("category"), STR_INIT("zip"),
+					   STR_INIT("n"),  STR_INIT("empty"), STR_INIT("note"),     STR_INIT("big")};
+	static const char *const texts[4][8] = {
+		{"1", "5", "A", "01234", "-2.5", "", "say \"hi\"\t\xc3\xa9\\", "12345678901234567890"},
+		{"2", "x", "B", "1", "", "", "", ""},
+		{"3", "", "C", "", "", "", "", ""},
+		{"4", "1e3", " D", "+1", "1e3", "", "nan", "0.1"},
+	};
+	struct pipeline_applier *applier = pipeline_applier_new(load_dataflow(), NULL);
+	struct raw_record records[5] = {{0}};
+	struct cell cells[4][8] = {{{0}}};
+	struct pipeline_row rows[5];
+	struct err err = {0};
+
+	for (int i = 0; i < 4; i++) {
+		for (int k = 0; k < 8; k++)
+			cells[i][k] = (struct cell){texts[i][k][0] ? CELL_TEXT : CELL_MISSING, str_of(texts[i][k]), 0};
+		records[i] = (struct raw_record){.line = i + 2, .n = 8, .names = names, .cells = cells[i]};
+	}
+	records[4] = (struct raw_record){
+		.line = 6, .fault = "ragged", .detail = STR("2 cells, not 8"), .text = STR("1,2")};
+	CU_ASSERT_PTR_NOT_NULL_FATAL(applier);
+	CU_ASSERT_EQUAL_FATAL(pipeline_apply(applier, records, 5, &arena, rows, &err), STATUS_OK);
+	CU_ASSERT_TRUE(is(rows[0].data,
+			  "{\"id\":1,\"value\":5.0,\"category\":\"a\",\"zip\":\"01234\",\"n\":-2.5,"
+			  "\"note\":\"say \\\"hi\\\"\\t\xc3\xa9\\\\\",\"big\":\"12345678901234567890\"}"));
+	CU_ASSERT_TRUE(is(rows[0].key, "1"));
+	CU_ASSERT_EQUAL(rows[1].refusal, REFUSAL_TYPE);
+	CU_ASSERT_TRUE(is(rows[1].data, "{\"id\":2,\"value\":\"x\",\"category\":\"B\",\"zip\":1}"));
+	CU_ASSERT_TRUE(is(rows[1].value, "x") && is(rows[1].field, "value"));
+	CU_ASSERT_EQUAL(rows[2].refusal, REFUSAL_MISSING);
+	CU_ASSERT_TRUE(is(rows[3].data, "{\"id\":4,\"value\":1000.0,\"category\":\"d\",\"zip\":\"+1\",\"n\":1000.0,"
+					"\"note\":\"nan\",\"big\":0.1}"));
+	CU_ASSERT_EQUAL(rows[4].refusal, REFUSAL_RAGGED);
+	CU_ASSERT_TRUE(is(rows[4].message, "2 cells, not 8") && is(rows[4].value, "1,2"));
+	CU_ASSERT_TRUE(is(rows[4].data, "{\"text\":\"1,2\"}"));
+	pipeline_applier_free(applier);
+}
+
+/* --- transformations --- */
+
+/* A pipeline of one field x. */
+static const struct pipeline *one_field(const char *members)
+{
+	char text[2000];
+
+	snprintf(text, sizeof(text), "{\"name\":\"t\",\"fields\":[{\"name\":\"x\",%s}]}", members);
+	return load(text);
+}
+
+#define TEXT(steps)   "\"type\":\"text\",\"transform\":[" steps "]"
+#define NUMBER(steps) "\"type\":\"number\",\"transform\":[" steps "]"
+
+static void transforms(void)
+{
+	static const struct {
+		const char *field, *in, *out; /* JSON of x; out NULL: left out; beginning with !: refused */
+	} cases[] = {
+		{TEXT("{\"trim\":true}"), "\" a b\\t\"", "\"a b\""},
+		{TEXT("{\"upper\":true}"), "\"a\u00dfz\"", "\"ASSZ\""},
+		{TEXT("{\"lower\":true}"), "\"\u039f\u03a3 X\"", "\"\xce\xbf\xcf\x82 x\""},
+		{TEXT("{\"collapse\":true}"), "\" a \\n\\t b  c\"", "\" a b c\""},
+		{TEXT("{\"replace\":{\"\u20ac\":\"\",\"aa\":\"b\"}}"), "\"\u20aca\u20aca\u20acaa\"", "\"bb\""},
+		{TEXT("{\"map\":{\"n/a\":null,\"x\":\"y\"}}"), "\"x\"", "\"y\""},
+		{TEXT("{\"map\":{\"n/a\":null,\"x\":\"y\"}}"), "\"n/a\"", NULL},
+		{TEXT("{\"map\":{\"n/a\":null}},{\"default\":\"d\"}"), "\"n/a\"", "\"d\""},
+		{TEXT("{\"split\":{\"by\":\", \",\"take\":1}}"), "\"a, b, c\"", "\"b\""},
+		{TEXT("{\"split\":{\"by\":\", \",\"take\":-1}}"), "\"a, b, c\"", "\"c\""},
+		{TEXT("{\"split\":{\"by\":\",\"}}"), "\"\"", "\"\""},
+		{TEXT("{\"split\":{\"by\":\",\",\"take\":3}}"), "\"a,b,c\"", NULL},
+		{TEXT("{\"split\":{\"by\":\",\",\"take\":-4}}"), "\"a,b,c\"", NULL},
+		{TEXT("{\"min_length\":2}"), "\"\u00e4\"", "!x: should be at least 2 characters long, not '\u00e4'"},
+		{TEXT("{\"max_length\":2}"), "\"abc\"", "!x: should be at most 2 characters long, not 'abc'"},
+		{TEXT("{\"pattern\":\"[A-Z]*-[0-9]?\"}"), "\"Ab-1-23\"", "\"Ab-1-23\""},
+		{TEXT("{\"pattern\":\"[A-Z]*-[0-9]\"}"), "\"Ab-23\"", "!x: should be like [A-Z]*-[0-9], not 'Ab-23'"},
+		{TEXT("{\"one_of\":[\"a\",\"b\"]}"), "\"b\"", "\"b\""},
+		{TEXT("{\"one_of\":[\"a\",\"b\"]}"), "\"c\"", "!x: should be one of 'a', 'b', not 'c'"},
+		{TEXT("{\"lower\":true}"), "5", "!x: should be text, not 5"},
+		{NUMBER("{\"range\":[0,10]}"), "\"10\"", "10.0"},
+		{NUMBER("{\"range\":[0,10]}"), "\"10.5\"", "!x: should be at most 10, not 10.5"},
+		{NUMBER("{\"range\":[0.5,null]}"), "-1", "!x: should be at least 0.5, not -1"},
+		{NUMBER("{\"range\":[0,10]}"), "null", "null"},
+		{NUMBER("{\"one_of\":[1,2]}"), "\"2.0\"", "2.0"},
+		{NUMBER("{\"one_of\":[1,2]}"), "3", "!x: should be one of 1, 2, not 3"},
+		{NUMBER("{\"round\":1}"), "2.25", "2.2"},
+		{NUMBER("{\"number\":{\"decimal\":\",\",\"thousands\":\".\"}}"), "\" 1.234.567,50 \"", "1234567.5"},
+		{NUMBER("{\"number\":{\"decimal\":\",\",\"thousands\":\".\"}}"), "\"1.5\"",
+		 "!could not convert string to float: '1.5'"},
+		{NUMBER("{\"number\":{\"decimal\":\",\",\"thousands\":\".\"}}"), "7", "7.0"},
+		{NUMBER("{\"number\":{\"thousands\":\"\u202f\"}},{\"range\":[0,null]}"), "\"1\u202f000.25\"",
+		 "1000.25"},
+		{NUMBER("{\"replace\":{\"$\":\"\"}},{\"trim\":true},{\"range\":[0,9]}"), "\"$ 5\"", "5.0"},
+		{NUMBER(""), "\"0.1\"", "0.1"},
+		{NUMBER(""), "\"12.50\"", "12.5"},
+		{NUMBER(""), "\"-0\"", "-0.0"},
+		{NUMBER(""), "\"007\"", "7.0"},
+		{NUMBER(""), "\"0.00001\"", "1e-05"},
+		{NUMBER(""), "\"123456789012345678\"", "1.2345678901234568e+17"},
+		{NUMBER(""), "\"1e400\"", "!could not convert string to float: '1e400'"},
+		{"\"type\":\"integer\"", "\" 12 \"", "12"},
+		{"\"type\":\"integer\"", "12.0", "12"},
+		{"\"type\":\"integer\"", "\"12.5\"", "!x: should be a whole number, not '12.5'"},
+		{"\"type\":\"integer\"", "\"1e3\"", "1000"},
+		{"\"type\":\"integer\",\"transform\":[{\"number\":{\"thousands\":\",\"}}]", "\"1,000\"", "1000"},
+		{"\"type\":\"integer\",\"transform\":[{\"number\":true},{\"range\":[1,2]}]", "\"1.5\"",
+		 "!x: should be a whole number, not 1.5"},
+		{"\"type\":\"bool\"", "\" Yes\"", "true"},
+		{"\"type\":\"bool\"", "0", "false"},
+		{"\"type\":\"bool\"", "\"2\"", "!x: should be true or false, not '2'"},
+		{"\"type\":\"any\"", "\"2\"", "\"2\""},
+		{"\"type\":\"datetime\"", "\"2026-11-21T10:00:00+02:00\"", "\"2026-11-21T08:00:00.000000+00:00\""},
+		{"\"type\":\"datetime\"", "\"2026-11-21 10:00:00\"", "\"2026-11-21T10:00:00.000000+00:00\""},
+		{"\"type\":\"datetime\"", "\"yesterday\"",
+		 "!x: should be a time like 2026-11-21T10:00:00Z, not 'yesterday'"},
+		{"\"type\":\"datetime\"", "\"2026-02-29T10:00:00\"",
+		 "!x: should be a time like 2026-11-21T10:00:00Z, not '2026-02-29T10:00:00'"},
+		{"\"type\":\"datetime\",\"transform\":[{\"datetime\":[\"%d.%m.%Y %H:%M\",\"epoch\"]}]",
+		 "\"1.2.2026  3:04\"", "\"2026-02-01T03:04:00.000000+00:00\""},
+		{"\"type\":\"datetime\",\"transform\":[{\"datetime\":[\"%d.%m.%Y %H:%M\",\"epoch\"]}]", "1.5",
+		 "\"1970-01-01T00:00:01.500000+00:00\""},
+		{"\"type\":\"datetime\",\"transform\":[{\"datetime\":{\"formats\":\"%b %d, %y %I:%M "
+		 "%p\",\"zone\":\"-05:30\"}}]",
+		 "\"Mar 3, 26 12:15 am\"", "\"2026-03-03T05:45:00.000000+00:00\""},
+		{"\"type\":\"datetime\",\"transform\":[{\"datetime\":\"epoch_ms\"},{\"range\":[\"2020-01-01\",null]}]",
+		 "1000", "!x: should be on 2020-01-01 or later, not '1970-01-01T00:00:01.000000+00:00'"},
+		{"\"type\":\"date\"", "\"2026-11-21\"", "\"2026-11-21\""},
+		{"\"type\":\"date\",\"transform\":[{\"date\":\"%m/%d/"
+		 "%Y\"},{\"range\":[\"2026-01-01\",\"2026-12-31\"]}]",
+		 "\"12/31/2026\"", "\"2026-12-31\""},
+		{"\"type\":\"number\",\"required\":true,\"default\":3", "null", "3.0"},
+		{"\"type\":\"datetime\",\"default\":\"2026-01-01\"", "null", "\"2026-01-01T00:00:00.000000+00:00\""},
+		{"\"type\":\"text\",\"required\":true,\"transform\":[{\"map\":{\"\":null}}]", "\"\"", "!x: is missing"},
+	};
+	char json[400], wanted[400];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct pipeline *p = one_field(cases[i].field);
+		snprintf(json, sizeof(json), "{\"x\":%s}", cases[i].in);
+		struct raw_record record = record_of_json(json);
+		struct pipeline_row row = apply(p, &record);
+		if (cases[i].out && cases[i].out[0] == '!') {
+			CU_ASSERT_NOT_EQUAL(row.refusal, REFUSAL_NONE);
+			CU_ASSERT_TRUE(is(row.message, cases[i].out + 1));
+			continue;
+		}
+		CU_ASSERT_TRUE(row.refusal == REFUSAL_NONE || is(row.message, ""));
+		snprintf(wanted, sizeof(wanted), cases[i].out ? "{\"x\":%s}" : "{}", cases[i].out);
+		CU_ASSERT_TRUE(is(row.data, wanted));
+	}
+}
+
+static const struct unit_case CASES[] = {
+	{"transformations", transforms},
+	{"dataflow takes", dataflow_takes},
+	{"dataflow refuses", dataflow_refuses},
+	{"records of a CSV", csv_records},
+};
+
+int main(void)
+{
+	arena_init(&arena, (size_t)256 << 20);
+	int code = UNIT_RUN("apply", CASES);
+	arena_release(&arena);
+	return code;
+}
