@@ -17,14 +17,45 @@ struct arena_cleanup {
 	void *arg;
 };
 
+enum { SPARE_TRIES = 4 }; /* chunks that are looked at for one that is large enough */
+
+static struct arena_chunk *take_spare(struct arena *arena, size_t room)
+{
+	struct arena_chunk **at = &arena->spare;
+
+	for (int i = 0; *at && i < SPARE_TRIES; i++, at = &(*at)->older) {
+		struct arena_chunk *chunk = *at;
+		if (chunk->size < room)
+			continue;
+		*at = chunk->older;
+		arena->kept -= chunk->size;
+		return chunk;
+	}
+	return NULL;
+}
+
+static void drop_chunk(struct arena *arena, struct arena_chunk *chunk)
+{
+	if (chunk->size > arena->keep || arena->kept > arena->keep - chunk->size) {
+		free(chunk);
+		return;
+	}
+	chunk->older = arena->spare;
+	arena->spare = chunk;
+	arena->kept += chunk->size;
+}
+
 static struct arena_chunk *add_chunk(struct arena *arena, size_t size)
 {
 	size_t room = size > ARENA_CHUNK_BYTES ? size : ARENA_CHUNK_BYTES;
-	struct arena_chunk *chunk = malloc(sizeof(*chunk) + room);
+	struct arena_chunk *chunk = take_spare(arena, room);
 
-	if (!chunk)
-		return NULL;
-	chunk->size = room;
+	if (!chunk) {
+		chunk = malloc(sizeof(*chunk) + room);
+		if (!chunk)
+			return NULL;
+		chunk->size = room;
+	}
 	chunk->used = 0;
 	chunk->older = arena->current;
 	arena->current = chunk;
@@ -36,6 +67,11 @@ static struct arena_chunk *add_chunk(struct arena *arena, size_t size)
 void arena_init(struct arena *arena, size_t limit)
 {
 	*arena = (struct arena){.limit = limit};
+}
+
+void arena_keep(struct arena *arena, size_t bytes)
+{
+	arena->keep = bytes;
 }
 
 void *arena_alloc(struct arena *arena, size_t size)
@@ -100,10 +136,10 @@ void arena_reset(struct arena *arena)
 	while (arena->current != arena->first) {
 		struct arena_chunk *chunk = arena->current;
 		arena->current = chunk->older;
-		free(chunk);
+		drop_chunk(arena, chunk);
 	}
 	if (arena->first && arena->first->size > ARENA_CHUNK_BYTES) {
-		free(arena->first);
+		drop_chunk(arena, arena->first);
 		arena->first = arena->current = NULL;
 	}
 	if (arena->first)
@@ -113,7 +149,14 @@ void arena_reset(struct arena *arena)
 
 void arena_release(struct arena *arena)
 {
+	arena->keep = 0;
 	arena_reset(arena);
 	free(arena->first);
 	arena->first = arena->current = NULL;
+	while (arena->spare) {
+		struct arena_chunk *chunk = arena->spare;
+		arena->spare = chunk->older;
+		free(chunk);
+	}
+	arena->kept = 0;
 }

@@ -17,6 +17,7 @@ enum {
 	SLOTS_MORE = 2,         /* that are cut ahead of the threads */
 	STEP = 256,             /* records that are read and then applied: they stay in the processor's cache */
 	CHUNK_BYTES = 96 << 20, /* memory of one chunk's arena: a block of records of READER_RECORD_MAX, as JSON */
+	CHUNK_KEEP = 2 << 20,   /* what of it stays for the next one */
 	NICE = 10,
 };
 
@@ -200,8 +201,10 @@ enum status feed_open(struct feed **out, struct source *source, const struct pip
 		feed->workers_n = threads;
 		feed->slots_n = (size_t)threads + SLOTS_MORE;
 	}
-	for (size_t i = 0; i < feed->slots_n; i++)
+	for (size_t i = 0; i < feed->slots_n; i++) {
 		arena_init(&feed->slots[i].chunk.arena, CHUNK_BYTES);
+		arena_keep(&feed->slots[i].chunk.arena, CHUNK_KEEP);
+	}
 	enum status status = feed->workers_n > 0 ? start_threads(feed, pipeline, models, err) : no_memory(err);
 	if (status != STATUS_OK) {
 		feed_close(feed);
@@ -219,8 +222,7 @@ static void give_back(struct feed *feed)
 	if (!feed->holds)
 		return;
 	feed->holds = false;
-	source_block_release(&slot->chunk.block);
-	arena_reset(&slot->chunk.arena);
+	arena_reset(&slot->chunk.arena); /* its memory, and the block's, are for the next chunk */
 	slot->state = SLOT_FREE;
 	pthread_cond_broadcast(&feed->freed);
 }
@@ -261,8 +263,7 @@ void feed_close(struct feed *feed)
 	}
 	for (size_t i = 0; i < feed->slots_n; i++) {
 		struct slot *slot = &feed->slots[i];
-		if (slot->state != SLOT_FREE)
-			source_block_release(&slot->chunk.block);
+		source_block_release(&slot->chunk.block);
 		arena_release(&slot->chunk.arena);
 		free(slot->chunk.rows);
 	}

@@ -246,6 +246,28 @@ static void test_arena_reset_keeps_a_chunk(void)
 	arena_release(&arena);
 }
 
+static void test_arena_keeps_what_is_asked(void)
+{
+	struct arena arena;
+
+	arena_init(&arena, 1u << 20);
+	arena_keep(&arena, 150000);
+	void *large = arena_alloc(&arena, 100000);
+	void *small = arena_alloc(&arena, 60000); /* does not fit beside it */
+	CU_ASSERT_PTR_NOT_NULL_FATAL(small);
+	arena_reset(&arena);
+	CU_ASSERT_EQUAL(arena.kept, 60000);
+	CU_ASSERT_PTR_EQUAL(arena_alloc(&arena, 50000), small);
+	CU_ASSERT_EQUAL(arena.kept, 0);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(large = arena_alloc(&arena, 70000));
+	arena_reset(&arena);
+	CU_ASSERT_EQUAL(arena.kept, 130000);
+	CU_ASSERT_PTR_EQUAL(arena_alloc(&arena, 65000), large); /* the first one that is large enough */
+	arena_release(&arena);
+	CU_ASSERT_PTR_NULL(arena.spare);
+	CU_ASSERT_EQUAL(arena.kept, 0);
+}
+
 static void test_arena_limit(void)
 {
 	struct arena arena;
@@ -918,6 +940,7 @@ int main(void)
 		{"str: UTF-8, cases", test_utf8_cases},
 		{"arena: alloc", test_arena_alloc},
 		{"arena: reset keeps a chunk", test_arena_reset_keeps_a_chunk},
+		{"arena: keeps what is asked", test_arena_keeps_what_is_asked},
 		{"arena: limit", test_arena_limit},
 		{"arena: dup", test_arena_dup},
 		{"arena: cleanups", test_arena_cleanups},
