@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { TURN_WAIT_MS = 10 * 1000, LIST_DEFAULT = 50, LIST_MAX = 100000, PRIORITY_MAX = 100, DRAIN_LOOK_MS = 100 };
+enum { TURN_WAIT_MS = 10 * 1000, LIST_DEFAULT = 50, LIST_MAX = 100000, DRAIN_LOOK_MS = 100 };
 enum { RETRY_MAX = 1000, ARENA_MAX = 256 << 20 };
 
 static const int64_t US = 1000000;
@@ -192,7 +192,7 @@ static bool read_priority(const char *text, int64_t *out)
 	bool negative = *text == '-';
 	uint64_t number;
 
-	if (!str_to_u64(str_of(text + negative), PRIORITY_MAX, &number))
+	if (!str_to_u64(str_of(text + negative), TASK_PRIORITY_MAX, &number))
 		return false;
 	*out = negative ? -(int64_t)number : (int64_t)number;
 	return true;
@@ -214,14 +214,15 @@ static int run_add(struct desk *desk, const char *name)
 	if (code != EXIT_OK)
 		return code;
 	if (asked->priority && !read_priority(asked->priority, &desk->row.priority))
-		return command_fail(EXIT_USAGE, "--priority wants a whole number from -%d to %d.", PRIORITY_MAX,
-				    PRIORITY_MAX);
+		return command_fail(EXIT_USAGE, "--priority wants a whole number from -%d to %d.", TASK_PRIORITY_MAX,
+				    TASK_PRIORITY_MAX);
 	if (asked->delay && !clock_parse_duration(str_of(asked->delay), &delay_s))
 		return command_fail(EXIT_USAGE, "--delay wants a duration: 30s, 10m, 24h.");
 	edge_generate(&edge);
 	desk->row.id = id_of_edge(&edge);
 	desk->row.run_us = delay_s > 0 ? clock_wall_us() + delay_s * US : 0;
 	snprintf(desk->row.kind, sizeof(desk->row.kind), "%s", kind->name);
+	desk->row.small = kind->small;
 	enum status status = db_transact(desk->db, TURN_WAIT_MS, add, desk, &err);
 	if (status != STATUS_OK)
 		return finish(status, &err);
@@ -336,8 +337,9 @@ static int run_drain(struct desk *desk)
 		return command_fail(EXIT_USAGE, "--timeout wants a duration: 30s, 10m.");
 	uint64_t end_ms = clock_mono_ms() + (uint64_t)timeout_s * 1000;
 	for (;;) {
+		const struct tasks_wish wish = {.now_us = clock_wall_us()};
 		running = 0;
-		enum status status = tasks_peek(desk->db, clock_wall_us(), &due, &next_us, &err);
+		enum status status = tasks_peek(desk->db, &wish, &due, &next_us, &err);
 		if (status == STATUS_OK)
 			status = tasks_count(desk->db, count_running, &running, &err);
 		if (status != STATUS_OK)

@@ -18,7 +18,7 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { PRIORITY_MIN = -100, PRIORITY_MAX = 100, PRIORITY_MAX_OF_USERS = 10 };
+enum { PRIORITY_MIN = -TASK_PRIORITY_MAX };
 enum { DELAY_MAX_S = 366 * 24 * 3600, PAYLOAD_BYTES = TASK_PART_BYTES };
 
 /* --- the body --- */
@@ -103,6 +103,7 @@ static const struct task_kind *read_kind(struct reading *reading, struct task_ro
 		return NULL;
 	}
 	snprintf(row->kind, sizeof(row->kind), "%s", kind->name);
+	row->small = kind->small;
 	return kind;
 }
 
@@ -227,7 +228,7 @@ static bool read_body(struct request *req, struct task_row *row)
 	}
 	read_payload(&reading, kind, row);
 	if (read_number(&reading, PRIORITY, true, PRIORITY_MIN,
-			req->caller.superuser ? PRIORITY_MAX : PRIORITY_MAX_OF_USERS, &priority))
+			req->caller.superuser ? TASK_PRIORITY_MAX : TASK_PRIORITY_MAX_OF_USERS, &priority))
 		row->priority = (int64_t)priority;
 	read_when(&reading, row);
 	if (reading.invalid.n > 0)

@@ -59,14 +59,15 @@ const struct table TABLES[] = {
 	},
 	{
 		.name = "background_tasks",
-		.n = 20,
+		.n = 23,
 		.columns = {{"task_id", DB_TEXT},       {"user_id", DB_I64},     {"task_type", DB_TEXT},
 			    {"status", DB_TEXT},        {"payload", DB_TEXT},    {"result", DB_TEXT},
 			    {"error_message", DB_TEXT}, {"created_at", DB_TEXT}, {"updated_at", DB_TEXT},
 			    {"priority", DB_I64},       {"run_us", DB_I64},      {"lease_us", DB_I64},
 			    {"claim", DB_I64},          {"attempts", DB_I64},    {"worker", DB_TEXT},
 			    {"cancel", DB_I64},         {"done", DB_I64},        {"total", DB_I64},
-			    {"expires_us", DB_I64},     {"change", DB_I64}},
+			    {"expires_us", DB_I64},     {"change", DB_I64},      {"small", DB_I64},
+			    {"turn", DB_I64},           {"bytes", DB_I64}},
 	},
 	{
 		.name = "task_parts",

@@ -138,13 +138,44 @@ enum status tasks_last_change(struct db *db, int64_t *change, struct err *err)
 	return generations_read(db, CHANGES_TOPIC, change, err);
 }
 
-/* One that may run at once is due from when it was made: so it stands in line with those that are tried again. */
-enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored, struct err *err)
+/* One that may run at once is due from when it was made, and in line; one for later gets in line when it is due. */
+#define INTO                                                                                                           \
+	"INSERT INTO background_tasks (task_id, user_id, task_type, payload, created_at, updated_at, priority, "       \
+	"run_us,"                                                                                                      \
+	" total, change, small, bytes, turn)"
+#define VALUES(greatest)                                                                                               \
+	"$1, CAST($2 AS BIGINT), $3, $4, $5, $5, CAST($6 AS BIGINT), CAST($7 AS BIGINT),"                              \
+	" CAST($8 AS BIGINT), CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS BIGINT),"                           \
+	" CASE WHEN CAST($12 AS BIGINT) = 0 THEN 0 ELSE " TASKS_TURN(greatest, "$10", "$2", "$6") " END"
+#define UNLESS_THERE " ON CONFLICT (task_id) DO NOTHING"
+
+/* SQLite would copy what a SELECT gives first, which takes as long as all the rest. */
+static const char INSERT[DB_DIALECT__MAX][sizeof(INTO " VALUES (" VALUES(TASKS_GREATEST_POSTGRESQL) ")" UNLESS_THERE)] =
+	{
+		[DB_DIALECT_SQLITE] = INTO " VALUES (" VALUES(TASKS_GREATEST_SQLITE) ")" UNLESS_THERE,
+		[DB_DIALECT_POSTGRESQL] = INTO " VALUES (" VALUES(TASKS_GREATEST_POSTGRESQL) ")" UNLESS_THERE,
+};
+
+/* Of no more than one needs to see to know that there is no room. */
+#define WAITING(user, most)                                                                                            \
+	"(SELECT count(*) AS tasks, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes FROM (SELECT bytes"               \
+	" FROM background_tasks WHERE status = 'pending' AND small IN (0, 1) AND user_id = " user " LIMIT " most       \
+	") one) waiting"
+
+/* Looking and adding in one statement, for PostgreSQL, where the writes of a transaction run side by side. */
+static const char INSERT_WITHIN[] = INTO " SELECT " VALUES(TASKS_GREATEST_POSTGRESQL) " FROM " WAITING(
+	"$2", "$13") " WHERE waiting.tasks < $13 AND waiting.bytes + $11 <= $14" UNLESS_THERE;
+
+static int64_t or_any(int64_t most)
 {
-	static const char sql[] = "INSERT INTO background_tasks (task_id, user_id, task_type, payload, created_at,"
-				  " updated_at, priority, run_us, total, change)"
-				  " VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9) ON CONFLICT (task_id) DO NOTHING";
+	return most > 0 ? most : INT64_MAX;
+}
+
+static enum status insert(struct db *db, const char *sql, const struct task_row *row, const struct tasks_bound *bound,
+			  bool *stored, struct err *err)
+{
 	int64_t made_us = id_time_ms(&row->id) * 1000;
+	int64_t run_us = row->run_us > 0 ? row->run_us : made_us;
 	struct stmt *stmt;
 	int64_t inserted;
 
@@ -161,11 +192,86 @@ enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored
 	else
 		tasks_bind_time(stmt, 5, clock_wall_us());
 	db_bind_i64(stmt, 6, row->priority);
-	db_bind_i64(stmt, 7, row->run_us > 0 ? row->run_us : made_us);
+	db_bind_i64(stmt, 7, run_us);
 	db_bind_i64(stmt, 8, row->total);
 	db_bind_i64(stmt, 9, row->change);
+	db_bind_i64(stmt, 10, row->small);
+	db_bind_i64(stmt, 11, row->bytes + (int64_t)row->payload.n);
+	db_bind_i64(stmt, 12, run_us <= made_us);
+	if (bound) {
+		db_bind_i64(stmt, 13, or_any(bound->tasks));
+		db_bind_i64(stmt, 14, or_any(bound->bytes));
+	}
 	status = db_run(stmt, &inserted, err);
 	*stored = status == STATUS_OK && inserted > 0;
+	return status;
+}
+
+enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored, struct err *err)
+{
+	return insert(db, INSERT[db_dialect(db)], row, NULL, stored, err);
+}
+
+enum status tasks_find_room(struct db *db, int64_t user_id, int64_t bytes, const struct tasks_bound *bound,
+			    enum tasks_room *room, struct err *err)
+{
+	static const char sql[] = "SELECT waiting.tasks, waiting.bytes FROM " WAITING("$1", "$2");
+	struct stmt *stmt;
+	bool row;
+
+	*room = TASKS_ROOM;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, user_id);
+	db_bind_i64(stmt, 2, or_any(bound->tasks));
+	status = db_step(stmt, &row, err);
+	if (status == STATUS_OK && row && db_column_i64(stmt, 0) >= or_any(bound->tasks))
+		*room = TASKS_TOO_MANY;
+	else if (status == STATUS_OK && row && bytes > or_any(bound->bytes) - db_column_i64(stmt, 1))
+		*room = TASKS_TOO_LARGE;
+	db_reset(stmt);
+	return status;
+}
+
+static enum status is_there(struct db *db, const struct id *id, bool *there, struct err *err)
+{
+	static const char sql[] = "SELECT 1 FROM background_tasks WHERE task_id = $1";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	tasks_bind_id(stmt, 1, id);
+	status = db_step(stmt, there, err);
+	db_reset(stmt);
+	return status;
+}
+
+enum status tasks_insert_within(struct db *db, const struct task_row *row, const struct tasks_bound *bound,
+				bool *stored, enum tasks_room *room, struct err *err)
+{
+	int64_t bytes = row->bytes + (int64_t)row->payload.n;
+	bool remote = db_dialect(db) == DB_DIALECT_POSTGRESQL, there = false;
+	enum status status = STATUS_OK;
+
+	*room = TASKS_ROOM;
+	*stored = false;
+	if (remote)
+		status = insert(db, INSERT_WITHIN, row, bound, stored, err);
+	else
+		status = tasks_find_room(db, row->user_id, bytes, bound, room, err);
+	if (status == STATUS_OK && !remote && *room == TASKS_ROOM)
+		return tasks_insert(db, row, stored, err);
+	if (status != STATUS_OK || *stored)
+		return status;
+	status = is_there(db, &row->id, &there, err);
+	if (status == STATUS_OK && !there && remote)
+		status = tasks_find_room(db, row->user_id, bytes, bound, room, err);
+	if (there)
+		*room = TASKS_ROOM;
+	else if (status == STATUS_OK && *room == TASKS_ROOM) /* there was none just now */
+		*room = TASKS_TOO_MANY;
 	return status;
 }
 

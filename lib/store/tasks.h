@@ -47,6 +47,9 @@ struct task_row {
 	bool lost;   /* just claimed, from a worker that lost it: that counts as an attempt with tasks_begin_again */
 	int64_t done, total;
 	int64_t expires_us, change;
+	bool small;    /* of a kind that is claimed together; known when it is added, and when it was claimed */
+	int64_t bytes; /* when it is added: what its user sent besides the payload */
+	int64_t turn;  /* when it was claimed: its place in line */
 };
 
 typedef bool task_row_fn(void *arg, const struct task_row *row);
@@ -57,9 +60,24 @@ enum status tasks_begin_change(struct db *db, int64_t *change, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* Adds a pending task: id, user_id, kind, payload, created_at (empty: now), priority, run_us (0: at once), total,
- * change. One that is there already stays (*stored false): the same request again. */
+ * change, small, bytes. One that is there already stays (*stored false): the same request again. */
 enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
+
+/* How much a user may have waiting. 0: any number. */
+struct tasks_bound {
+	int64_t tasks, bytes;
+};
+enum tasks_room { TASKS_ROOM, TASKS_TOO_MANY, TASKS_TOO_LARGE };
+/* The same, of a user who may have so much waiting and no more, with this one. *room says why it was not stored when it
+ * was not there already. */
+enum status tasks_insert_within(struct db *db, const struct task_row *row, const struct tasks_bound *bound,
+				bool *stored, enum tasks_room *room, struct err *err)
+	__attribute__((nonnull(1, 2, 3, 4, 5), warn_unused_result));
+/* A read: whether the user has room for one more of so many bytes. */
+enum status tasks_find_room(struct db *db, int64_t user_id, int64_t bytes, const struct tasks_bound *bound,
+			    enum tasks_room *room, struct err *err)
+	__attribute__((nonnull(1, 4, 5), warn_unused_result));
 
 /* A part of a payload, by number from 0; parts come before their task. Reading: STATUS_NOT_FOUND past the last; the
  * data is in the arena. */
@@ -73,16 +91,26 @@ enum status tasks_delete_parts(struct db *db, const struct id *task, struct err 
 enum status tasks_read_part(struct db *db, const struct id *task, int64_t number, struct arena *arena, struct str *data,
 			    struct err *err) __attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
 
+/* What a worker wants. */
+struct tasks_wish {
+	int64_t now_us;
+	bool small_only;       /* no large one */
+	bool small_first;      /* of one priority; else large ones are */
+	int64_t large_of_user; /* so many large ones of a user run at once at the most; 0: any number. The service's own
+				  may always */
+};
+
 /* Who claims, and what. */
 struct tasks_claim {
 	const char *worker;
-	struct str together; /* kinds, with commas between them, of which many are claimed at once; of others one */
-	int64_t now_us, lease_until_us, change;
+	struct tasks_wish wish;
+	int64_t lease_until_us, change;
 };
 
-/* Claims at most `n` tasks: one whose lease has ended, alone, for it may be what ended its worker; else pending ones
- * that are due, all of one priority, the most urgent first (PostgreSQL: SKIP LOCKED). Each claim counts as an attempt
- * from then on, but for that of one that was lost. *found rows are set, their texts in the arena. */
+/* Claims one whose lease has ended, alone, for it may be what ended its worker; else of those that are due the most
+ * urgent: one large one, or at most `n` small ones of one priority (PostgreSQL: SKIP LOCKED). Users of one priority
+ * take turns. Each claim counts as an attempt from then on, but for that of one that was lost. *found rows are set,
+ * their texts in the arena. Wants the changes' row (tasks_begin_change). */
 enum status tasks_claim(struct db *db, const struct tasks_claim *claim, struct task_row *rows, int n,
 			struct arena *arena, int *found, struct err *err)
 	__attribute__((nonnull(1, 2, 3, 5, 6), warn_unused_result));
@@ -91,10 +119,10 @@ enum status tasks_claim(struct db *db, const struct tasks_claim *claim, struct t
 enum status tasks_begin_again(struct db *db, const struct task_row *row, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* A read: whether there is something to claim at now_us, and if not, when the next one becomes due or a lease ends; 0:
- * nobody knows of any. */
-enum status tasks_peek(struct db *db, int64_t now_us, bool *due, int64_t *next_us, struct err *err)
-	__attribute__((nonnull(1, 3, 4), warn_unused_result));
+/* A read: whether there is something to claim, and if not, when the next one becomes due or a lease ends; 0: nobody
+ * knows of any. */
+enum status tasks_peek(struct db *db, const struct tasks_wish *wish, bool *due, int64_t *next_us, struct err *err)
+	__attribute__((nonnull(1, 2, 3, 4), warn_unused_result));
 
 /* What a worker writes of a task that it holds: status, result, error, done, total, run_us, lease_us, attempts,
  * expires_us, change and the time; only where `claim` is still its own. STATUS_CONFLICT: it is not (the lease ended and

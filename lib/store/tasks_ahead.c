@@ -42,7 +42,7 @@ enum status tasks_find_ahead(struct db *db, int64_t now_us, int64_t lease_us, st
 	static const char leased[] = "SELECT task_id, run_us, lease_us, claim, attempts FROM background_tasks"
 				     " WHERE status = 'processing' AND lease_us > $1 AND updated_at > $2";
 	static const char waiting[] = "SELECT task_id, run_us, 0, claim, attempts FROM background_tasks"
-				      " WHERE status = 'pending' AND run_us > $1 AND updated_at > $2"
+				      " WHERE status = 'pending' AND turn = 0 AND run_us > $1 AND updated_at > $2"
 				      " ORDER BY run_us, task_id";
 
 	*found = 0;
@@ -54,7 +54,7 @@ static enum status move(struct db *db, const struct task_row *row, int64_t run_u
 			struct err *err)
 {
 	static const char sql[] = "UPDATE background_tasks SET run_us = $1, change = $2, updated_at = $3"
-				  " WHERE task_id = $4 AND status = 'pending' AND run_us = $5";
+				  " WHERE task_id = $4 AND status = 'pending' AND turn = 0 AND run_us = $5";
 	char now[TASK_TIME_BYTES], id[ID_TEXT_BYTES];
 	struct stmt *stmt;
 

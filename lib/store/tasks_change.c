@@ -27,8 +27,8 @@ enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_
 {
 	static const char sql[] =
 		"UPDATE background_tasks SET status = $1, result = $2, error_message = $3, done = $4, total = $5,"
-		" run_us = $6, lease_us = $7, attempts = $8, expires_us = $9, change = $10, updated_at = $11"
-		" WHERE task_id = $12 AND claim = $13 AND status = 'processing' RETURNING cancel";
+		" run_us = $6, turn = turn * $7, lease_us = $8, attempts = $9, expires_us = $10, change = $11,"
+		" updated_at = $12 WHERE task_id = $13 AND claim = $14 AND status = 'processing' RETURNING cancel";
 	struct stmt *stmt;
 	bool there;
 
@@ -42,13 +42,14 @@ enum status tasks_update(struct db *db, const struct task_row *row, int64_t now_
 	db_bind_i64(stmt, 4, row->done);
 	db_bind_i64(stmt, 5, row->total);
 	db_bind_i64(stmt, 6, row->run_us);
-	db_bind_i64(stmt, 7, row->lease_us);
-	db_bind_i64(stmt, 8, row->attempts);
-	db_bind_i64(stmt, 9, row->expires_us);
-	db_bind_i64(stmt, 10, row->change);
-	tasks_bind_time(stmt, 11, now_us);
-	tasks_bind_id(stmt, 12, &row->id);
-	db_bind_i64(stmt, 13, row->claim);
+	db_bind_i64(stmt, 7, row->run_us <= now_us); /* its place in line is kept, unless it is for later */
+	db_bind_i64(stmt, 8, row->lease_us);
+	db_bind_i64(stmt, 9, row->attempts);
+	db_bind_i64(stmt, 10, row->expires_us);
+	db_bind_i64(stmt, 11, row->change);
+	tasks_bind_time(stmt, 12, now_us);
+	tasks_bind_id(stmt, 13, &row->id);
+	db_bind_i64(stmt, 14, row->claim);
 	status = db_step(stmt, &there, err);
 	if (status == STATUS_OK && there)
 		*cancel = db_column_i64(stmt, 0) != 0;
@@ -101,7 +102,7 @@ enum status tasks_cancel(struct db *db, const struct id *id, int64_t user_id, in
 enum status tasks_retry(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
 {
 	static const char sql[] = "UPDATE background_tasks SET status = 'pending', attempts = 0, cancel = 0,"
-				  " result = NULL, run_us = $1, lease_us = 0, expires_us = 0, change = $2,"
+				  " result = NULL, run_us = $1, turn = 0, lease_us = 0, expires_us = 0, change = $2,"
 				  " updated_at = $3 WHERE task_id = $4 AND status IN ('failed', 'cancelled', 'dead')";
 	static const char there[] = "SELECT status FROM background_tasks WHERE task_id = $1";
 	struct stmt *stmt;

@@ -54,6 +54,9 @@ struct task_kind {
 	int result_lifetime_s; /* after the end; 0: for ever */
 };
 
+/* Of what schedules add: before whatever users and superusers may ask for. */
+enum { TASK_PRIORITY_MAX_OF_USERS = 10, TASK_PRIORITY_MAX = 100, TASK_PRIORITY_SERVICE = 1000 };
+
 extern const struct task_kind TASK_KINDS[];
 extern const int TASK_KINDS_N;
 const struct task_kind *task_kind_find(struct str name);

@@ -6,6 +6,7 @@
 #include "shared/wake.h"
 #include "store/schedules.h"
 #include "store/tasks.h"
+#include "task/kinds.h"
 #include "task/measure.h"
 
 #include <stdio.h>
@@ -66,7 +67,7 @@ static enum status take_up(struct db *db, struct step *step, int i, struct err *
 static enum status add(struct db *db, struct step *step, int i, struct err *err)
 {
 	struct schedules *schedules = step->schedules;
-	struct task_row row = {.payload = STR("{}")};
+	struct task_row row = {.payload = STR("{}"), .priority = TASK_PRIORITY_SERVICE};
 	struct edge_identity edge;
 	int64_t from_us = schedules->list[i].next_us;
 	int64_t to_us = cron_next(&schedules->list[i].cron, step->now_us);

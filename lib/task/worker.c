@@ -73,6 +73,7 @@ struct step {
 	int64_t change, now_us;
 	enum status statuses[BATCH_MAX];
 	bool cancelled[BATCH_MAX]; /* was to go back, and is to be cancelled */
+	bool had_place;            /* among the large ones, before it */
 	struct err errs[BATCH_MAX];
 };
 
@@ -110,6 +111,39 @@ static enum status store_all(struct step *step, struct err *err)
 	return STATUS_OK;
 }
 
+/* Large ones leave a thread to the small ones; a worker of one thread takes them by turns. What `large` counts changes
+ * in write transactions, one at a time, and when a thread gives its place up. */
+static bool may_take_large(const struct task_worker *worker)
+{
+	const struct task_pool *pool = worker->pool;
+
+	return worker->large || atomic_load(&pool->large) < (pool->n > 1 ? pool->n - 1 : 1);
+}
+
+static struct tasks_wish wish_of(const struct task_worker *worker, int64_t now_us)
+{
+	return (struct tasks_wish){
+		.now_us = now_us,
+		.small_only = !may_take_large(worker),
+		.small_first = worker->large,
+		.large_of_user = worker->pool->options.config->user_tasks_running,
+	};
+}
+
+static void take_place(struct task_worker *worker)
+{
+	if (!worker->large)
+		atomic_fetch_add(&worker->pool->large, 1);
+	worker->large = true;
+}
+
+static void leave_place(struct task_worker *worker)
+{
+	if (worker->large)
+		atomic_fetch_sub(&worker->pool->large, 1);
+	worker->large = false;
+}
+
 static enum status claim(struct step *step, struct err *err)
 {
 	struct task_worker *worker = step->worker;
@@ -117,20 +151,24 @@ static enum status claim(struct step *step, struct err *err)
 	struct batch *next = step->next;
 	const struct tasks_claim how = {
 		.worker = options->name,
-		.together = str_of(worker->pool->together),
-		.now_us = step->now_us,
+		.wish = wish_of(worker, step->now_us),
 		.lease_until_us = step->now_us + options->config->task_lease_seconds * US,
 		.change = step->change,
 	};
 
 	arena_reset(&next->arena);
-	return tasks_claim(worker->db, &how, next->rows, worker->size, &next->arena, &next->n, err);
+	enum status status = tasks_claim(worker->db, &how, next->rows, worker->size, &next->arena, &next->n, err);
+	if (status == STATUS_OK && next->n > 0 && !next->rows[0].small)
+		take_place(worker);
+	return status;
 }
 
 static enum status run_step(struct db *db, void *arg, struct err *err)
 {
 	struct step *step = arg;
 
+	if (!step->had_place)
+		leave_place(step->worker); /* that of a try that was lost */
 	enum status status = tasks_begin_change(db, &step->change, err);
 	step->now_us = clock_wall_us(); /* leases begin when there is no waiting any more */
 	if (status == STATUS_OK && step->done)
@@ -179,13 +217,17 @@ static enum status try_step(struct step *step, struct err *err)
 {
 	if (step->next)
 		step->next->n = 0;
+	step->had_place = step->worker->large;
 	enum status status = db_transact(step->worker->db, -1, run_step, step, err);
 	if (status == STATUS_OK) {
 		worker_note_success(step->worker);
 		tell_stored(step);
-	} else if (step->next) {
-		step->next->n = 0;
+		return status;
 	}
+	if (step->next)
+		step->next->n = 0;
+	if (!step->had_place)
+		leave_place(step->worker);
 	return status;
 }
 
@@ -240,8 +282,7 @@ static void store_apart(struct task_worker *worker, struct batch *done)
 	worker->batches[done == &worker->batches[0]].n = 0;
 }
 
-/* Stores what is done and claims more. */
-static void step_on(struct task_worker *worker, struct batch *done, struct batch *next)
+static void try_on(struct task_worker *worker, struct batch *done, struct batch *next)
 {
 	struct step step = {.worker = worker, .done = done && done->n > 0 ? done : NULL};
 	struct err err;
@@ -250,6 +291,19 @@ static void step_on(struct task_worker *worker, struct batch *done, struct batch
 	enum status status = try_patiently(&step, next, &err);
 	if (status != STATUS_OK && step.done && !may_pass(status))
 		store_apart(worker, step.done);
+}
+
+/* Stores what is done and claims more. The end of a large one is one more that may be
+ * begun, here or, when its user had enough of them running, elsewhere. */
+static void step_on(struct task_worker *worker, struct batch *done, struct batch *next)
+{
+	bool was_large = worker->large;
+
+	try_on(worker, done, next);
+	if (next->n == 0 || next->rows[0].small)
+		leave_place(worker);
+	if (was_large)
+		wake_all(worker->pool->options.shm, WAKE_TASKS);
 }
 
 /* --- waiting --- */
@@ -273,8 +327,9 @@ static bool wait_for_work(struct task_worker *worker, struct batch *next)
 	while (!is_stopping(worker) && !atomic_load(&pool->trouble)) {
 		uint32_t seen = wake_seen(pool->options.shm, WAKE_TASKS);
 		int64_t now_us = clock_wall_us(), next_us = 0;
+		const struct tasks_wish wish = wish_of(worker, now_us);
 		bool due = false;
-		enum status status = tasks_peek(worker->db, now_us, &due, &next_us, &err);
+		enum status status = tasks_peek(worker->db, &wish, &due, &next_us, &err);
 		if (status != STATUS_OK)
 			(void)worker_note_failure(worker, status, &err);
 		if (status == STATUS_OK && due)
@@ -352,17 +407,6 @@ static void find_series(struct task_pool *pool)
 	}
 }
 
-static bool list_small(struct task_pool *pool)
-{
-	size_t n = 0;
-
-	for (int k = 0; k < pool->options.kinds_n && n < sizeof(pool->together); k++)
-		if (pool->options.kinds[k].small)
-			n += (size_t)snprintf(pool->together + n, sizeof(pool->together) - n, "%s%s", n ? "," : "",
-					      pool->options.kinds[k].name);
-	return n < sizeof(pool->together) && pool->options.kinds_n <= KINDS_MAX;
-}
-
 static enum status start_threads(struct task_pool *pool, struct err *err)
 {
 	struct str url = str_of(pool->options.config->database_url);
@@ -419,7 +463,7 @@ enum status task_pool_open(struct task_pool **out, const struct task_pool_option
 	enum status status = STATUS_OK;
 	if (!pool->workers)
 		status = err_set(err, STATUS_NO_MEMORY, "no memory for the threads of tasks");
-	else if (!list_small(pool))
+	else if (pool->options.kinds_n > KINDS_MAX)
 		status = err_set(err, STATUS_INTERNAL, "there are too many kinds of tasks");
 	if (status == STATUS_OK) {
 		find_series(pool);

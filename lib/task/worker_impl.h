@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { BATCH_MAX = 128, KINDS_MAX = 64, TOGETHER_BYTES = 2048 };
+enum { BATCH_MAX = 128, KINDS_MAX = 64 };
 
 /* Tasks that were claimed together, and what became of them. */
 struct batch {
@@ -36,6 +36,7 @@ struct task_worker {
 	bool failing;  /* the database */
 	unsigned seed; /* of the jitter */
 	bool again;    /* it holds the pool's lock of that name */
+	bool large;    /* it has a large task, until what comes of it is stored */
 
 	/* Of the task that runs; this thread's alone. */
 	struct task_row *row;
@@ -59,10 +60,10 @@ struct kind_series {
 
 struct task_pool {
 	struct task_pool_options options;
-	char together[TOGETHER_BYTES]; /* small kinds, with commas between them */
 	struct kind_series series[KINDS_MAX + 1];
 	atomic_bool stopping;
 	atomic_int threads; /* that have not ended */
+	atomic_int large;   /* of them those that have a large task */
 	atomic_int failing; /* of them those whose database fails: logged when the first does, and when none does */
 	_Atomic(const char *) trouble;
 	pthread_mutex_t lead;  /* held by the idle thread that waits for work and claims it */

@@ -44,7 +44,11 @@ static void submit(struct store *store, struct add *add)
 	struct edge_identity edge;
 
 	edge_generate(&edge);
-	add->row = (struct task_row){.id = id_of_edge(&edge), .kind = "echo", .payload = STR("{\"n\":12345}")};
+	add->row = (struct task_row){.id = id_of_edge(&edge),
+				     .user_id = 1 + under_way % 4,
+				     .kind = "echo",
+				     .small = true,
+				     .payload = STR("{\"n\":12345}")};
 	add->op = (struct store_op){.run = add_task, .done = added, .wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS};
 	under_way++;
 	if (store_write(store, &add->op) != STATUS_OK) {
@@ -79,7 +83,8 @@ static void wait_for_all(struct db *db)
 	do {
 		nanosleep(&nap, NULL);
 		waiting = 1;
-		if (tasks_peek(db, clock_wall_us(), &due, &next_us, NULL) != STATUS_OK)
+		const struct tasks_wish wish = {.now_us = clock_wall_us()};
+		if (tasks_peek(db, &wish, &due, &next_us, NULL) != STATUS_OK)
 			exit(1);
 		if (due)
 			continue; /* counting a long queue would slow down what is measured */

@@ -36,6 +36,7 @@ static struct id add(struct db *db, const char *kind, int n, int64_t priority, i
 	bool stored = false;
 
 	snprintf(row.kind, sizeof(row.kind), "%s", kind);
+	row.small = strcmp(kind, "large") != 0;
 	row.payload = STR("{}");
 	row.change = begin(db);
 	OK(tasks_insert(db, &row, &stored, NULL));
@@ -44,18 +45,29 @@ static struct id add(struct db *db, const char *kind, int n, int64_t priority, i
 	return row.id;
 }
 
-static int claim_as(struct db *db, const char *worker, int64_t now_us, int n)
+static int claim_wish(struct db *db, const char *worker, const struct tasks_wish *wish, int n)
 {
-	struct tasks_claim how = {.worker = worker,
-				  .together = STR("small,tiny"),
-				  .now_us = now_us,
-				  .lease_until_us = now_us + 30 * SECOND};
+	struct tasks_claim how = {.worker = worker, .wish = *wish, .lease_until_us = wish->now_us + 30 * SECOND};
 	int found = -1;
 
 	how.change = begin(db);
 	OK(tasks_claim(db, &how, rows, n, &arena, &found, NULL));
 	test_commit(db);
 	return found;
+}
+
+static int claim_as(struct db *db, const char *worker, int64_t now_us, int n)
+{
+	const struct tasks_wish wish = {.now_us = now_us};
+
+	return claim_wish(db, worker, &wish, n);
+}
+
+static enum status peek(struct db *db, int64_t now_us, bool *due, int64_t *next_us)
+{
+	const struct tasks_wish wish = {.now_us = now_us};
+
+	return tasks_peek(db, &wish, due, next_us, NULL);
 }
 
 static enum status update(struct db *db, struct task_row *row, enum task_status status, bool *cancel)
@@ -116,7 +128,7 @@ static void the_most_urgent_comes_first(void)
 {
 	struct db *db = test_database("urgent.db");
 	struct id low = add(db, "small", 1, -5, 0), later = add(db, "small", 2, 0, NOW + 10 * SECOND);
-	struct id second = add(db, "small", 3, 0, NOW - 5), first = add(db, "tiny", 4, 0, NOW - 9);
+	struct id first = add(db, "small", 3, 0, 0), second = add(db, "tiny", 4, 0, 0);
 	struct id high = add(db, "large", 5, 100, NOW);
 	int64_t next;
 	bool due;
@@ -133,10 +145,10 @@ static void the_most_urgent_comes_first(void)
 	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 1);
 	CU_ASSERT_TRUE(is(&rows[0].id, &low));
 	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, ROWS), 0);
-	OK(tasks_peek(db, NOW, &due, &next, NULL));
+	OK(peek(db, NOW, &due, &next));
 	CU_ASSERT_FALSE(due);
 	CU_ASSERT_EQUAL(next, NOW + 10 * SECOND);
-	OK(tasks_peek(db, NOW + 10 * SECOND, &due, &next, NULL));
+	OK(peek(db, NOW + 10 * SECOND, &due, &next));
 	CU_ASSERT_TRUE(due);
 	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW + 10 * SECOND, ROWS), 1);
 	CU_ASSERT_TRUE(is(&rows[0].id, &later));
@@ -148,10 +160,10 @@ static void large_ones_are_passed_by_small_ones_only_in_a_claim(void)
 	struct db *db = test_database("mixed.db");
 	struct id a = add(db, "small", 1, 0, 0), large = add(db, "large", 2, 0, 0), b = add(db, "tiny", 3, 0, 0);
 
-	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 2);
-	CU_ASSERT_TRUE(is(&rows[0].id, &a) && is(&rows[1].id, &b));
 	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 1);
 	CU_ASSERT_TRUE(is(&rows[0].id, &large));
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 2);
+	CU_ASSERT_TRUE(is(&rows[0].id, &a) && is(&rows[1].id, &b));
 	db_close(db);
 }
 
@@ -201,6 +213,209 @@ static void two_workers_never_get_the_same_task(void)
 	db_close(db);
 }
 
+/* --- turns --- */
+
+static struct id add_of(struct db *db, int64_t user_id, const char *kind, int n, int64_t priority)
+{
+	struct task_row row = {.id = id_at(NOW, n), .user_id = user_id, .priority = priority, .payload = STR("{}")};
+	bool stored = false;
+
+	snprintf(row.kind, sizeof(row.kind), "%s", kind);
+	row.small = strcmp(kind, "large") != 0;
+	row.change = begin(db);
+	OK(tasks_insert(db, &row, &stored, NULL));
+	CU_ASSERT_TRUE(stored);
+	test_commit(db);
+	return row.id;
+}
+
+static void users_take_turns(void)
+{
+	struct db *db = test_database("turns.db");
+	int n = 0;
+
+	for (int i = 0; i < 50; i++)
+		add_of(db, 1, "small", n++, 0);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 10), 10);
+	for (int i = 0; i < 3; i++)
+		add_of(db, 2, "small", n++, 0);
+	struct id third = add_of(db, 3, "small", n++, 0), behind = add_of(db, 1, "small", n++, 0);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 3), 3); /* everybody's next one */
+	CU_ASSERT_EQUAL(rows[0].user_id, 1);
+	CU_ASSERT_EQUAL(rows[1].user_id, 2);
+	CU_ASSERT_TRUE(is(&rows[2].id, &third));
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 4), 4);
+	for (int i = 0; i < 4; i++)
+		CU_ASSERT_EQUAL(rows[i].user_id, 1 + i % 2);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, ROWS), 38);
+	CU_ASSERT_TRUE(is(&rows[37].id, &behind));
+	db_close(db);
+}
+
+/* What waits for a time gets in line when the time has come, behind its user's others; what is given back keeps its
+ * place. */
+static void who_comes_later_stands_behind(void)
+{
+	struct db *db = test_database("later.db");
+	struct id late[2], now[2], other;
+	bool asked;
+
+	for (int i = 0; i < 2; i++) {
+		late[i] = add(db, "small", 1 + 2 * i, 0, NOW + SECOND);
+		now[i] = add(db, "small", 11 + 2 * i, 0, 0);
+	}
+	other = add(db, "small", 30, 0, NOW + SECOND); /* of another user */
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM background_tasks WHERE turn = 0"), 3);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW + SECOND, 1), 1);
+	CU_ASSERT_TRUE(is(&rows[0].id, &now[0]));
+	OK(update(db, &rows[0], TASK_PENDING, &asked)); /* given back */
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW + SECOND, ROWS), 5);
+	CU_ASSERT_TRUE(is(&rows[0].id, &now[0]) && is(&rows[1].id, &other) && is(&rows[2].id, &now[1]));
+	CU_ASSERT_TRUE(is(&rows[3].id, &late[0]) && is(&rows[4].id, &late[1]));
+	rows[0].run_us = NOW + 9 * SECOND; /* to be tried again then */
+	OK(update(db, &rows[0], TASK_PENDING, &asked));
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW + 8 * SECOND, ROWS), 0);
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW + 9 * SECOND, ROWS), 1);
+	db_close(db);
+}
+
+static void large_ones_leave_room(void)
+{
+	struct db *db = test_database("room.db");
+	struct tasks_wish wish = {.now_us = NOW, .large_of_user = 2};
+	struct id last = {{0}}, service, other;
+	bool due, asked;
+	int64_t next;
+
+	for (int i = 0; i < 20; i++) {
+		struct id id = add_of(db, 1, "large", i, 5);
+		last = i == 2 ? id : last;
+	}
+	CU_ASSERT_EQUAL(claim_wish(db, "a", &wish, ROWS), 1);
+	CU_ASSERT_EQUAL(claim_wish(db, "a", &wish, ROWS), 1);
+	struct task_row mine = rows[0];
+	CU_ASSERT_EQUAL(claim_wish(db, "a", &wish, ROWS), 0); /* two of this user run */
+	OK(tasks_peek(db, &wish, &due, &next, NULL));
+	CU_ASSERT_FALSE(due);
+	other = add_of(db, 2, "large", 30, 0); /* behind more than a few of the other's */
+	service = add_of(db, 0, "large", 31, 0);
+	OK(tasks_peek(db, &wish, &due, &next, NULL));
+	CU_ASSERT_TRUE(due);
+	wish.small_only = true;
+	OK(tasks_peek(db, &wish, &due, &next, NULL));
+	CU_ASSERT_FALSE(due);
+	CU_ASSERT_EQUAL(claim_wish(db, "a", &wish, ROWS), 0);
+	wish.small_only = false;
+	CU_ASSERT_EQUAL_FATAL(claim_wish(db, "a", &wish, ROWS), 1);
+	CU_ASSERT_TRUE(is(&rows[0].id, &other));
+	CU_ASSERT_EQUAL_FATAL(claim_wish(db, "a", &wish, ROWS), 1);
+	CU_ASSERT_TRUE(is(&rows[0].id, &service));
+	CU_ASSERT_EQUAL(claim_wish(db, "a", &wish, ROWS), 0);
+	OK(update(db, &mine, TASK_COMPLETED, &asked));
+	CU_ASSERT_EQUAL_FATAL(claim_wish(db, "a", &wish, ROWS), 1);
+	CU_ASSERT_TRUE(is(&rows[0].id, &last));
+	db_close(db);
+}
+
+/* One thread takes what is large and what is small by turns; the greater priority goes first in any case. */
+static void small_and_large_ones_take_turns(void)
+{
+	struct db *db = test_database("kinds.db");
+	struct tasks_wish wish = {.now_us = NOW, .small_first = true};
+
+	add_of(db, 1, "large", 1, 0);
+	add_of(db, 1, "small", 2, 0);
+	add_of(db, 1, "large", 3, 1);
+	CU_ASSERT_EQUAL_FATAL(claim_wish(db, "a", &wish, ROWS), 1);
+	CU_ASSERT_EQUAL(rows[0].priority, 1);
+	CU_ASSERT_EQUAL_FATAL(claim_wish(db, "a", &wish, ROWS), 1);
+	CU_ASSERT_TRUE(rows[0].small);
+	CU_ASSERT_EQUAL_FATAL(claim_wish(db, "a", &wish, ROWS), 1);
+	CU_ASSERT_FALSE(rows[0].small);
+	/* What is lost is for who may take it. */
+	wish = (struct tasks_wish){.now_us = NOW + 30 * SECOND, .small_only = true};
+	CU_ASSERT_EQUAL_FATAL(claim_wish(db, "b", &wish, ROWS), 1);
+	CU_ASSERT_TRUE(rows[0].lost && rows[0].small);
+	CU_ASSERT_EQUAL(claim_wish(db, "b", &wish, ROWS), 0);
+	wish.small_only = false;
+	CU_ASSERT_EQUAL(claim_wish(db, "b", &wish, ROWS), 1);
+	CU_ASSERT_EQUAL(claim_wish(db, "b", &wish, ROWS), 1);
+	CU_ASSERT_EQUAL(claim_wish(db, "b", &wish, ROWS), 0);
+	db_close(db);
+}
+
+/* --- bounds --- */
+
+static enum tasks_room insert_within(struct db *db, int64_t user_id, int n, int64_t bytes,
+				     const struct tasks_bound *bound, bool *stored)
+{
+	struct task_row row = {.id = id_at(NOW, n),
+			       .user_id = user_id,
+			       .kind = "small",
+			       .small = n % 2 == 0,
+			       .payload = STR("[1]"),
+			       .bytes = bytes - 3};
+	enum tasks_room room = TASKS_ROOM;
+
+	row.change = begin(db);
+	OK(tasks_insert_within(db, &row, bound, stored, &room, NULL));
+	test_commit(db);
+	return room;
+}
+
+static void what_waits_is_bounded(void)
+{
+	const struct tasks_bound few = {.tasks = 3}, small = {.tasks = 100, .bytes = 50};
+	struct db *db = test_database("few.db");
+	enum tasks_room room;
+	bool stored;
+
+	for (int i = 0; i < 3; i++) {
+		CU_ASSERT_EQUAL(insert_within(db, 1, i, 20, &few, &stored), TASKS_ROOM);
+		CU_ASSERT_TRUE(stored);
+	}
+	CU_ASSERT_EQUAL(insert_within(db, 1, 3, 20, &few, &stored), TASKS_TOO_MANY);
+	CU_ASSERT_FALSE(stored);
+	CU_ASSERT_EQUAL(insert_within(db, 1, 2, 20, &few, &stored), TASKS_ROOM); /* the same request again */
+	CU_ASSERT_FALSE(stored);
+	CU_ASSERT_EQUAL(insert_within(db, 2, 4, 20, &few, &stored), TASKS_ROOM); /* another's */
+	CU_ASSERT_EQUAL(claim_as(db, "a", NOW, 1), 1);                           /* runs, and waits no more */
+	CU_ASSERT_EQUAL(insert_within(db, 1, 5, 20, &few, &stored), TASKS_ROOM);
+	CU_ASSERT_TRUE(stored);
+	CU_ASSERT_EQUAL(insert_within(db, 2, 6, 31, &small, &stored), TASKS_TOO_LARGE);
+	OK(tasks_find_room(db, 2, 31, &small, &room, NULL));
+	CU_ASSERT_EQUAL(room, TASKS_TOO_LARGE);
+	CU_ASSERT_EQUAL(insert_within(db, 2, 7, 30, &small, &stored), TASKS_ROOM);
+	CU_ASSERT_EQUAL(insert_within(db, 2, 8, 3, &small, &stored), TASKS_TOO_LARGE);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM background_tasks"), 6);
+	db_close(db);
+}
+
+static const struct tasks_bound TEN = {.tasks = 10};
+
+static void add_one_of_many(void *arg, size_t i)
+{
+	struct task_row row = {.id = id_at(NOW, (int)i), .user_id = 1, .kind = "small", .payload = STR("{}")};
+	enum tasks_room room;
+	bool stored;
+
+	if (tasks_begin_change(arg, &row.change, NULL) != STATUS_OK ||
+	    tasks_insert_within(arg, &row, &TEN, &stored, &room, NULL) != STATUS_OK)
+		CU_ASSERT_TRUE(false);
+}
+
+static void nobody_gets_between(void)
+{
+	struct db *db = test_database("together.db");
+
+	test_begin(db);
+	db_together(db, 40, add_one_of_many, db);
+	test_commit(db);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM background_tasks"), 10);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(DISTINCT turn) FROM background_tasks"), 10);
+	db_close(db);
+}
+
 /* --- leases --- */
 
 static void a_lost_task_is_claimed_anew_and_alone(void)
@@ -216,7 +431,7 @@ static void a_lost_task_is_claimed_anew_and_alone(void)
 	add(db, "small", 10, 50, 0);
 	CU_ASSERT_EQUAL(claim_as(db, "b", NOW + 29 * SECOND, ROWS), 1); /* the urgent one */
 	CU_ASSERT_EQUAL(claim_as(db, "b", NOW + 29 * SECOND, ROWS), 1);
-	OK(tasks_peek(db, NOW + 29 * SECOND, &due, &next, NULL));
+	OK(peek(db, NOW + 29 * SECOND, &due, &next));
 	CU_ASSERT_FALSE(due);
 	CU_ASSERT_EQUAL(next, NOW + 30 * SECOND);
 	CU_ASSERT_EQUAL_FATAL(claim_as(db, "b", NOW + 30 * SECOND, ROWS), 1);
@@ -289,8 +504,12 @@ static enum status cancel(struct db *db, const struct id *id, int64_t user_id, s
 /* Made at NOW by the clock of then. */
 static struct id add_timed(struct db *db, int n, int64_t run_us)
 {
-	struct task_row row = {
-		.id = id_at(NOW, n), .user_id = 1, .kind = "small", .payload = STR("{}"), .run_us = run_us};
+	struct task_row row = {.id = id_at(NOW, n),
+			       .user_id = 1,
+			       .kind = "small",
+			       .small = true,
+			       .payload = STR("{}"),
+			       .run_us = run_us};
 	bool stored = false;
 
 	tasks_format_time(NOW, row.created_at);
@@ -326,7 +545,7 @@ static void nothing_waits_for_a_time_to_come_again(void)
 	struct id later = add_timed(db, 5, NOW + 600 * SECOND);
 
 	CU_ASSERT_EQUAL(bring_back(db, NOW + 2 * SECOND), 0); /* the clock is right */
-	CU_ASSERT_EQUAL(bring_back(db, back), 4);
+	CU_ASSERT_EQUAL(bring_back(db, back), 2);             /* who is in line has a turn, whatever the time */
 	CU_ASSERT_EQUAL(bring_back(db, back), 0);
 	CU_ASSERT_EQUAL(find(db, &later).run_us, NOW + 600 * SECOND); /* somebody wanted it then */
 	CU_ASSERT_EQUAL(find(db, &leased).lease_us, back + 30 * SECOND);
@@ -443,7 +662,7 @@ static void lists(void)
 	filter = (struct tasks_filter){.user_id = -1, .status = TASK_DEAD, .limit = 20};
 	seen = list(db, &filter);
 	CU_ASSERT_EQUAL_FATAL(seen.n, 1);
-	CU_ASSERT_TRUE(is(&seen.at[0].id, &ids[0]));
+	CU_ASSERT_TRUE(is(&seen.at[0].id, &ids[3]));
 	db_close(db);
 }
 
@@ -589,6 +808,12 @@ static const struct unit_case CASES[] = {
 	{"the most urgent comes first", the_most_urgent_comes_first},
 	{"small ones are claimed together, large ones alone", large_ones_are_passed_by_small_ones_only_in_a_claim},
 	{"no more are claimed than asked for", no_more_are_claimed_than_asked_for},
+	{"users take turns", users_take_turns},
+	{"who comes later stands behind", who_comes_later_stands_behind},
+	{"large ones leave room for others", large_ones_leave_room},
+	{"small and large ones take turns", small_and_large_ones_take_turns},
+	{"what waits is bounded", what_waits_is_bounded},
+	{"nobody gets between looking and adding", nobody_gets_between},
 	{"two workers never get the same task (B-128)", two_workers_never_get_the_same_task},
 	{"a lost task is claimed anew and alone, its old owner is fenced off", a_lost_task_is_claimed_anew_and_alone},
 	{"an update writes what it says", an_update_writes_what_it_says},

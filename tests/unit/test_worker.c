@@ -188,6 +188,14 @@ static void close_place(struct place *place)
 	db_close(place->db);
 }
 
+static bool is_small(const char *kind)
+{
+	for (size_t i = 0; i < sizeof(KINDS) / sizeof(KINDS[0]); i++)
+		if (strcmp(KINDS[i].name, kind) == 0)
+			return KINDS[i].small;
+	return true;
+}
+
 static struct id add_at(struct place *place, const char *kind, const char *payload, int64_t run_us)
 {
 	struct task_row row = {.payload = str_of(payload), .run_us = run_us};
@@ -197,6 +205,7 @@ static struct id add_at(struct place *place, const char *kind, const char *paylo
 	edge_generate(&edge);
 	row.id = id_of_edge(&edge);
 	snprintf(row.kind, sizeof(row.kind), "%s", kind);
+	row.small = is_small(kind);
 	test_begin(place->db);
 	OK(tasks_begin_change(place->db, &row.change, NULL));
 	OK(tasks_insert(place->db, &row, &stored, NULL));
@@ -426,7 +435,7 @@ static void a_worker_that_stops_gives_back_what_it_has(void)
 static enum status steal(struct db *db, void *arg, struct err *err)
 {
 	const struct tasks_claim how = {.worker = "thief",
-					.now_us = clock_wall_us() + 3600 * SECOND,
+					.wish = {.now_us = clock_wall_us() + 3600 * SECOND},
 					.lease_until_us = clock_wall_us() + 7200 * SECOND,
 					.change = 1};
 	int found;
@@ -693,7 +702,7 @@ static void other_machines_are_told(void)
 	CU_ASSERT_TRUE_FATAL(task_listen_start(&listen, &place.config, shm));
 	CU_ASSERT_TRUE(wake_wait(shm, WAKE_TASKS, seen, SOON_MS)); /* it listens */
 	for (int i = 0; i < 3; i++) {
-		struct task_row row = {.kind = "twice", .payload = STR("1")};
+		struct task_row row = {.kind = "twice", .small = true, .payload = STR("1")};
 		struct edge_identity edge;
 		bool stored;
 		edge_generate(&edge);
