@@ -21,6 +21,7 @@ static const char *const REJECTED[APP_REJECTED__MAX] = {
 	[APP_REJECTED_KEY_RATE_LIMIT] = "key_rate_limit",
 	[APP_REJECTED_USER_RATE_LIMIT] = "user_rate_limit",
 	[APP_REJECTED_LOGIN_RATE_LIMIT] = "login_rate_limit",
+	[APP_REJECTED_USER_TASKS] = "user_tasks",
 	[APP_REJECTED_UNAUTHENTICATED] = "unauthenticated",
 	[APP_REJECTED_FORBIDDEN] = "forbidden",
 	[APP_REJECTED_TOO_LARGE] = "too_large",

@@ -15,6 +15,7 @@
 #include "handlers/batch.h"
 #include "handlers/idempotent.h"
 #include "handlers/instances.h"
+#include "handlers/tasks.h"
 #include "shared/wake.h"
 #include "task/measure.h"
 
@@ -34,11 +35,12 @@ struct upload {
 	struct json_iter iter;   /* where the next part begins */
 	struct json_value ahead; /* the text that did not fit into the part before it */
 	struct buf part[AT_ONCE], counts;
-	int n;            /* parts that are being stored */
-	int64_t parts;    /* so far, with these */
-	bool last, known; /* it is the last part; the key has been used before */
-	bool created;     /* the task was stored by this request, and not before */
-	struct buf ready; /* the answer */
+	int n;                /* parts that are being stored */
+	int64_t parts;        /* so far, with these */
+	bool last, known;     /* it is the last part; the key has been used before */
+	bool created;         /* the task was stored by this request, and not before */
+	enum tasks_room room; /* there is none for the task: why */
+	struct buf ready;     /* the answer */
 };
 
 /* --- answering --- */
@@ -79,11 +81,14 @@ static void fail(struct upload *upload, enum status status, const char *text)
 
 static enum status store_task(struct upload *upload, struct db *db, struct err *err)
 {
+	struct tasks_bound most;
+	const struct tasks_bound *bound = tasks_bound_of(upload->req, &most);
 	enum status status = tasks_begin_change(db, &upload->task.change, err);
 
 	if (status == STATUS_OK)
-		status = tasks_insert(db, &upload->task, &upload->created, err);
-	if (status != STATUS_OK)
+		status = bound ? tasks_insert_within(db, &upload->task, bound, &upload->created, &upload->room, err)
+			       : tasks_insert(db, &upload->task, &upload->created, err);
+	if (status != STATUS_OK || upload->room != TASKS_ROOM)
 		return status;
 	upload->op.wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS;
 	upload->req->response.status = 202;
@@ -91,17 +96,41 @@ static enum status store_task(struct upload *upload, struct db *db, struct err *
 	return idempotent_save(&upload->idem, db, true, err);
 }
 
-/* Commit thread: some parts; with the last one the task. A key that was used before ends it with the first. */
+/* Before any part is stored; what it says is true of when the task is. One that is there already needs no room. */
+static enum status look_for_room(struct upload *upload, struct db *db, struct err *err)
+{
+	struct tasks_bound most;
+	const struct tasks_bound *bound = tasks_bound_of(upload->req, &most);
+	struct task_row row;
+
+	if (!bound)
+		return STATUS_OK;
+	enum status status = tasks_find_room(db, upload->task.user_id, upload->task.bytes, bound, &upload->room, err);
+	if (status != STATUS_OK || upload->room == TASKS_ROOM)
+		return status;
+	status = tasks_find(db, &upload->task.id, -1, &upload->req->arena, &row, err);
+	if (status == STATUS_OK)
+		upload->room = TASKS_ROOM;
+	return status == STATUS_NOT_FOUND ? STATUS_OK : status;
+}
+
+/* Commit thread: some parts; with the last one the task. A key that was used before ends it with the first, and so does
+ * a user who has enough waiting. */
 static enum status store_parts(struct db *db, struct store_op *op, struct err *err)
 {
 	struct upload *upload = (struct upload *)(void *)op;
 	enum status status = STATUS_OK;
 
+	bool first = upload->parts == upload->n;
+
 	upload->known = upload->created = false;
+	upload->room = TASKS_ROOM;
 	upload->op.wake = 0;
-	if (upload->parts == upload->n || upload->last)
+	if (first || upload->last)
 		status = idempotent_find(&upload->idem, db, &upload->known, err);
-	if (status != STATUS_OK || upload->known)
+	if (status == STATUS_OK && !upload->known && first)
+		status = look_for_room(upload, db, err);
+	if (status != STATUS_OK || upload->known || upload->room != TASKS_ROOM)
 		return status;
 	for (int i = 0; status == STATUS_OK && i < upload->n; i++)
 		status = tasks_insert_part(db, &upload->task.id, upload->parts - upload->n + i,
@@ -127,6 +156,8 @@ static void parts_stored(struct store_op *op)
 	if (op->status != STATUS_OK) {
 		app_count_rejected(req->app, APP_REJECTED_STORE);
 		request_answer_error(req, op->status, &op->err);
+	} else if (upload->room != TASKS_ROOM) {
+		tasks_answer_no_room(req, upload->room);
 	} else if (upload->known || upload->last) {
 		idempotent_settle(&upload->idem);
 		if (upload->created)
@@ -316,6 +347,7 @@ static void begin_task(struct upload *upload)
 	task->user_id = req->caller.user_id;
 	memcpy(task->kind, SENTIMENT_KIND_BATCH, sizeof(SENTIMENT_KIND_BATCH));
 	tasks_format_time(req->edge.ms * 1000, task->created_at);
+	task->bytes = (int64_t)req->body.n;
 	for (int i = 0; i < AT_ONCE; i++)
 		buf_init(&upload->part[i], &req->arena);
 	buf_init(&upload->counts, &req->arena);

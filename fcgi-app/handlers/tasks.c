@@ -15,6 +15,10 @@
 #include "http/query.h"
 #include "shared/wake.h"
 
+#include <inttypes.h>
+
+enum { RETRY_AFTER_S = 10 };
+
 /* --- shared --- */
 
 bool tasks_read_id(struct request *req, struct id *out)
@@ -74,6 +78,35 @@ void tasks_answer_missing(struct request *req, const struct id *id, bool foreign
 		log_end(line);
 	}
 	request_answer_detail(req, 404, STR("Task not found"));
+}
+
+const struct tasks_bound *tasks_bound_of(const struct request *req, struct tasks_bound *bound)
+{
+	bound->tasks = req->app->config->user_tasks_pending;
+	bound->bytes = req->app->config->user_tasks_bytes;
+	if (req->caller.superuser || req->caller.user_id == 0 || (bound->tasks == 0 && bound->bytes == 0))
+		return NULL;
+	return bound;
+}
+
+void tasks_answer_no_room(struct request *req, enum tasks_room room)
+{
+	const struct config *config = req->app->config;
+	struct buf text;
+
+	buf_init(&text, &req->arena);
+	if (room == TASKS_TOO_MANY)
+		buf_fmt(&text, "Too many of your tasks are waiting: at most %" PRId64 " may (USER_TASKS_PENDING).",
+			config->user_tasks_pending);
+	else
+		buf_fmt(&text,
+			"Your tasks that are waiting are too large: at most %" PRId64
+			" bytes in all (USER_TASKS_BYTES).",
+			config->user_tasks_bytes);
+	buf_str(&text, STR(" Try again when some are done, or cancel some."));
+	app_count_rejected(req->app, APP_REJECTED_USER_TASKS);
+	response_header_u64(&req->response, "Retry-After", RETRY_AFTER_S);
+	request_answer_detail(req, 429, text.failed ? STR("Too many of your tasks are waiting.") : buf_view(&text));
 }
 
 void tasks_answer_no_memory(struct request *req)

@@ -21,6 +21,13 @@ enum status tasks_find_visible(struct db *db, const struct request *req, const s
 /* 404, and for another user's task a line in the log. */
 void tasks_answer_missing(struct request *req, const struct id *id, bool foreign) __attribute__((nonnull));
 
+/* What the caller may have waiting; NULL: they may have any number (superusers, the operator's keys). */
+const struct tasks_bound *tasks_bound_of(const struct request *req, struct tasks_bound *bound)
+	__attribute__((nonnull, warn_unused_result));
+
+/* 429: they have it waiting already. */
+void tasks_answer_no_room(struct request *req, enum tasks_room room) __attribute__((nonnull));
+
 /* Answers, and finishes the request. */
 void tasks_answer_no_memory(struct request *req) __attribute__((nonnull));
 

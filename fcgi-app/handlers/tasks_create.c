@@ -30,6 +30,7 @@ struct creation {
 	struct task_row row;
 	struct buf ready; /* the answer */
 	bool repeated;
+	enum tasks_room room; /* there is none: why */
 };
 
 /* What the body says, before it is judged. */
@@ -242,20 +243,26 @@ static enum status store_task(struct db *db, struct store_op *op, struct err *er
 {
 	struct creation *creation = (struct creation *)(void *)op;
 	struct request *req = creation->req;
+	struct tasks_bound most;
+	const struct tasks_bound *bound = tasks_bound_of(req, &most);
 	struct task_row row;
-	bool found, stored;
+	bool found, stored = false;
 
 	req->response.status = 202;
 	req->response.body = creation->ready;
 	creation->repeated = false;
+	creation->room = TASKS_ROOM;
+	op->wake = 0;
 	enum status status = idempotent_find(&creation->idem, db, &found, err);
 	if (status != STATUS_OK || found)
 		return status;
 	status = tasks_begin_change(db, &creation->row.change, err);
 	if (status == STATUS_OK)
-		status = tasks_insert(db, &creation->row, &stored, err);
-	if (status != STATUS_OK)
+		status = bound ? tasks_insert_within(db, &creation->row, bound, &stored, &creation->room, err)
+			       : tasks_insert(db, &creation->row, &stored, err);
+	if (status != STATUS_OK || creation->room != TASKS_ROOM)
 		return status;
+	op->wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS;
 	creation->repeated = !stored;
 	if (!stored) { /* nginx has tried the request again */
 		status = tasks_find(db, &creation->row.id, creation->row.user_id, &req->arena, &row, err);
@@ -290,7 +297,9 @@ static void task_stored(struct store_op *op)
 
 	req->slow = false;
 	idempotent_release(&creation->idem);
-	if (op->status == STATUS_OK) {
+	if (op->status == STATUS_OK && creation->room != TASKS_ROOM) {
+		tasks_answer_no_room(req, creation->room);
+	} else if (op->status == STATUS_OK) {
 		idempotent_settle(&creation->idem);
 		if (creation->repeated)
 			metrics_add(req->app->shm, req->app->series.repeated_writes, 1);
@@ -312,7 +321,6 @@ static void submit_creation(struct creation *creation)
 		creation->op.run = store_task;
 		creation->op.done = task_stored;
 		creation->op.identity = req->edge.random;
-		creation->op.wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS;
 		if (store_write(req->app->store, &creation->op) == STATUS_OK)
 			return; /* the request is the commit thread's now */
 		idempotent_release(&creation->idem);

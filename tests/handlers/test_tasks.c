@@ -166,6 +166,52 @@ static void a_task_is_stored(void)
 	harness_close(&h);
 }
 
+static void what_waits_is_bounded(void)
+{
+	struct harness_user user, other, admin;
+	struct exchange *sent[8];
+	int stored = 0, refused = 0;
+	struct harness h;
+
+	harness_init(&h);
+	h.config.user_tasks_pending = 3;
+	harness_start(&h);
+	harness_add_user(&h, "ada", &user);
+	harness_add_user(&h, "eve", &other);
+	harness_add_user(&h, "root", &admin);
+	make_superuser(&h, &admin);
+	for (int i = 0; i < 8; i++) /* at once */
+		sent[i] = harness_send(&h, &(struct ask){.path = TASKS, .body = ECHO, .token = user.token});
+	for (int i = 0; i < 8; i++) {
+		struct exchange *x = harness_wait(sent[i]);
+		stored += x->status == 202;
+		refused += x->status == 429;
+	}
+	CU_ASSERT_EQUAL(stored, 3);
+	CU_ASSERT_EQUAL(refused, 5);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks"), 3);
+	struct ask keyed = {.path = TASKS, .body = ECHO, .token = user.token, .params = {"HTTP_IDEMPOTENCY_KEY", "k1"}};
+	struct exchange *x = harness_ask(&h, &keyed);
+	ANSWERS(x, 429,
+		DETAIL("Too many of your tasks are waiting: at most 3 may (USER_TASKS_PENDING). Try again when some "
+		       "are "
+		       "done, or cancel some."));
+	HEADER_IS(x, "Retry-After", "10");
+	ANSWERS(add(&h, &other, ECHO), 202, NULL);
+	for (int i = 0; i < 5; i++)
+		ANSWERS(add(&h, &admin, ECHO), 202, NULL);
+	harness_sql(&h, "UPDATE background_tasks SET status = 'completed' WHERE user_id > 0");
+	ANSWERS(harness_ask(&h, &keyed), 202, NULL); /* the key has stored no refusal */
+	CU_ASSERT_EQUAL(harness_metric(&h, "appcore_requests_rejected_total{reason=\"user_tasks\"}"), 6.0);
+	CU_ASSERT_EQUAL(harness_metric(&h, "tasks_created_total{kind=\"echo\"}"), 10.0);
+	h.config.user_tasks_bytes = 10;
+	ANSWERS(add(&h, &other, "{\"kind\":\"echo\",\"payload\":{\"a\":\"123456\"}}"), 429,
+		DETAIL("Your tasks that are waiting are too large: at most 10 bytes in all (USER_TASKS_BYTES). Try "
+		       "again "
+		       "when some are done, or cancel some."));
+	harness_close(&h);
+}
+
 static void bad_bodies(void)
 {
 	static const struct {
@@ -794,6 +840,7 @@ static void nobody_can_say_who_may(void)
 
 static const struct unit_case CASES[] = {
 	{"a task is stored", a_task_is_stored},
+	{"what a user has waiting is bounded", what_waits_is_bounded},
 	{"bad bodies", bad_bodies},
 	{"what superusers may", what_superusers_may},
 	{"later", later},
