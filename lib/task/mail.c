@@ -197,14 +197,18 @@ static enum status wait_for(struct task_run *run, pid_t pid, int *code, struct e
 {
 	static const struct timespec nap = {.tv_nsec = LOOK_MS * 1000000L};
 	enum status status = STATUS_OK;
+	pid_t ended;
 
-	while (waitpid(pid, code, WNOHANG) == 0) {
+	while ((ended = waitpid(pid, code, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) {
 		nanosleep(&nap, NULL);
 		if (status == STATUS_OK)
 			status = task_checkpoint(run, 0, 1, NULL, NULL, err);
 		if (status != STATUS_OK)
 			kill(-pid, SIGKILL);
 	}
+	if (ended < 0 && status == STATUS_OK)
+		status = err_set(err, STATUS_UNAVAILABLE, "how MAIL_COMMAND ended can't be known: %s.",
+				 strerror(errno));
 	return status;
 }
 
