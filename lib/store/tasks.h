@@ -4,11 +4,12 @@
  * adds or returns a task wakes WAKE_TASKS, whatever changes one wakes WAKE_EVENTS. Each transaction that changes tasks
  * takes one number for all of them (tasks_begin_change), which orders changes as they are committed.
  *
- * On PostgreSQL that number is a lock, on one row, until the commit. The order of locks: the number comes before any row
- * of background_tasks, and whoever has the number waits for no row that is locked before it: claims and expiry pass
- * over what is locked (SKIP LOCKED), and all else that goes with a change is locked after the number alone. A request's batch may hold rows
- * of other tables when it takes the number: so no circle goes through a worker. Two requests' batches can still wait for
- * each other; whoever the server ends then (40P01, STATUS_BUSY) is run again, as it is after a lost connection. */
+ * On PostgreSQL that number is a lock, on one row, until the commit. The order of locks: the number comes before any
+ * row of background_tasks, and whoever has the number waits for no row that is locked before it: claims and expiry pass
+ * over what is locked (SKIP LOCKED), and all else that goes with a change is locked after the number alone. A request's
+ * batch may hold rows of other tables when it takes the number: so no circle goes through a worker. Two requests'
+ * batches can still wait for each other; whoever the server ends then (40P01, STATUS_BUSY) is run again, as it is after
+ * a lost connection. */
 #ifndef APPCORE_STORE_TASKS_H
 #define APPCORE_STORE_TASKS_H
 
@@ -150,6 +151,11 @@ enum status tasks_cancel(struct db *db, const struct id *id, int64_t user_id, in
 			 struct arena *arena, struct task_row *row, struct err *err)
 	__attribute__((nonnull(1, 2, 6, 7), warn_unused_result));
 
+/* The same for the tasks of a user, at most `limit` of those that wait and of those that run; *changed is 0 when there
+ * are none. */
+enum status tasks_cancel_of_user(struct db *db, int64_t user_id, int64_t change, int64_t now_us, int64_t limit,
+				 int64_t *changed, struct err *err) __attribute__((nonnull(1, 6), warn_unused_result));
+
 /* Puts a dead, failed or cancelled task into the queue again, with attempts from 0. STATUS_NOT_FOUND, STATUS_CONFLICT.
  */
 enum status tasks_retry(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
@@ -175,6 +181,10 @@ enum status tasks_changes(struct db *db, int64_t change, const struct id *id, in
 			  task_row_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 3, 6), warn_unused_result));
 
+/* Whether more than `most` tasks have changed since. */
+enum status tasks_is_long_ago(struct db *db, int64_t change, int64_t most, bool *is, struct err *err)
+	__attribute__((nonnull(1, 4), warn_unused_result));
+
 /* The newest change that is committed. */
 enum status tasks_last_change(struct db *db, int64_t *change, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
@@ -187,9 +197,10 @@ typedef bool task_count_fn(void *arg, struct str kind, enum task_status status, 
 enum status tasks_count(struct db *db, task_count_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Deletes at most `limit` finished tasks that expired before now_us, with their parts. */
-enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
-	__attribute__((nonnull(1, 4), warn_unused_result));
+/* Deletes some parts of finished tasks that expired before now_us, or at most `limit` of those tasks. Until there is no
+ * *more. */
+enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, bool *more, struct err *err)
+	__attribute__((nonnull(1, 4, 5), warn_unused_result));
 
 /* Deletes some parts of no task that are older than a day; *deleted is 0 when there are none. */
 enum status tasks_expire_parts(struct db *db, int64_t now_us, int64_t *deleted, struct err *err)

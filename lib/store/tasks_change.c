@@ -98,6 +98,43 @@ enum status tasks_cancel(struct db *db, const struct id *id, int64_t user_id, in
 	return status == STATUS_OK ? tasks_find(db, id, user_id, arena, row, err) : status;
 }
 
+enum status tasks_cancel_of_user(struct db *db, int64_t user_id, int64_t change, int64_t now_us, int64_t limit,
+				 int64_t *changed, struct err *err)
+{
+	static const char waiting[] =
+		"UPDATE background_tasks SET status = 'cancelled', cancel = 1, change = $1, updated_at = $2,"
+		" expires_us = $3 WHERE task_id IN (SELECT task_id FROM background_tasks WHERE status = 'pending'"
+		" AND small IN (0, 1) AND user_id = $4 LIMIT $5)";
+	static const char running[] =
+		"UPDATE background_tasks SET cancel = 1, change = $1, updated_at = $2 WHERE task_id IN ("
+		"SELECT task_id FROM background_tasks WHERE status = 'processing' AND cancel = 0 AND user_id = $3"
+		" LIMIT $4)";
+	int64_t more = 0;
+	struct stmt *stmt;
+
+	*changed = 0;
+	enum status status = db_prepare(db, waiting, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, change);
+	tasks_bind_time(stmt, 2, now_us);
+	db_bind_i64(stmt, 3, now_us + CANCELLED_US);
+	db_bind_i64(stmt, 4, user_id);
+	db_bind_i64(stmt, 5, limit);
+	status = db_run(stmt, changed, err);
+	if (status == STATUS_OK)
+		status = db_prepare(db, running, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, change);
+	tasks_bind_time(stmt, 2, now_us);
+	db_bind_i64(stmt, 3, user_id);
+	db_bind_i64(stmt, 4, limit);
+	status = db_run(stmt, &more, err);
+	*changed += status == STATUS_OK ? more : 0;
+	return status;
+}
+
 /* What it had done stays: the kind goes on from there. */
 enum status tasks_retry(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
 {

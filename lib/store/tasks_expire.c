@@ -3,26 +3,55 @@
 
 static const int64_t US_PER_DAY = INT64_C(86400000000);
 
-/* At most EXPIRE_MAX at a time. */
-enum { EXPIRE_MAX = 500, ORPHANS_MAX = 50 };
+enum { PARTS_MAX = 16, ORPHANS_MAX = 50 };
 
-static enum status delete_tasks(struct db *db, int64_t now_us, int64_t limit, char (*ids)[ID_TEXT_BYTES], int64_t *n,
-				struct err *err)
+/* Those that come first. */
+#define EXPIRED                                                                                                        \
+	"SELECT task_id FROM background_tasks WHERE expires_us > 0 AND expires_us <= $1"                               \
+	" ORDER BY expires_us, task_id LIMIT $2"
+
+/* '0' is the character behind '/'. */
+static enum status delete_parts(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
 {
-	static const char sql[] = "DELETE FROM background_tasks WHERE task_id IN (SELECT task_id FROM background_tasks"
-				  " WHERE expires_us > 0 AND expires_us <= $1 ORDER BY expires_us LIMIT $2)"
-				  " RETURNING task_id";
+	static const char sql[] = "DELETE FROM task_parts WHERE id IN (SELECT p.id FROM (" EXPIRED ") t"
+				  " CROSS JOIN task_parts p WHERE p.id > t.task_id || '/' AND p.id < t.task_id || '0'"
+				  " LIMIT $3)";
 	struct stmt *stmt;
-	bool row;
 
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	db_bind_i64(stmt, 1, now_us);
 	db_bind_i64(stmt, 2, limit);
-	while ((status = db_step(stmt, &row, err)) == STATUS_OK && row && *n < limit)
-		db_column_copy(stmt, 0, ids[(*n)++], ID_TEXT_BYTES);
-	db_reset(stmt);
+	db_bind_i64(stmt, 3, PARTS_MAX);
+	return db_run(stmt, deleted, err);
+}
+
+static enum status delete_tasks(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
+{
+	static const char sql[] = "DELETE FROM background_tasks WHERE task_id IN (" EXPIRED ")";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, now_us);
+	db_bind_i64(stmt, 2, limit);
+	return db_run(stmt, deleted, err);
+}
+
+/* A part may have a quarter of a megabyte, and a task hundreds of them: tasks go when their parts have. */
+enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, bool *more, struct err *err)
+{
+	int64_t parts = 0;
+
+	*deleted = 0;
+	*more = false;
+	limit = limit > 0 ? limit : 0;
+	enum status status = delete_parts(db, now_us, limit, &parts, err);
+	if (status == STATUS_OK && parts < PARTS_MAX)
+		status = delete_tasks(db, now_us, limit, deleted, err);
+	*more = parts > 0 || *deleted > 0;
 	return status;
 }
 
@@ -43,16 +72,4 @@ enum status tasks_expire_parts(struct db *db, int64_t now_us, int64_t *deleted, 
 	tasks_bind_id(stmt, 1, &id);
 	db_bind_i64(stmt, 2, ORPHANS_MAX);
 	return db_run(stmt, deleted, err);
-}
-
-enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
-{
-	char ids[EXPIRE_MAX][ID_TEXT_BYTES];
-
-	*deleted = 0;
-	limit = limit < EXPIRE_MAX ? limit : EXPIRE_MAX;
-	enum status status = delete_tasks(db, now_us, limit > 0 ? limit : 0, ids, deleted, err);
-	for (int64_t i = 0; i < *deleted && status == STATUS_OK; i++)
-		status = tasks_delete_parts_of(db, str_of(ids[i]), err);
-	return status;
 }

@@ -60,6 +60,23 @@ enum status tasks_changes(struct db *db, int64_t change, const struct id *id, in
 	return each(stmt, fn, arg, err);
 }
 
+enum status tasks_is_long_ago(struct db *db, int64_t change, int64_t most, bool *is, struct err *err)
+{
+	static const char sql[] =
+		"SELECT change FROM background_tasks WHERE change > $1 ORDER BY change LIMIT 1 OFFSET $2";
+	struct stmt *stmt;
+
+	*is = false;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, change);
+	db_bind_i64(stmt, 2, most);
+	status = db_step(stmt, is, err);
+	db_reset(stmt);
+	return status;
+}
+
 static enum status count_one(struct db *db, const char *sql, enum task_status counted, task_count_fn *fn, void *arg,
 			     struct err *err)
 {

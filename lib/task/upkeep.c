@@ -30,14 +30,15 @@ static const int64_t US_PER_DAY = INT64_C(86400000000);
 
 /* --- pieces --- */
 
-/* Deletes at most PIECE rows that are old. */
-typedef enum status delete_rows(struct db *db, int64_t before_us, int64_t *deleted, struct err *err);
+/* Deletes at most PIECE rows that are old; *more: there may be more, also when it deleted none. */
+typedef enum status delete_rows(struct db *db, int64_t before_us, int64_t *deleted, bool *more, struct err *err);
 
 struct pieces {
 	const char *name; /* of the table */
 	delete_rows *fn;
 	int64_t before_us;
 	int64_t deleted, total;
+	bool more;
 };
 
 static enum status delete_piece(struct db *db, struct task_run *run, void *arg, struct err *err)
@@ -45,7 +46,7 @@ static enum status delete_piece(struct db *db, struct task_run *run, void *arg, 
 	struct pieces *pieces = arg;
 
 	(void)run;
-	return pieces->fn(db, pieces->before_us, &pieces->deleted, err);
+	return pieces->fn(db, pieces->before_us, &pieces->deleted, &pieces->more, err);
 }
 
 static enum status delete_all(struct task_run *run, struct pieces *pieces, struct err *err)
@@ -55,7 +56,7 @@ static enum status delete_all(struct task_run *run, struct pieces *pieces, struc
 	do {
 		status = task_checkpoint(run, run->task->done, 0, delete_piece, pieces, err);
 		pieces->total += status == STATUS_OK ? pieces->deleted : 0;
-	} while (status == STATUS_OK && pieces->deleted > 0); /* fewer than it may be: what takes long is cut short */
+	} while (status == STATUS_OK && pieces->more); /* fewer than it may be: what takes long is cut short */
 	return status;
 }
 
@@ -90,25 +91,34 @@ static enum status delete_each(struct task_run *run, struct pieces *pieces, int 
 
 /* --- expiry --- */
 
-static enum status expire_keys(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+static enum status expire_keys(struct db *db, int64_t before_us, int64_t *deleted, bool *more, struct err *err)
 {
-	return idempotency_delete_expired(db, before_us, PIECE, deleted, err);
+	enum status status = idempotency_delete_expired(db, before_us, PIECE, deleted, err);
+
+	*more = *deleted > 0;
+	return status;
 }
 
-static enum status expire_sessions(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+static enum status expire_sessions(struct db *db, int64_t before_us, int64_t *deleted, bool *more, struct err *err)
 {
-	return sessions_expire(db, before_us, PIECE, deleted, err);
+	enum status status = sessions_expire(db, before_us, PIECE, deleted, err);
+
+	*more = *deleted > 0;
+	return status;
 }
 
-static enum status expire_tasks(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+static enum status expire_tasks(struct db *db, int64_t before_us, int64_t *deleted, bool *more, struct err *err)
 {
-	return tasks_expire(db, before_us, PIECE, deleted, err);
+	return tasks_expire(db, before_us, PIECE, deleted, more, err);
 }
 
 /* Of uploads that ended half-way. */
-static enum status expire_parts(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+static enum status expire_parts(struct db *db, int64_t before_us, int64_t *deleted, bool *more, struct err *err)
 {
-	return tasks_expire_parts(db, before_us, deleted, err);
+	enum status status = tasks_expire_parts(db, before_us, deleted, err);
+
+	*more = *deleted > 0;
+	return status;
 }
 
 /* By the earlier of this machine's clock and the server's. */
@@ -141,9 +151,12 @@ enum status task_expiry(struct task_run *run, struct err *err)
 
 /* --- retention --- */
 
-static enum status delete_sentiments(struct db *db, int64_t before_us, int64_t *deleted, struct err *err)
+static enum status delete_sentiments(struct db *db, int64_t before_us, int64_t *deleted, bool *more, struct err *err)
 {
-	return sentiments_expire(db, before_us / 1000, PIECE, deleted, err);
+	enum status status = sentiments_expire(db, before_us / 1000, PIECE, deleted, err);
+
+	*more = *deleted > 0;
+	return status;
 }
 
 /* Where even the newest row is old the clock may be wrong: the serving workers wait for a day before they believe it.

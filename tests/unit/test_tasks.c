@@ -585,6 +585,40 @@ static void cancels(void)
 	db_close(db);
 }
 
+static int64_t cancel_of(struct db *db, int64_t user_id, int64_t limit)
+{
+	int64_t change = begin(db), changed = -1;
+
+	OK(tasks_cancel_of_user(db, user_id, change, NOW, limit, &changed, NULL));
+	test_commit(db);
+	return changed;
+}
+
+static void cancels_all_of_a_user(void)
+{
+	struct db *db = test_database("all.db");
+	struct id running, later;
+	bool asked;
+
+	running = add_of(db, 1, "small", 0, 0);
+	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 1), 1);
+	struct task_row mine = rows[0];
+	for (int i = 1; i < 6; i++)
+		add_of(db, 1, i % 2 ? "small" : "large", i, i);
+	later = add(db, "small", 10, 0, NOW + SECOND); /* of user 1 */
+	add_of(db, 2, "small", 20, 0);
+	CU_ASSERT_EQUAL(cancel_of(db, 1, 4), 5); /* with the one that runs */
+	CU_ASSERT_EQUAL(cancel_of(db, 1, 4), 2);
+	CU_ASSERT_EQUAL(cancel_of(db, 1, 4), 0);
+	CU_ASSERT_EQUAL(find(db, &later).status, TASK_CANCELLED);
+	CU_ASSERT_TRUE(find(db, &later).expires_us > NOW);
+	CU_ASSERT_EQUAL(find(db, &running).status, TASK_PROCESSING);
+	OK(update(db, &mine, TASK_PROCESSING, &asked));
+	CU_ASSERT_TRUE(asked);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM background_tasks WHERE status = 'pending'"), 1);
+	db_close(db);
+}
+
 static void tries_again(void)
 {
 	struct db *db = test_database("retry.db");
@@ -693,6 +727,13 @@ static void changes_come_in_their_order(void)
 	seen.n = 0;
 	OK(tasks_changes(db, 0, &zero, 1, 10, see, &seen, NULL));
 	CU_ASSERT_EQUAL(seen.n, 1);
+	bool is_long = true;
+	OK(tasks_is_long_ago(db, 0, 2, &is_long, NULL));
+	CU_ASSERT_FALSE(is_long);
+	OK(tasks_is_long_ago(db, 0, 1, &is_long, NULL));
+	CU_ASSERT_TRUE(is_long);
+	OK(tasks_is_long_ago(db, last, 0, &is_long, NULL));
+	CU_ASSERT_FALSE(is_long);
 	db_close(db);
 }
 
@@ -733,10 +774,10 @@ static void parts_go_with_their_task(void)
 	struct id id = add(db, "small", 1, 0, 0), kept = add(db, "small", 2, 0, 0), orphan = id_at(NOW, 3);
 	struct id young = id_at(NOW + 2 * day, 4);
 	struct str data;
-	bool asked;
+	bool asked, more;
 
 	test_begin(db);
-	for (int i = 0; i < 11; i++)
+	for (int i = 0; i < 22; i++)
 		OK(tasks_insert_part(db, &id, i, STR("[\"\\u0000\"]"), NOW, NULL));
 	OK(tasks_insert_part(db, &id, 0, STR("again"), NOW, NULL)); /* the same request again */
 	OK(tasks_insert_part(db, &kept, 0, STR("b\0c"), NOW, NULL));
@@ -746,7 +787,7 @@ static void parts_go_with_their_task(void)
 	OK(tasks_read_part(db, &id, 10, &arena, &data, NULL));
 	OK(tasks_read_part(db, &id, 0, &arena, &data, NULL));
 	CU_ASSERT_TRUE(str_eq(data, STR("[\"\\u0000\"]")));
-	IS(tasks_read_part(db, &id, 11, &arena, &data, NULL), STATUS_NOT_FOUND);
+	IS(tasks_read_part(db, &id, 22, &arena, &data, NULL), STATUS_NOT_FOUND);
 	OK(tasks_read_part(db, &kept, 0, &arena, &data, NULL));
 	CU_ASSERT_TRUE(str_eq(data, STR("b\0c")));
 	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 2), 2);
@@ -755,10 +796,15 @@ static void parts_go_with_their_task(void)
 		OK(update(db, &rows[i], TASK_COMPLETED, &asked));
 	}
 	test_begin(db);
-	OK(tasks_expire(db, NOW + day - 1, 10, &deleted, NULL));
-	CU_ASSERT_EQUAL(deleted, 0);
-	OK(tasks_expire(db, NOW + 2 * day, 10, &deleted, NULL));
-	CU_ASSERT_EQUAL(deleted, 1);
+	OK(tasks_expire(db, NOW + day - 1, 10, &deleted, &more, NULL));
+	CU_ASSERT_TRUE(deleted == 0 && !more);
+	OK(tasks_expire(db, NOW + 2 * day, 10, &deleted, &more, NULL)); /* some of its parts, and it stays */
+	CU_ASSERT_TRUE(deleted == 0 && more);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM task_parts"), 22 - 16 + 3);
+	OK(tasks_expire(db, NOW + 2 * day, 10, &deleted, &more, NULL));
+	CU_ASSERT_TRUE(deleted == 1 && more);
+	OK(tasks_expire(db, NOW + 2 * day, 10, &deleted, &more, NULL));
+	CU_ASSERT_TRUE(deleted == 0 && !more);
 	OK(tasks_expire_parts(db, NOW + 2 * day, &deleted, NULL));
 	CU_ASSERT_EQUAL(deleted, 1);
 	OK(tasks_expire_parts(db, NOW + 2 * day, &deleted, NULL));
@@ -818,6 +864,7 @@ static const struct unit_case CASES[] = {
 	{"a lost task is claimed anew and alone, its old owner is fenced off", a_lost_task_is_claimed_anew_and_alone},
 	{"an update writes what it says", an_update_writes_what_it_says},
 	{"cancels", cancels},
+	{"cancels all of a user", cancels_all_of_a_user},
 	{"tries again", tries_again},
 	{"lists", lists},
 	{"changes come in their order", changes_come_in_their_order},

@@ -725,6 +725,27 @@ static void other_machines_are_told(void)
 	close_place(&place);
 }
 
+/* Of two threads one is left to small ones, whatever is large and waits. */
+static void large_ones_leave_a_thread(void)
+{
+	struct place place = new_place("thread.db", 2, 30);
+	struct id ids[3];
+
+	atomic_store(&hold, true);
+	open_pool(&place, "w");
+	for (int i = 0; i < 3; i++)
+		ids[i] = add(&place, "deaf", "{}");
+	await_int(&runs, 1);
+	struct id small = add(&place, "twice", "1");
+	await(&place, &small, TASK_COMPLETED);
+	CU_ASSERT_EQUAL(atomic_load(&runs), 2);
+	CU_ASSERT_EQUAL(task_pool_busy(place.pool), 1);
+	atomic_store(&hold, false);
+	for (int i = 0; i < 3; i++)
+		await(&place, &ids[i], TASK_COMPLETED);
+	close_place(&place);
+}
+
 static const struct unit_case CASES[] = {
 	{"other machines are told", other_machines_are_told},
 	{"a sleeper is woken", a_sleeper_is_woken},
@@ -735,6 +756,7 @@ static const struct unit_case CASES[] = {
 	{"progress and effects are stored together", progress_and_effects_are_stored_together},
 	{"a running task is cancelled at its next checkpoint", a_running_task_is_cancelled_at_its_next_checkpoint},
 	{"a worker that stops gives back what it has (E-005)", a_worker_that_stops_gives_back_what_it_has},
+	{"large ones leave a thread to small ones", large_ones_leave_a_thread},
 	{"what was lost to another stores nothing", what_was_lost_stores_nothing},
 	{"a lease is renewed", a_lease_is_renewed},
 	{"time is limited", time_is_limited},
