@@ -48,6 +48,7 @@ is 'so is a batch' "$status" 202
 within 'tasks_created_total counts both (E-039)' 20 metric_is 'tasks_created_total{kind="echo"}' 1.0
 within 'by kind' 20 metric_is 'tasks_created_total{kind="sentiment_batch"}' 1.0
 within 'tasks_completed_total, too' 20 metric_is 'tasks_completed_total{kind="sentiment_batch",status="completed"}' 1.0
+within 'and each text for its model' 20 metric_is 'appcore_model_predictions_total{model="sentiment",version="1",status="success"}' 2.0
 
 # --- a worker that dies ---
 
