@@ -64,6 +64,7 @@ int model_main(int argc, char **argv);
 int backup_main(int argc, char **argv);
 int restore_main(int argc, char **argv);
 int move_main(int argc, char **argv);
+int ingest_main(int argc, char **argv);
 int train_main(int argc, char **argv);
 int check_main(int argc, char **argv);
 int config_main(int argc, char **argv);

@@ -144,6 +144,17 @@ const struct command COMMANDS[] = {
 	 "checkpoint. drain waits until nothing is due and nothing runs (default 60s; exit code 111 when it does "
 	 "not\n"
 	 "come to that). kinds lists the kinds there are.\n"},
+	{"ingest", ingest_main, "have a pipeline read a file",
+	 "usage: appcore ingest FILE --pipeline NAME [--follow] [--json]\n"
+	 "\n"
+	 "Has the service's workers read FILE by the pipeline NAME of PIPELINES_DIR, and prints the run's id. A file "
+	 "that\n"
+	 "does not lie in DATA_DIR/raw is copied first, and stays. --follow shows how far the run is and waits for "
+	 "its\n"
+	 "end; interrupting that does not interrupt the run.\n"
+	 "\n"
+	 "Exit codes with --follow: 0 it is completed (also with rows that were refused), 100 it failed, 111 it was\n"
+	 "cancelled or paused.\n"},
 	{"train", train_main, "train a text classifier from labelled texts",
 	 "usage: appcore train sentiment [--data FILE...] [--text COLUMN] [--label COLUMN] [--ngram 1,2]\n"
 	 "           [--max-features 5000] [--split 0.2] [--seed 42] [--model nb|logistic] [--refit]\n"

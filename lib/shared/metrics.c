@@ -149,9 +149,30 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 	[METRICS_EVENTS_SENT] = {.name = "appcore_events_sent_total", COUNTER("Events sent to listeners", 0)},
 	[METRICS_STREAMS_ENDED] = {.name = "appcore_event_streams_ended_total",
 				   COUNTER("Listeners that are gone, by why", METRICS_LABELLED)},
+	[METRICS_RECORDS_INGESTED] = {.name = "dataflow_records_ingested_total",
+				      COUNTER("Records that pipelines read, by the kind of their source",
+					      METRICS_LABELLED)},
+	[METRICS_RECORDS_PROCESSED] = {.name = "dataflow_records_processed_total",
+				       COUNTER("Records that pipelines processed, by what became of them",
+					       METRICS_LABELLED)},
+	[METRICS_RECORD_DURATION] = {.name = "dataflow_processing_seconds",
+				     HISTOGRAM("Time that processing a record took", METRICS_SECONDS,
+					       {0.000001, 0.0000025, 0.000005, 0.00001, 0.000025, 0.00005, 0.0001,
+						0.001, 0.01, 0.1, 1.0})},
+	[METRICS_PIPELINE_ROWS] = {.name = "appcore_pipeline_rows_total",
+				   COUNTER("Records that a pipeline read, by what became of them", METRICS_LABELLED)},
+	[METRICS_PIPELINE_REFUSED] = {.name = "appcore_pipeline_refused_total",
+				      COUNTER("Records that a pipeline refused, by why", METRICS_LABELLED)},
+	[METRICS_PIPELINE_RUNS] = {.name = "appcore_pipeline_runs_total",
+				   COUNTER("Runs of a pipeline that ended, by how they did", METRICS_LABELLED)},
+	[METRICS_PIPELINE_RATE] = {.name = "appcore_pipeline_rows_per_second",
+				   GAUGE("Records that a run of the pipeline reads in a second now", METRICS_LABELLED)},
+	[METRICS_PIPELINE_NEWEST] = {.name = "appcore_pipeline_newest_record_timestamp_seconds",
+				     GAUGE("When a pipeline last stored a record, as Unix time",
+					   METRICS_LABELLED | METRICS_SHARED)},
 };
 
-_Static_assert(METRICS__MAX == 57, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 65, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

@@ -27,4 +27,8 @@ const char *task_sentiment_check(struct str payload, const char **field);
 enum status task_send_email(struct task_run *run, struct err *err);
 const char *task_send_email_check(struct str payload, const char **field);
 
+/* --- pipeline_run.c, pipeline_look.c --- */
+enum status task_pipeline_run(struct task_run *run, struct err *err);
+enum status task_pipeline_ingest(struct task_run *run, struct err *err);
+
 #endif

@@ -1,5 +1,6 @@
 /* The kinds of tasks. What a column means stands in kinds.h. */
 #include "task/functions.h"
+#include "task/ingest.h"
 #include "task/sentiment.h"
 
 enum { MINUTE = 60, HOUR = 60 * MINUTE, DAY = 24 * HOUR };
@@ -71,6 +72,20 @@ const struct task_kind TASK_KINDS[] = {
 	 .attempts = 2,
 	 .backoff_s = MINUTE,
 	 .time_limit_s = 10 * MINUTE,
+	 .result_lifetime_s = DAY},
+	{.name = INGEST_KIND_RUN,
+	 .run = task_pipeline_run,
+	 .callers = TASK_CALLERS_NONE, /* a run comes with it: ingest_start */
+	 .attempts = 10,
+	 .backoff_s = 5,
+	 .time_limit_s = DAY,
+	 .result_lifetime_s = 30 * DAY},
+	{.name = INGEST_KIND_LOOK,
+	 .run = task_pipeline_ingest,
+	 .callers = TASK_CALLERS_ADMIN,
+	 .attempts = 3,
+	 .backoff_s = 10,
+	 .time_limit_s = HOUR,
 	 .result_lifetime_s = DAY},
 #ifdef APPCORE_FAULTS
 	{.name = "crash", .run = task_crash, .small = true, .attempts = 3, .backoff_s = 1, .time_limit_s = 10},

@@ -6,6 +6,7 @@
 #include "shared/wake.h"
 #include "store/schedules.h"
 #include "store/tasks.h"
+#include "task/ingest.h"
 #include "task/kinds.h"
 #include "task/measure.h"
 
@@ -19,7 +20,8 @@ void schedules_init(struct schedules *schedules, const struct config *config)
 		.list = {{.kind = "backup", .expression = config->schedule_backup},
 			 {.kind = "retention", .expression = config->schedule_retention},
 			 {.kind = "expiry", .expression = config->schedule_expiry},
-			 {.kind = "checkpoint", .expression = config->schedule_checkpoint}},
+			 {.kind = "checkpoint", .expression = config->schedule_checkpoint},
+			 {.kind = INGEST_KIND_LOOK, .expression = config->schedule_ingest}},
 	};
 	for (int i = 0; i < SCHEDULES_MAX; i++) {
 		const char *wrong = cron_parse(str_of(schedules->list[i].expression), &schedules->list[i].cron);

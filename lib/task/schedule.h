@@ -7,7 +7,7 @@
 #include "shared/shm.h"
 #include "store/db.h"
 
-enum { SCHEDULES_MAX = 4 };
+enum { SCHEDULES_MAX = 5 };
 
 struct schedules {
 	struct {

@@ -29,7 +29,7 @@ _appcore() {
 	--scope) mapfile -t COMPREPLY < <(compgen -W models -- "$current") && return ;;
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='serve migrate key user model backup restore move work task train check config version help --help --version'
+		words='serve migrate key user model backup restore move work task ingest train check config version help --help --version'
 	else
 		case ${COMP_WORDS[1]} in
 		migrate)
@@ -105,6 +105,14 @@ _appcore() {
 				return
 			fi
 			;;
+		ingest)
+			words='--pipeline --follow --json --help'
+			if [[ -n $current && $current != -* ]]; then
+				mapfile -t COMPREPLY < <(compgen -f -- "$current")
+				compopt -o filenames 2>/dev/null
+				return
+			fi
+			;;
 		task)
 			case ${COMP_WORDS[2]} in
 			list) words='--status --kind --limit --json --help' ;;
@@ -122,7 +130,7 @@ _appcore() {
 		check) words='--integrity --json --help' ;;
 		config) words='--shell --json --help' ;;
 		serve | work | version) words='--help' ;;
-		help) words='serve migrate key user model backup restore move work task train check config version help' ;;
+		help) words='serve migrate key user model backup restore move work task ingest train check config version help' ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

@@ -1,0 +1,64 @@
+/* What the files of the kinds pipeline_run and pipeline_ingest share. Nobody else includes this. */
+#ifndef APPCORE_TASK_PIPELINE_IMPL_H
+#define APPCORE_TASK_PIPELINE_IMPL_H
+
+#include "pipeline/definition.h"
+#include "pipeline/reader.h"
+#include "shared/metrics.h"
+#include "store/records.h"
+#include "store/runs.h"
+#include "task/kinds.h"
+
+#include <sys/stat.h>
+
+enum { PIPELINE_PATH_BYTES = 4096 };
+
+/* --- pipeline_files.c: files in DATA_DIR/processed --- */
+
+enum { OUTPUT_CSV, OUTPUT_JSON_LINES, OUTPUTS };
+
+struct output_columns {
+	struct str *names;
+	size_t n;
+};
+
+/* Files that grow with each batch. How long they are is recorded with the batch, so that whoever goes on cuts off what
+ * was written and not recorded. */
+struct outputs {
+	int fd[OUTPUTS]; /* -1: not wanted */
+	int64_t length[OUTPUTS];
+	struct output_columns columns; /* of the CSV */
+	struct buf text;
+	struct arena arena; /* of one row */
+};
+
+void outputs_init(struct outputs *outputs) __attribute__((nonnull));
+/* Opens what the pipeline wants and cuts it to the lengths that are there. `source`: as shown. */
+enum status outputs_open(struct outputs *outputs, const struct config *config, const struct pipeline *pipeline,
+			 const struct source_shape *shape, struct str source, const struct id *run, struct arena *arena,
+			 struct err *err) __attribute__((nonnull(1, 2, 3, 4, 6, 7), warn_unused_result));
+bool outputs_are_wanted(const struct outputs *outputs) __attribute__((nonnull));
+/* Writes rows[i] for which wanted[i] is set behind what is recorded and has the disk keep it. *lengths are then what is
+ * to be recorded: the outputs' own, once the transaction is committed. Right when called again. */
+enum status outputs_write(struct outputs *outputs, const struct record_row *rows, const bool *wanted, size_t n,
+			  int64_t lengths[static OUTPUTS], struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+void outputs_close(struct outputs *outputs) __attribute__((nonnull));
+
+/* --- pipeline_files.c: where sources are --- */
+
+/* A run's path: in DATA_DIR, or absolute. False: too long. */
+bool pipeline_path(const struct config *config, struct str path, char out[static PIPELINE_PATH_BYTES])
+	__attribute__((nonnull, warn_unused_result));
+/* Makes DATA_DIR/raw, processed and archive. */
+enum status pipeline_make_folders(const struct config *config, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+/* Moves the source of a run to DATA_DIR/archive, if it is still the file that was read; *now (PIPELINE_PATH_BYTES) is
+ * the run's path from then on. False: it could not be moved, which is logged; it must not be read again. */
+bool pipeline_archive(const struct config *config, const struct run_row *run, const struct stat *was,
+		      char now[static PIPELINE_PATH_BYTES]) __attribute__((nonnull, warn_unused_result));
+/* Finds where pipeline_archive has moved it. */
+bool pipeline_find_archived(const struct config *config, const struct run_row *run,
+			    char path[static PIPELINE_PATH_BYTES]) __attribute__((nonnull, warn_unused_result));
+
+#endif
