@@ -2,10 +2,11 @@
  * is kept, too, as a run has to know what it was started with. */
 #include "pipeline/definition_impl.h"
 
+#include "pipeline/reader.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <iconv.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,14 @@
 
 #include "base/id.h"
 
-enum { HEADER_MAX = 4096, DESCRIPTION_BYTES = 1000, MESSAGE_BYTES = 200, MATCH_BYTES = 100, FILES_MAX = 1000 };
+enum {
+	HEADER_MAX = 4096,
+	DESCRIPTION_BYTES = 1000,
+	MESSAGE_BYTES = 200,
+	ITEMS_BYTES = 200,
+	MATCH_BYTES = 100,
+	FILES_MAX = 1000
+};
 
 static const char *const TYPES[] = {
 	[PIPELINE_ANY] = "any",         [PIPELINE_TEXT] = "text", [PIPELINE_NUMBER] = "number",
@@ -45,6 +53,7 @@ enum {
 	SOURCE_DELIMITER,
 	SOURCE_ENCODING,
 	SOURCE_HEADER,
+	SOURCE_ITEMS,
 	SOURCE_KIND,
 	SOURCE_HTTP,
 	SOURCE__MAX
@@ -56,6 +65,7 @@ static const struct loader_member SOURCE_MEMBERS[SOURCE__MAX] = {
 	[SOURCE_DELIMITER] = {"delimiter", STRICT_STRING, "a string"},
 	[SOURCE_ENCODING] = {"encoding", STRICT_STRING, "a string"},
 	[SOURCE_HEADER] = {"header", STRICT_BOOL | STRICT_ARRAY, "true, false or an array of names"},
+	[SOURCE_ITEMS] = {"items", STRICT_STRING, "a string"},
 	[SOURCE_KIND] = {"kind", STRICT_STRING, "a string"},
 	[SOURCE_HTTP] = {"http", STRICT_OBJECT, "an object"},
 };
@@ -81,20 +91,15 @@ static void read_delimiter(struct loader *l, const struct place *at, struct json
 
 static void read_encoding(struct loader *l, const struct place *at, struct json_value value, struct str *out)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
-	char name[48];
 	struct str text;
 
-	if (!loader_text(l, at, value, sizeof(name) - 1, &text) || str_eq(text, STR("auto")))
+	if (!loader_text(l, at, value, 40, &text) || str_eq(text, STR("auto")))
 		return;
-	snprintf(name, sizeof(name), "%.*s", STR_ARG(text));
-	iconv_t known = strspn(name, letters) == text.n ? iconv_open("UTF-8", name) : (iconv_t)-1;
-	if (known == (iconv_t)-1 && !str_eq_nocase(text, STR("latin-1"))) {
-		loader_problem(l, at, "is no encoding that is known here: try auto, utf-8, utf-16, latin1 or cp1252");
+	if (!source_knows_encoding(text)) {
+		loader_problem(l, at,
+			       "is no encoding that is known here: try auto, utf-8, utf-16, latin-1 or windows-1252");
 		return;
 	}
-	if (known != (iconv_t)-1)
-		iconv_close(known);
 	*out = text;
 }
 
@@ -154,6 +159,10 @@ static void read_source(struct loader *l, struct json_value value, struct pipeli
 		read_encoding(l, PLACE_MEMBER(at, "encoding"), got[SOURCE_ENCODING], &out->encoding);
 	if (got[SOURCE_HEADER].text.p)
 		read_header(l, PLACE_MEMBER(at, "header"), got[SOURCE_HEADER], out);
+	if (got[SOURCE_ITEMS].text.p &&
+	    loader_text(l, PLACE_MEMBER(at, "items"), got[SOURCE_ITEMS], ITEMS_BYTES, &out->items) &&
+	    out->format != PIPELINE_JSON)
+		loader_problem(l, PLACE_MEMBER(at, "items"), "is for the format json: where its array is");
 	out->kind = out->http.p ? STR("api") : str_of(FORMATS[format]);
 	if (got[SOURCE_KIND].text.p)
 		loader_text(l, PLACE_MEMBER(at, "kind"), got[SOURCE_KIND], PIPELINE_NAME_BYTES - 1, &out->kind);

@@ -87,8 +87,9 @@ struct pipeline_source {
 	bool has_header;
 	struct str *header; /* names when the file has none, or other ones */
 	int header_n;
-	struct str kind; /* of records: "csv", "api", … */
-	struct str http; /* the object "http" as written (http_source.h reads it); p is NULL: not an API */
+	struct str items; /* JSON: the member that is the array, "data.items"; empty: the first one that is */
+	struct str kind;  /* of records: "csv", "api", … */
+	struct str http;  /* the object "http" as written (http_source.h reads it); p is NULL: not an API */
 };
 
 struct pipeline {

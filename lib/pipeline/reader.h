@@ -51,6 +51,9 @@ enum status source_open_bytes(struct source **out, struct str bytes, const struc
 	__attribute__((nonnull(1, 3), warn_unused_result));
 void source_close(struct source *source); /* NULL is allowed */
 
+/* Whether "encoding" may be this: "auto", or an encoding that is read. */
+bool source_knows_encoding(struct str name);
+
 const struct source_shape *source_shape(const struct source *source) __attribute__((nonnull, returns_nonnull));
 
 /* Goes to a position that source_next gave (of the same bytes); all zero is the beginning. */

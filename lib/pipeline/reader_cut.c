@@ -247,13 +247,12 @@ enum status source_next(struct source *source, struct source_block *block, struc
 		end = source_is_at_end(source);
 		if (end)
 			cut_finish(&cut, block->bytes, block->n);
-		if (cut.border > 0 || block->n == 0 || end || block->n == source->record_max)
-			break;
-		if (source->failure.status != STATUS_OK)
+		/* Fewer bytes than asked for: the next can't be read. */
+		if (cut.border > 0 || end || block->n < want || want == source->record_max)
 			break;
 		want = want < source->record_max / 2 ? want * 2 : source->record_max;
 	}
-	if (cut.border == 0 && source->failure.status != STATUS_OK)
+	if (cut.border == 0 && block->n < want && source->failure.status != STATUS_OK)
 		return block->n = 0, err_set(err, source->failure.status, "%s", source->failure.text);
 	if (block->n == 0)
 		return STATUS_OK;

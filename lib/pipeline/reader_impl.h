@@ -35,7 +35,6 @@ void stream_close(struct stream *stream) __attribute__((nonnull));
 /* Decides how bytes become UTF-8, from the setting and the first bytes. Once, before the first stream_read. */
 enum status stream_set_encoding(struct stream *stream, struct str encoding, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
-bool reader_knows_encoding(struct str name); /* of "encoding" in a definition */
 /* Up to `n` bytes (more than 0); *got is 0 at the end only. */
 enum status stream_read(struct stream *stream, char *to, size_t n, size_t *got, struct err *err)
 	__attribute__((nonnull(1, 2, 4), warn_unused_result));

@@ -8,6 +8,8 @@
 
 enum { SHOWN_BYTES = 1024 }; /* of an element that is too long */
 
+#define NOWHERE SIZE_MAX
+
 /* Where elements end, within bytes that begin between two of them. */
 struct elements {
 	size_t border;
@@ -183,7 +185,7 @@ static size_t read_key(const char *p, size_t at, size_t n, struct str *key)
 	return at < n && p[at] == ':' ? skip_blanks(p, at + 1, n) : n;
 }
 
-/* Behind the '[' of the array within the object at p[at]; n when there is none within these bytes. */
+/* Behind the '[' of the array within the object at p[at]; NOWHERE when there is none within these bytes. */
 static size_t find_member(const char *p, size_t at, size_t n, struct str items)
 {
 	struct str key, name = str_cut(&items, '.');
@@ -193,20 +195,20 @@ static size_t find_member(const char *p, size_t at, size_t n, struct str items)
 		bool done;
 		at = read_key(p, skip_blanks(p, at + 1, n), n, &key);
 		if (at == n)
-			return n;
+			return NOWHERE;
 		if (name.n == 0 && p[at] == '[')
 			return at + 1;
 		if (name.n > 0 && str_eq(key, name)) {
 			if (!items.p)
-				return p[at] == '[' ? at + 1 : n;
+				return p[at] == '[' ? at + 1 : NOWHERE;
 			name = str_cut(&items, '.');
 			if (p[at] != '{')
-				return n;
+				return NOWHERE;
 			continue;
 		}
 		at = skip_blanks(p, json_extent_scan(&extent, p, at, n, &done), n);
 	}
-	return n;
+	return NOWHERE;
 }
 
 enum status source_find_array(struct source *source, struct str items, struct err *err)
@@ -225,7 +227,7 @@ enum status source_find_array(struct source *source, struct str items, struct er
 		status = err_set(err, STATUS_INVALID, "The JSON is an array; \"items\" names a member of an object.");
 	else
 		at = source->bare ? at + 1 : find_member(block.bytes, at, block.n, items);
-	if (status == STATUS_OK && at >= block.n && !source->bare)
+	if (status == STATUS_OK && at == NOWHERE)
 		status = items.n > 0 ? err_set(err, STATUS_INVALID, "The JSON has no array \"%.*s\".",
 					       items.n < 80 ? (int)items.n : 80, items.p)
 				     : err_set(err, STATUS_INVALID, "The JSON is no array, nor an object with one.");

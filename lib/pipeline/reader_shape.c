@@ -7,6 +7,7 @@
 
 enum {
 	HEAD_BYTES = 64 * 1024,
+	CONTROLS_MAX = 4,    /* characters that no text has, and one in a hundred bytes more */
 	SAMPLE_RECORDS = 50, /* that a delimiter is tried on */
 	NAME_MAX_BYTES = 512,
 };
@@ -47,7 +48,7 @@ static enum status check_text(struct str head, struct err *err)
 			err, STATUS_INVALID,
 			"The file looks like UTF-16 without a byte order mark: set \"encoding\" to \"utf-16%s\".",
 			even ? "be" : "le");
-	if (controls > head.n / 100)
+	if (controls > CONTROLS_MAX + head.n / 100)
 		return err_set(err, STATUS_INVALID,
 			       "The file is no text: %zu of its first %zu bytes are control characters%s.", controls,
 			       head.n, nuls ? ", NUL among them" : "");
@@ -311,7 +312,7 @@ enum status source_find_shape(struct source *source, const struct pipeline_sourc
 	if (how->format == PIPELINE_JSON) {
 		status = source_block_keep(source, &head, 0, err);
 		if (status == STATUS_OK)
-			status = source_find_array(source, (struct str){0}, err);
+			status = source_find_array(source, how->items, err);
 		goto out;
 	}
 	if (str_starts((struct str){head.bytes, head.n}, STR("\xef\xbb\xbf"))) {

@@ -62,7 +62,7 @@ static const struct mark {
 
 enum { MARKS_N = sizeof(MARKS) / sizeof(MARKS[0]), ENCODINGS_N = sizeof(ENCODINGS) / sizeof(ENCODINGS[0]) };
 
-bool reader_knows_encoding(struct str name)
+bool source_knows_encoding(struct str name)
 {
 	if (name.n == 0 || str_eq_nocase(name, STR("auto")))
 		return true;
