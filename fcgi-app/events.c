@@ -62,6 +62,12 @@ void events_put(struct buf *out, const struct task_row *row)
 	buf_str(out, STR("\n\n"));
 }
 
+void events_put_reset(struct buf *out, const struct events_position *at)
+{
+	events_put_id(out, at);
+	buf_str(out, STR("event: reset\ndata: {}\n\n"));
+}
+
 /* --- the thread --- */
 
 static void open_wake(struct mail *mail)

@@ -14,6 +14,7 @@
 
 enum {
 	EVENTS_PER_USER = 16,
+	EVENTS_TOLD_AGAIN = 50000,       /* changed tasks, of whomever; after more than that a client reads anew */
 	EVENTS_PERIOD_MS = 15 * 1000,    /* between two comments, and two looks whether the caller still may listen */
 	EVENTS_UNCHECKED_MS = 15 * 1000, /* so long a listener goes on after a look that failed */
 };
@@ -37,8 +38,9 @@ bool events_parse_id(struct str text, struct events_position *out) __attribute__
 struct events_position events_after(int64_t change);
 bool events_is_before(const struct events_position *a, const struct events_position *b) __attribute__((nonnull));
 
-/* Appends an event. */
+/* Appends an event; one that says that those before it are not told. */
 void events_put(struct buf *out, const struct task_row *row) __attribute__((nonnull));
+void events_put_reset(struct buf *out, const struct events_position *at) __attribute__((nonnull));
 
 enum events_room { EVENTS_ROOM, EVENTS_USER_IS_FULL, EVENTS_WORKER_IS_FULL };
 /* Whether the caller may have one more listener. */

@@ -2,7 +2,8 @@
  * over, both as server-sent events (events.h says what an event is).
  *
  *   Last-Event-ID, or ?last_event_id=   goes on behind it; without it the first starts from now, the second with the
- *                                       task as it is
+ *                                       task as it is. From long ago the first starts with an event that says
+ *                                       "reset", and from now
  *
  * The second answers 204 to who has seen the task's end already: that is how an EventSource is told not to come back.
  */
@@ -15,6 +16,8 @@
 
 #include <string.h>
 
+enum { CHANGES_ARE_FEW = 500 };
+
 struct hearing {
 	struct store_op op; /* first: the store hands it back */
 	struct request *req;
@@ -22,6 +25,7 @@ struct hearing {
 	struct events_position seen; /* the last event that the client has */
 	struct events_wish wish;
 	int64_t newest; /* change */
+	bool long_ago;  /* too much has changed since */
 	struct task_row row;
 	bool foreign;
 };
@@ -105,24 +109,39 @@ static void submit(struct hearing *hearing)
 
 /* --- all of a user's --- */
 
+/* A few changes are few tasks. */
 static enum status read_newest(struct db *db, struct store_op *op, struct err *err)
 {
-	return tasks_last_change(db, &((struct hearing *)(void *)op)->newest, err);
+	struct hearing *hearing = (struct hearing *)(void *)op;
+	enum status status = tasks_last_change(db, &hearing->newest, err);
+	int64_t since = hearing->newest - hearing->seen.change;
+
+	hearing->long_ago = false;
+	if (status == STATUS_OK && hearing->resumes && since > CHANGES_ARE_FEW)
+		status = tasks_is_long_ago(db, hearing->seen.change, EVENTS_TOLD_AGAIN, &hearing->long_ago, err);
+	return status;
 }
 
-/* A place that is ahead of all is one of another time of this database, before it was restored: from now. */
+/* From now is also who comes with a place that is ahead of all: of another time of this database, before it was
+ * restored. Both are told so. */
 static void newest_read(struct store_op *op)
 {
 	struct hearing *hearing = (struct hearing *)(void *)op;
 	struct request *req = hearing->req;
+	struct buf first;
 
 	if (op->status != STATUS_OK) {
 		request_answer_error(req, op->status, &op->err);
 		request_finish(req);
 		return;
 	}
-	bool goes_on = hearing->resumes && hearing->seen.change <= hearing->newest;
+	bool goes_on = hearing->resumes && hearing->seen.change <= hearing->newest && !hearing->long_ago;
 	hearing->wish.from = goes_on ? hearing->seen : events_after(hearing->newest);
+	if (hearing->resumes && !goes_on) {
+		buf_init(&first, &req->arena);
+		events_put_reset(&first, &hearing->wish.from);
+		hearing->wish.first = first.failed ? (struct str){0} : buf_view(&first);
+	}
 	listen_or_finish(hearing);
 }
 

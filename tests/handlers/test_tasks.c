@@ -594,7 +594,45 @@ static void places_that_are_none(void)
 	/* One of a time that was taken back: from now. */
 	struct exchange *x = listen_to(&h, &user, EVENTS, "77-00000000-0000-0000-0000-000000000000");
 	CU_ASSERT_TRUE(harness_hears(x, "id: 0-ffffffff"));
+	CU_ASSERT_TRUE(harness_hears(x, "event: reset\ndata: {}\n\n"));
 	CU_ASSERT_TRUE(harness_hears(x, make(&h, &user)));
+	harness_close(&h);
+}
+
+/* Nobody walks through all that others did since then. */
+static void who_was_away_for_long_reads_anew(void)
+{
+	struct harness h;
+	struct harness_user user;
+	char sql[600];
+
+	harness_open(&h);
+	harness_add_user(&h, "ada", &user);
+	struct exchange *x = listen_to(&h, &user, EVENTS, NULL);
+	const char *id = make(&h, &user), *at;
+	CU_ASSERT_TRUE(harness_hears(x, id));
+	at = last_id(x);
+	snprintf(sql, sizeof(sql),
+		 "INSERT INTO background_tasks (task_id, user_id, task_type, created_at, updated_at, status, change)"
+		 " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+		 " SELECT 'x' || i, 99, 'echo', '', '', 'completed', 1000 + i FROM n",
+		 EVENTS_TOLD_AGAIN + 1);
+	harness_sql(&h, sql);
+	snprintf(sql, sizeof(sql), "UPDATE generations SET value = %d WHERE topic = 'task_changes'",
+		 1001 + EVENTS_TOLD_AGAIN);
+	harness_sql(&h, sql);
+	x = listen_to(&h, &user, EVENTS, at);
+	CU_ASSERT_TRUE(harness_hears(x, "event: reset\ndata: {}\n\n"));
+	CU_ASSERT_PTR_NULL(strstr(answer_body(x), id));
+	id = make(&h, &user);
+	CU_ASSERT_TRUE(harness_hears(x, id));
+	at = last_id(x);
+	/* One less is told. */
+	harness_sql(&h, "DELETE FROM background_tasks WHERE task_id = 'x1'");
+	harness_sql(&h, "UPDATE background_tasks SET change = 1 WHERE user_id <> 99");
+	x = listen_to(&h, &user, EVENTS, "2-00000000-0000-0000-0000-000000000000");
+	CU_ASSERT_TRUE(harness_hears(x, "retry: "));
+	CU_ASSERT_PTR_NULL(strstr(answer_body(x), "reset"));
 	harness_close(&h);
 }
 
@@ -852,6 +890,7 @@ static const struct unit_case CASES[] = {
 	{"a filter that little passes", a_filter_that_little_passes},
 	{"a user hears of their tasks", a_user_hears_of_their_tasks},
 	{"who comes back misses nothing", who_comes_back_misses_nothing},
+	{"who was away for long reads anew", who_was_away_for_long_reads_anew},
 	{"places that are none", places_that_are_none},
 	{"one task until its end", one_task_until_its_end},
 	{"many changes", many_changes},
