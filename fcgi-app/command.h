@@ -35,6 +35,9 @@ bool command_load_config(struct config *config) __attribute__((nonnull, warn_unu
 bool command_open_db(struct config *config, struct db **db, enum db_mode mode, int *exit_code)
 	__attribute__((nonnull, warn_unused_result));
 
+/* Tells the running workers that tasks have changed. */
+void command_wake_tasks(const struct config *config) __attribute__((nonnull));
+
 /* The schema must be the one this binary was written for, and the data whole: EXIT_OK, or prints why not. */
 int command_check_schema(const struct config *config) __attribute__((nonnull));
 

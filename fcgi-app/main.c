@@ -1,6 +1,7 @@
 /* appcore: one binary, a table of subcommands. */
 #include "base/version.h"
 #include "command.h"
+#include "shared/wake.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -60,7 +61,8 @@ const struct command COMMANDS[] = {
 	 "from\n"
 	 "standard input, or from FILE (-: standard input): one line of at least 8 bytes. disable keeps a user out: "
 	 "their\n"
-	 "sessions end, and their tokens and API keys are refused; enable lets them in again, and lifts a lock. reset "
+	 "sessions end, their tokens and API keys are refused, and their tasks cancelled; enable lets them in again, "
+	 "and lifts a lock. reset "
 	 "ends\n"
 	 "their sessions, too; --revoke-keys ends their API keys for good. promote makes a superuser, demote takes "
 	 "that\n"
@@ -216,6 +218,18 @@ int command_fail(int code, const char *format, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	return code;
+}
+
+/* Those of this machine at once; those that are not reached look by themselves within a second. */
+void command_wake_tasks(const struct config *config)
+{
+	struct shm *shm;
+
+	if (shm_open_dir(&shm, config->run_dir, NULL) != STATUS_OK)
+		return;
+	wake_all(shm, WAKE_TASKS);
+	wake_all(shm, WAKE_EVENTS);
+	shm_close(shm);
 }
 
 int command_exit_code(enum status status)

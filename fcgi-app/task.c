@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "command.h"
-#include "shared/wake.h"
 #include "task/kinds.h"
 
 #include <stdio.h>
@@ -33,18 +32,6 @@ struct desk {
 static int finish(enum status status, const struct err *err)
 {
 	return status == STATUS_OK ? EXIT_OK : command_fail(command_exit_code(status), "%s", err->text);
-}
-
-/* Workers of this machine at once; those that are not reached look by themselves within a second. */
-static void wake(const struct config *config)
-{
-	struct shm *shm;
-
-	if (shm_open_dir(&shm, config->run_dir, NULL) != STATUS_OK)
-		return;
-	wake_all(shm, WAKE_TASKS);
-	wake_all(shm, WAKE_EVENTS);
-	shm_close(shm);
 }
 
 /* --- printing --- */
@@ -226,7 +213,7 @@ static int run_add(struct desk *desk, const char *name)
 	enum status status = db_transact(desk->db, TURN_WAIT_MS, add, desk, &err);
 	if (status != STATUS_OK)
 		return finish(status, &err);
-	wake(desk->config);
+	command_wake_tasks(desk->config);
 	id_format(&desk->row.id, id);
 	if (asked->json)
 		printf("{\"task_id\":\"%s\",\"status\":\"pending\"}\n", id);
@@ -253,7 +240,7 @@ static int run_cancel(struct desk *desk)
 
 	if (status != STATUS_OK)
 		return finish(status, &err);
-	wake(desk->config);
+	command_wake_tasks(desk->config);
 	printf("%s\n", desk->row.status == TASK_CANCELLED ? "cancelled" : "asked to end");
 	return EXIT_OK;
 }
@@ -314,7 +301,7 @@ static int run_retry(struct desk *desk)
 	}
 	if (status != STATUS_OK)
 		return finish(status, &err);
-	wake(desk->config);
+	command_wake_tasks(desk->config);
 	printf("%lld will be tried again\n", (long long)total);
 	return EXIT_OK;
 }

@@ -1,5 +1,6 @@
 /* appcore user: people. Who is switched off, or gets another password, is logged out everywhere by it: requests read
- * user, session and a user's key each time, so there is nothing to tell the workers. */
+ * user, session and a user's key each time, so there is nothing to tell the workers. Tasks of who is switched off are
+ * cancelled. */
 #include "auth/names.h"
 #include "auth/password.h"
 #include "base/clock.h"
@@ -8,12 +9,13 @@
 #include "passphrase.h"
 #include "store/keys.h"
 #include "store/sessions.h"
+#include "store/tasks.h"
 #include "store/users.h"
 
 #include <sodium.h>
 #include <stdio.h>
 
-enum { TURN_WAIT_MS = 10 * 1000, PASSWORD_MIN = 8, NAME_ARENA = 256 * 1024 };
+enum { TURN_WAIT_MS = 10 * 1000, PASSWORD_MIN = 8, NAME_ARENA = 256 * 1024, TASKS_AT_ONCE = 200 };
 
 struct asked {
 	const char *username, *email, *password_file;
@@ -25,8 +27,9 @@ struct change {
 	struct str key; /* of the name */
 	struct user_row row;
 	bool (*alter)(struct user_row *row); /* false: it is so already */
-	bool ends_sessions, revokes_keys;
-	const char *hash; /* a new password's; or NULL */
+	bool ends_sessions, revokes_keys, cancels_tasks;
+	int64_t cancelled; /* tasks, in the last piece */
+	const char *hash;  /* a new password's; or NULL */
 };
 
 static enum status insert(struct db *db, void *arg, struct err *err)
@@ -34,11 +37,27 @@ static enum status insert(struct db *db, void *arg, struct err *err)
 	return users_insert(db, &((struct change *)arg)->row, err);
 }
 
+/* What waits does not begin, and what runs is asked to end. */
+static enum status cancel_tasks(struct db *db, void *arg, struct err *err)
+{
+	struct change *change = arg;
+	int64_t number;
+
+	enum status status = tasks_begin_change(db, &number, err);
+	if (status != STATUS_OK)
+		return status;
+	return tasks_cancel_of_user(db, change->row.id, number, clock_wall_us(), TASKS_AT_ONCE, &change->cancelled,
+				    err);
+}
+
+/* As many as can be in the same transaction; the rest follows. */
 static enum status alter(struct db *db, void *arg, struct err *err)
 {
 	struct change *change = arg;
 
 	enum status status = users_find_name(db, change->key, &change->row, err);
+	if (status == STATUS_OK && change->cancels_tasks)
+		status = cancel_tasks(db, change, err);
 	if (status == STATUS_OK)
 		status = users_hold(db, change->row.id, err);
 	/* All of the row is written: as it is now that nobody else changes it. */
@@ -268,18 +287,33 @@ static int run_show(struct db *db, struct str key, bool json)
 static const struct verb {
 	const char *name;
 	bool (*alter)(struct user_row *row);
-	bool ends_sessions, wants_password;
+	bool ends_sessions, wants_password, cancels_tasks;
 } VERBS[] = {
-	{"disable", disable, true, false}, {"enable", enable, false, false}, {"promote", promote, false, false},
-	{"demote", demote, false, false},  {"reset", reset, true, true},
+	{"disable", disable, true, false, true},   {"enable", enable, false, false, false},
+	{"promote", promote, false, false, false}, {"demote", demote, false, false, false},
+	{"reset", reset, true, true, false},
 };
 
-static int run_change(struct db *db, const struct verb *verb, struct str key, const struct asked *asked)
+static enum status change_user(struct db *db, const struct config *config, struct change *change, struct err *err)
+{
+	enum status status = db_transact(db, TURN_WAIT_MS, alter, change, err);
+	int64_t first = change->cancelled;
+
+	while (status == STATUS_OK && change->cancelled > 0)
+		status = db_transact(db, TURN_WAIT_MS, cancel_tasks, change, err);
+	if (first > 0)
+		command_wake_tasks(config);
+	return status;
+}
+
+static int run_change(struct db *db, const struct config *config, const struct verb *verb, struct str key,
+		      const struct asked *asked)
 {
 	struct change change = {.key = key,
 				.alter = verb->alter,
 				.ends_sessions = verb->ends_sessions,
-				.revokes_keys = asked->revoke_keys};
+				.revokes_keys = asked->revoke_keys,
+				.cancels_tasks = verb->cancels_tasks};
 	char hash[PASSWORD_HASH_BYTES];
 	struct err err;
 	int code;
@@ -293,7 +327,7 @@ static int run_change(struct db *db, const struct verb *verb, struct str key, co
 			return code;
 		change.hash = hash;
 	}
-	status = db_transact(db, TURN_WAIT_MS, alter, &change, &err);
+	status = change_user(db, config, &change, &err);
 	return status == STATUS_OK ? print_row(&change.row, asked->json) : fail(status, &err);
 }
 
@@ -305,14 +339,14 @@ static const struct verb *find_verb(const char *name)
 	return NULL;
 }
 
-static int run_named(struct db *db, const char *name, const struct verb *verb, const char *username,
-		     const struct asked *asked, struct arena *arena)
+static int run_named(struct db *db, const struct config *config, const char *name, const struct verb *verb,
+		     const char *username, const struct asked *asked, struct arena *arena)
 {
 	struct str shown, key;
 
 	if (username_normalise(str_of(username), arena, &shown, &key))
 		return command_fail(EXIT_USAGE, "there is no such user");
-	return strcmp(name, "show") == 0 ? run_show(db, key, asked->json) : run_change(db, verb, key, asked);
+	return strcmp(name, "show") == 0 ? run_show(db, key, asked->json) : run_change(db, config, verb, key, asked);
 }
 
 static int run_verb(int argc, char **argv, const struct asked *asked)
@@ -339,7 +373,7 @@ static int run_verb(int argc, char **argv, const struct asked *asked)
 	else if (creates)
 		code = run_create(db, asked, &arena);
 	else
-		code = run_named(db, name, verb, argv[2], asked, &arena);
+		code = run_named(db, &config, name, verb, argv[2], asked, &arena);
 	arena_release(&arena);
 	db_close(db);
 	config_release(&config);
