@@ -94,8 +94,27 @@ is 'no other schedule is there' "$(sql 'SELECT count(*) FROM task_schedules')" 1
 
 # --- without a worker ---
 
-new_service alone WORKERS=0 INSTANCES=1
+new_service alone WORKERS=0 INSTANCES=1 USER_TASKS_PENDING=2
 start
+
+# What a user may have waiting, when all comes at once.
+req POST /api/v1/auth/register "${json[@]}" -d '{"username":"eve","email":"eve@example.com","password":"testpass123"}'
+req POST /api/v1/auth/login -d 'username=eve&password=testpass123'
+bearer=(-H "Authorization: Bearer $(jq -r .access_token <<<"$body")")
+senders=()
+for i in 1 2 3 4 5 6; do
+	curl -sS -m 30 --cacert "$scratch/tls/cert.pem" -o /dev/null -w '%{http_code}\n' "${json[@]}" "${bearer[@]}" \
+		-d '{"kind":"echo"}' "$base/api/v1/tasks" >"$dir/code.$i" &
+	senders+=($!)
+done
+wait "${senders[@]}"
+is 'a user has no more waiting than is allowed' "$(sort "$dir"/code.? | uniq -c | xargs)" '2 202 4 429'
+req POST /api/v1/sentiment/analyze/batch "${json[@]}" "${bearer[@]}" -d '{"texts":["good","bad"]}'
+is 'nor a batch' "$status ${h[retry-after]:-${h[Retry-After]:-}}" '429 10'
+like 'and is told which limit it is' "$body" 'at most 2 may \(USER_TASKS_PENDING\)'
+holds 'one is kept out' appcore user disable eve
+is 'whose tasks do not begin' "$(tasks "status = 'cancelled'")" 2
+
 for _ in 1 2 3; do add echo >/dev/null; done
 within 'tasks wait while there is no worker (B-126, E-041)' 20 metric_is queue_depth 3.0
 is 'pending' "$(tasks "status = 'pending'")" 3
