@@ -1,6 +1,6 @@
 # Background tasks: the workers that the service starts, what happens when one dies or stops, schedules, the queue's numbers.
 # shellcheck shell=bash disable=SC2154
-service main WORKERS=2 TASK_THREADS=2 TASK_LEASE_SECONDS=2 SCHEDULE_EXPIRY='0 0 1 1 *' SCHEDULE_RETENTION=off \
+service main WORKERS=2 TASK_THREADS=2 TASK_LEASE_SECONDS=2 SCHEDULE_EXPIRY='0 0 1 1 *' SCHEDULE_RETENTION=off SCHEDULE_INGEST=off \
 	SECRET_KEY=0123456789abcdef0123456789abcdef-e2e
 
 add() { appcore task add "$@"; } # KIND [OPTIONS...]: prints the id
