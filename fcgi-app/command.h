@@ -63,6 +63,7 @@ int key_main(int argc, char **argv);
 int user_main(int argc, char **argv);
 int work_main(int argc, char **argv);
 int task_main(int argc, char **argv);
+int pipeline_main(int argc, char **argv);
 int model_main(int argc, char **argv);
 int backup_main(int argc, char **argv);
 int restore_main(int argc, char **argv);

@@ -310,7 +310,7 @@ bool time_format_check(struct str format, char why[static 120])
 		if (letter == '\0' || (letter != '%' && !strchr(LETTERS, letter))) {
 			snprintf(why, 120, "%%%c is no directive; there are %%%s",
 				 letter >= ' ' && letter < 0x7f ? letter : '?',
-				 "Y %y %m %d %e %H %I %M %S %f %p %b %B %a %A %j %z and %%");
+				 "Y %y %m %d %e %H %I %M %S %f %p %b %B %a %A %j %z and %");
 			return false;
 		}
 		year |= letter == 'Y' || letter == 'y';

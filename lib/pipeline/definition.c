@@ -576,7 +576,8 @@ enum status pipeline_parse(struct str text, struct str name, struct arena *arena
 		return err_set(err, STATUS_NO_MEMORY, "Out of memory for this pipeline");
 	if (l.problems_n > 0) {
 		struct str all = buf_view(problems);
-		return err_set(err, STATUS_INVALID, "%.*s", STR_ARG(str_cut(&all, '\n')));
+		struct str first = str_cut(&all, '\n');
+		return err_set(err, STATUS_INVALID, "%.*s", STR_ARG(first));
 	}
 	hash_text(p->text, p->hash);
 	*out = p;

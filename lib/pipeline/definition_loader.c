@@ -30,8 +30,12 @@ void loader_problem(struct loader *l, const struct place *at, const char *format
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (at) {
-		place_put(l->problems, at);
-		buf_str(l->problems, STR(": "));
+		struct buf place;
+		buf_init(&place, l->arena);
+		place_put(&place, at);
+		buf_str(&place, STR(": "));
+		l->no_memory |= place.failed;
+		buf_str(l->problems, buf_view(&place));
 	}
 	buf_str(l->problems, str_of(text));
 }

@@ -29,7 +29,7 @@ _appcore() {
 	--scope) mapfile -t COMPREPLY < <(compgen -W models -- "$current") && return ;;
 	esac
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		words='serve migrate key user model backup restore move work task ingest train check config version help --help --version'
+		words='serve migrate key user model backup restore move work task ingest pipeline train check config version help --help --version'
 	else
 		case ${COMP_WORDS[1]} in
 		migrate)
@@ -127,10 +127,25 @@ _appcore() {
 			*) words='list show add retry cancel drain kinds --help' ;;
 			esac
 			;;
+		pipeline)
+			case ${COMP_WORDS[2]} in
+			check | show | try)
+				words='--json --help'
+				[ "${COMP_WORDS[2]}" != try ] || words+=' --limit'
+				if [[ -n $current && $current != -* ]]; then
+					mapfile -t COMPREPLY < <(compgen -f -- "$current")
+					compopt -o filenames 2>/dev/null
+					return
+				fi
+				;;
+			list) words='--json --help' ;;
+			*) words='check list show try --help' ;;
+			esac
+			;;
 		check) words='--integrity --json --help' ;;
 		config) words='--shell --json --help' ;;
 		serve | work | version) words='--help' ;;
-		help) words='serve migrate key user model backup restore move work task ingest train check config version help' ;;
+		help) words='serve migrate key user model backup restore move work task ingest pipeline train check config version help' ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")

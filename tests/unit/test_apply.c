@@ -1,8 +1,8 @@
 /* Pipelines at work: the rules of `dataflow`, every transformation, keys, refusals, the model step. */
 #include "unit.h"
 
-#include "base/json.h"
 #include "model/set.h"
+#include "model_helpers.h"
 #include "pipeline/apply.h"
 #include "pipeline/csv_write.h"
 
@@ -335,7 +335,311 @@ static void transforms(void)
 	}
 }
 
+/* --- keys, others, search --- */
+
+static void keys(void)
+{
+	static const struct {
+		const char *json, *key;
+	} cases[] = {
+		{"{\"a\":\"x\",\"b\":2}", "x|2"},
+		{"{\"a\":\"x|y\\\\\",\"b\":2.50}", "x\\|y\\\\|2.5"},
+		{"{\"a\":\"x\"}", "x|"},
+		{"{\"b\":1e3}", "|1000"},
+		{"{\"a\":null}", ""},
+		{"{}", ""},
+	};
+	const struct pipeline *p = load(
+		"{\"name\":\"k\",\"fields\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"key\":[\"a\",\"b\"]}");
+	struct buf text;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct raw_record record = record_of_json(cases[i].json);
+		struct pipeline_row row = apply(p, &record);
+		CU_ASSERT_EQUAL(row.refusal, REFUSAL_NONE);
+		CU_ASSERT_TRUE(is(row.key, cases[i].key));
+	}
+	buf_init_heap(&text);
+	buf_str(&text, STR("{\"a\":\""));
+	for (int i = 0; i < PIPELINE_KEY_BYTES; i++)
+		buf_char(&text, '|');
+	buf_fmt(&text, "\"}%c", 0);
+	refuses(p, text.p, REFUSAL_RANGE, "a", "The key is longer than 511 bytes");
+	buf_release(&text);
+}
+
+static void others(void)
+{
+	static const char fields[] =
+		"\"fields\":[{\"name\":\"x\",\"from\":\"y\",\"search\":true},{\"name\":\"z\",\"search\":true}]";
+	static const char record[] = "{\"a\":1,\"y\":\"t\",\"x\":3,\"z\":4,\"b\":null}";
+	char text[300];
+
+	snprintf(text, sizeof(text), "{\"name\":\"o\",%s}", fields);
+	/* What is called as a field is, and is not that field, does not come in. */
+	becomes(load(text), record, "{\"x\":\"t\",\"z\":4,\"a\":1,\"b\":null}");
+	struct raw_record raw = record_of_json(record);
+	struct pipeline_row row = apply(load(text), &raw);
+	CU_ASSERT_TRUE(is(row.search, "t 4"));
+	snprintf(text, sizeof(text), "{\"name\":\"o\",\"others\":\"drop\",%s}", fields);
+	becomes(load(text), record, "{\"x\":\"t\",\"z\":4}");
+	snprintf(text, sizeof(text), "{\"name\":\"o\",\"others\":\"refuse\",%s}", fields);
+	refuses(load(text), record, REFUSAL_OTHER, "a", "a: the pipeline has no such field");
+}
+
+/* Long texts, more than fits a block, and names that differ from record to record. */
+static void many_records(void)
+{
+	enum { N = 300 };
+	const struct pipeline *p = load("{\"name\":\"m\",\"fields\":[{\"name\":\"x\"}]}");
+	static struct raw_record records[N];
+	static struct pipeline_row rows[N];
+	static char texts[N][1200];
+	struct pipeline_applier *applier = pipeline_applier_new(p, NULL);
+	struct err err = {0};
+
+	for (int i = 0; i < N; i++) {
+		const int width = 1 + i * 3;
+		int n = i % 2 ? snprintf(texts[i], sizeof(texts[i]), "{\"x\":\"%0*d\",\"y%d\":1}", width, i, i)
+			      : snprintf(texts[i], sizeof(texts[i]), "{\"y%d\":1,\"x\":\"%0*d\"}", i, width, i);
+		CU_ASSERT_TRUE(n > 0 && (size_t)n < sizeof(texts[i]));
+		records[i] = record_of_json(texts[i]);
+	}
+	for (int turn = 0; turn < 2; turn++) {
+		CU_ASSERT_EQUAL_FATAL(pipeline_apply(applier, records, N, &arena, rows, &err), STATUS_OK);
+		for (int i = 0; i < N; i++) {
+			char wanted[1200];
+			snprintf(wanted, sizeof(wanted), "{\"x\":\"%0*d\",\"y%d\":1}", 1 + i * 3, i, i);
+			CU_ASSERT_TRUE(is(rows[i].data, wanted));
+		}
+	}
+	pipeline_applier_free(applier);
+
+	static char big[200000];
+	memset(big, 'a', sizeof(big) - 1);
+	memcpy(big, "{\"x\":\"", 6);
+	for (size_t i = 1000; i + 2 < sizeof(big) - 10; i += 500)
+		memcpy(big + i, "\\\"", 2);
+	memcpy(big + sizeof(big) - 3, "\"}", 3);
+	becomes(p, big, big);
+
+	/* Too little memory is told, and breaks nothing. */
+	struct arena small;
+	struct raw_record record = record_of_json(big);
+	arena_init(&small, 100000);
+	applier = pipeline_applier_new(p, NULL);
+	CU_ASSERT_EQUAL(pipeline_apply(applier, &record, 1, &small, rows, &err), STATUS_NO_MEMORY);
+	pipeline_applier_free(applier);
+	arena_release(&small);
+}
+
+/* --- the model --- */
+
+static struct model_set *set_of(struct model *model)
+{
+	const struct model_share share = {.version = STR_INIT("1"), .share = 1};
+	struct model_set *set = model_set_new();
+	struct err err = {0};
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(set);
+	CU_ASSERT_EQUAL(model_set_add(set, model, &err), STATUS_OK);
+	CU_ASSERT_EQUAL(
+		model_set_route(set, STR("test"), &share, 1, (struct str){0}, MODEL_STICKY_NONE, (struct str){0}, &err),
+		STATUS_OK);
+	model_drop(model);
+	return set;
+}
+
+static void score_all(const struct pipeline *p, struct model_set *set, const char *const *jsons,
+		      struct pipeline_row *rows, size_t n)
+{
+	struct raw_record *records = arena_alloc(&arena, n * sizeof(*records));
+	struct pipeline_applier *applier = pipeline_applier_new(p, set);
+	struct err err = {0};
+
+	for (size_t i = 0; i < n; i++)
+		records[i] = record_of_json(jsons[i]);
+	CU_ASSERT_EQUAL_FATAL(pipeline_apply(applier, records, n, &arena, rows, &err), STATUS_OK);
+	pipeline_applier_free(applier);
+}
+
+static void scores_numbers(void)
+{
+	static const char *const jsons[] = {
+		"{\"a\":1,\"b\":2,\"c\":\"w\"}",
+		"{\"a\":3,\"c\":\"r\"}",
+		"{\"b\":2,\"c\":\"r\"}",
+		"{\"a\":1,\"b\":2,\"c\":\"q\"}",
+		"{\"a\":11,\"b\":2,\"c\":\"r\"}",
+		"{\"a\":1,\"b\":\"x\",\"c\":\"r\"}",
+		"{\"a\":2,\"b\":0.5,\"c\":\"r\",\"more\":true}",
+	};
+	static const char *const wanted[] = {
+		"{\"a\":1,\"b\":2,\"c\":\"w\",\"score\":1121.0}",
+		"{\"a\":3,\"c\":\"r\",\"score\":283.0}",
+		"!a: model test 1 needs a value",
+		"!c: model test 1 does not know this category",
+		"!a: model test 1 takes values from 0 to 10",
+		"!b: model test 1 takes a number",
+		"{\"a\":2,\"b\":0.5,\"c\":\"r\",\"more\":true,\"score\":207.0}",
+	};
+	struct model *model = helper_model(
+		"linear",
+		"[{\"name\":\"a\",\"type\":\"number\",\"minimum\":0,\"maximum\":10,\"outside\":\"refuse\"},"
+		"{\"name\":\"b\",\"type\":\"number\"},"
+		"{\"name\":\"c\",\"type\":\"category\",\"categories\":[\"r\",\"w\"],\"outside\":\"refuse\"}]",
+		"[{\"step\":\"impute\",\"inputs\":[\"b\"],\"values\":[8]},{\"step\":\"one_hot\",\"input\":\"c\"}]",
+		"{\"type\":\"regression\"}", "",
+		"{\"format\":\"appcore linear 1\",\"coefficients\":[[1,10,100,1000]],\"intercepts\":[100]}");
+	struct model_set *set = set_of(model);
+	struct pipeline_row rows[7];
+
+	score_all(load("{\"name\":\"s\",\"fields\":[{\"name\":\"a\"},{\"name\":\"b\"},{\"name\":\"c\"}],"
+		       "\"model\":{\"name\":\"test\",\"inputs\":[\"a\",\"b\",\"c\"],\"into\":\"score\"}}"),
+		  set, jsons, rows, 7);
+	for (size_t i = 0; i < 7; i++) {
+		bool refused = wanted[i][0] == '!';
+		CU_ASSERT_EQUAL(rows[i].refusal, refused ? REFUSAL_MODEL : REFUSAL_NONE);
+		CU_ASSERT_TRUE(refused ? is(rows[i].message, wanted[i] + 1) : is(rows[i].data, wanted[i]));
+		CU_ASSERT_TRUE(rows[i].data.n > 2 && rows[i].data.p[rows[i].data.n - 1] == '}');
+	}
+	model_set_drop(set);
+}
+
+/* More records than are asked for at once, some of which the model refuses only when it is asked. */
+static void scores_many(void)
+{
+	enum { N = 700 };
+	static const char *jsons[N];
+	static struct pipeline_row rows[N];
+	static char texts[N][80];
+	const struct pipeline *p = load("{\"name\":\"s\",\"fields\":[{\"name\":\"a\"},{\"name\":\"b\"}],"
+					"\"model\":{\"name\":\"test\",\"inputs\":[\"a\",\"b\"],\"into\":\"y\"}}");
+	struct model_set *set = set_of(
+		helper_model("linear", "[{\"name\":\"a\",\"type\":\"number\"},{\"name\":\"b\",\"type\":\"number\"}]",
+			     "", "{\"type\":\"regression\"}", "",
+			     "{\"format\":\"appcore linear 1\",\"coefficients\":[[1e200,1]],\"intercepts\":[0]}"));
+
+	for (int i = 0; i < N; i++) {
+		snprintf(texts[i], sizeof(texts[i]), "{\"a\":%s,\"b\":%d}", i % 100 == 50 ? "1e200" : "0", i);
+		jsons[i] = texts[i];
+	}
+	score_all(p, set, jsons, rows, N);
+	for (int i = 0; i < N; i++) {
+		char wanted[100];
+		if (i % 100 == 50) {
+			CU_ASSERT_EQUAL(rows[i].refusal, REFUSAL_MODEL);
+			CU_ASSERT_TRUE(is(rows[i].message, "The result is not a finite number"));
+			continue;
+		}
+		snprintf(wanted, sizeof(wanted), "{\"a\":0,\"b\":%d,\"y\":%d.0}", i, i);
+		CU_ASSERT_TRUE(is(rows[i].data, wanted));
+	}
+	model_set_drop(set);
+}
+
+static void scores_classes(void)
+{
+	static const char *const jsons[] = {"{\"a\":0}", "{\"a\":-800}"};
+	const struct pipeline *p = load(
+		"{\"name\":\"s\",\"fields\":[{\"name\":\"a\"}],"
+		"\"model\":{\"name\":\"test\",\"version\":\"1\",\"inputs\":[\"a\"],\"into\":\"y\"}}");
+	struct model_set *set = set_of(
+		helper_model("logistic", "[{\"name\":\"a\",\"type\":\"number\"}]", "",
+			     "{\"type\":\"binary\",\"classes\":[\"no\",\"\\\"yes\\\"\"]}", "",
+			     "{\"format\":\"appcore linear 1\",\"coefficients\":[[1]],\"intercepts\":[1]}"));
+	struct pipeline_row rows[2];
+
+	score_all(p, set, jsons, rows, 2);
+	CU_ASSERT_TRUE(is(rows[0].data, "{\"a\":0,\"y\":\"\\\"yes\\\"\",\"y_probability\":0.7310585786300049}"));
+	CU_ASSERT_TRUE(is(rows[1].data, "{\"a\":-800,\"y\":\"no\",\"y_probability\":1.0}"));
+	model_set_drop(set);
+}
+
+static void lacks_model(void)
+{
+	static const struct {
+		const char *model;
+		enum status status;
+		const char *text;
+	} cases[] = {
+		{"{\"name\":\"none\",\"inputs\":[\"a\"]}", STATUS_UNAVAILABLE, "Model none is not loaded"},
+		{"{\"name\":\"test\",\"version\":\"2\",\"inputs\":[\"a\"]}", STATUS_UNAVAILABLE,
+		 "Model test 2 is not loaded"},
+		{"{\"name\":\"test\",\"inputs\":[\"a\",\"b\"]}", STATUS_INVALID,
+		 "model.inputs: model test 1 takes 1 inputs, the pipeline gives it 2"},
+	};
+	struct model_set *set = set_of(
+		helper_model("linear", "[{\"name\":\"a\",\"type\":\"number\"}]", "", "{\"type\":\"regression\"}", "",
+			     "{\"format\":\"appcore linear 1\",\"coefficients\":[[1]],\"intercepts\":[1]}"));
+	struct raw_record record = record_of_json("{\"a\":1}");
+	struct pipeline_row row;
+	char text[300];
+
+	for (size_t i = 0; i < 4; i++) {
+		const size_t k = i % 3;
+		struct err err = {0};
+		snprintf(text, sizeof(text),
+			 "{\"name\":\"s\",\"fields\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"model\":%s}",
+			 cases[k].model);
+		struct pipeline_applier *applier = pipeline_applier_new(load(text), i < 3 ? set : NULL);
+		CU_ASSERT_EQUAL(pipeline_apply(applier, &record, 1, &arena, &row, &err), cases[k].status);
+		CU_ASSERT_STRING_EQUAL(err.text, cases[k].text);
+		pipeline_applier_free(applier);
+	}
+	model_set_drop(set);
+}
+
+/* --- cells that are written --- */
+
+static void csv_cells(void)
+{
+	static const struct {
+		const char *json, *cell;
+	} cases[] = {
+		{"null", ""},
+		{"\"\"", "\"\""},
+		{"\"a\"", "a"},
+		{"\"a,b\"", "\"a,b\""},
+		{"\"a\\\"b\"", "\"a\"\"b\""},
+		{"\"a\\nb\"", "\"a\nb\""},
+		{"\" a\"", "\" a\""},
+		{"-1.5", "-1.5"},
+		{"true", "true"},
+		{"\"-1.5\"", "'-1.5"},
+		{"\"=1+1\"", "'=1+1"},
+		{"\"+1\"", "'+1"},
+		{"\"@SUM(A1,B1)\"", "\"'@SUM(A1,B1)\""},
+		{"\"\\t=1\"", "\"'\t=1\""},
+		{"\"\\r=1\"", "\"'\r=1\""},
+		{"\"  =1\"", "\"'  =1\""},
+		{"\"\uff1d1\"", "'\xef\xbc\x9d"
+				"1"},
+		{"[1, \"x\"]", "\"[1, \"\"x\"\"]\""},
+	};
+	struct json_value value;
+	struct json_fault fault;
+	struct buf out;
+
+	buf_init_heap(&out);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		out.n = 0;
+		CU_ASSERT_TRUE_FATAL(json_check(str_of(cases[i].json), 8, &value, &fault));
+		csv_put_json(&out, value, &arena);
+		CU_ASSERT_TRUE(is(buf_view(&out), cases[i].cell));
+	}
+	buf_release(&out);
+}
+
 static const struct unit_case CASES[] = {
+	{"keys", keys},
+	{"others", others},
+	{"many records", many_records},
+	{"numbers are scored", scores_numbers},
+	{"many are scored", scores_many},
+	{"classes", scores_classes},
+	{"without the model", lacks_model},
+	{"cells of a CSV that is written", csv_cells},
 	{"transformations", transforms},
 	{"dataflow takes", dataflow_takes},
 	{"dataflow refuses", dataflow_refuses},
