@@ -115,6 +115,9 @@ $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(HANDLER_O) $(OUT)/libappc
 $(OUT)/tests/parity/%: $(OUT)/tests/parity/%.o $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
 
+$(OUT)/tests/csv/driver: $(OUT)/tests/csv/driver.o $(OUT)/libappcore.a
+	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
+
 # text_parity.py also asks text_driver and `appcore train`, which it finds beside the driver.
 parity: $(OUT)/tests/parity/driver $(OUT)/tests/parity/text_driver $(OUT)/appcore | deps-models ## train models with XGBoost and scikit-learn, compare every answer (DATA_NUMERIC, DATA_SENTIMENT=folder for more)
 	@for script in tests/parity/*_parity.py; do PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 $$script $< || exit; done
@@ -214,8 +217,10 @@ tests: $(UNIT) $(HANDLER) # the programs alone
 test: deps ## install, build and run all tests: unit, handlers, end to end; the last line counts them
 	@scripts/test.sh release
 
-test-docs: deps-docs web all ## the description of the API against the service: linter, examples, generated client, page in a browser
+# CSV is tried here because this is where npm is.
+test-docs: deps-docs web all $(OUT)/tests/csv/driver ## the description of the API against the service: linter, examples, generated client, page in a browser; CSV against public cases
 	@tests/docs/run.sh
+	@tests/csv/run.sh $(OUT)/tests/csv/driver
 
 test-postgres: deps-postgres ## the same tests with PostgreSQL instead of SQLite, on a server of their own
 	@scripts/test_postgres.sh

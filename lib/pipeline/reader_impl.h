@@ -12,12 +12,13 @@
 enum { STREAM_RAW_BYTES = 64 * 1024 };
 
 struct stream {
-	int fd;                          /* -1: bytes */
-	struct str bytes;                /* borrowed */
-	int64_t raw_at;                  /* bytes read of the file */
-	int64_t out;                     /* bytes given, after unpacking and recoding */
-	bool packed, inside, packed_end; /* gzip; within a member; nothing follows */
+	int fd;              /* -1: bytes */
+	struct str bytes;    /* borrowed */
+	int64_t raw_at;      /* bytes read of the file */
+	int64_t out;         /* bytes given, after unpacking and recoding */
+	bool packed, inside; /* gzip; within a member */
 	z_stream z;
+	const char *damage; /* zlib's words, or NULL */
 	int64_t unpacked;
 	unsigned char *in; /* of STREAM_RAW_BYTES: what of a packed file was read and not unpacked */
 	bool recoded, raw_end;

@@ -155,6 +155,8 @@ static enum status read_unpacked(struct stream *stream, char *to, size_t n, size
 	stream->z.avail_out = n < INT32_MAX ? (uInt)n : INT32_MAX;
 	const uInt room = stream->z.avail_out;
 	while (stream->z.avail_out == room) {
+		if (stream->damage)
+			return err_set(err, STATUS_INVALID, "The gzip file is damaged (%s).", stream->damage);
 		if (!stream->inside) {
 			status = begin_member(stream, &end, err);
 			if (status != STATUS_OK || end)
@@ -162,19 +164,18 @@ static enum status read_unpacked(struct stream *stream, char *to, size_t n, size
 		}
 		if (stream->z.avail_in == 0 && (status = read_packed(stream, err)) != STATUS_OK)
 			return status;
-		if (stream->z.avail_in == 0)
-			return err_set(err, STATUS_INVALID, "The gzip file ends in the middle; what it had was read.");
 		switch (inflate(&stream->z, Z_NO_FLUSH)) {
 		case Z_OK:
 			break;
 		case Z_STREAM_END:
 			stream->inside = false;
 			break;
+		case Z_BUF_ERROR: /* nothing to read, and nothing left of what was read */
+			return err_set(err, STATUS_INVALID, "The gzip file ends in the middle; what it had was read.");
 		case Z_MEM_ERROR:
 			return err_set(err, STATUS_NO_MEMORY, "There is no memory to unpack the file.");
-		default:
-			return err_set(err, STATUS_INVALID, "The gzip file is damaged (%s).",
-				       stream->z.msg ? stream->z.msg : "it can't be unpacked");
+		default: /* told when all that came before is given, however little was asked for at a time */
+			stream->damage = stream->z.msg ? stream->z.msg : "it can't be unpacked";
 		}
 	}
 	*got = room - stream->z.avail_out;
@@ -389,6 +390,7 @@ enum status stream_seek(struct stream *stream, int64_t offset, struct err *err)
 	}
 	stream->raw_at = stream->out = stream->unpacked = 0;
 	stream->inside = false;
+	stream->damage = NULL;
 	stream->z.avail_in = 0;
 	if (stream->recoded)
 		iconv(stream->cd, NULL, NULL, NULL, NULL);
