@@ -11,7 +11,10 @@
 
 #include <sys/stat.h>
 
-enum { PIPELINE_PATH_BYTES = 4096 };
+enum {
+	PIPELINE_PATH_BYTES = 4096,
+	PIPELINE_QUIET_US = 2000000, /* a file that was changed before that is whole */
+};
 
 /* --- pipeline_files.c: files in DATA_DIR/processed --- */
 

@@ -28,7 +28,7 @@
 
 enum { PIPELINES_MOST = 256, FILES_MOST = 1000 /* in one look */, NAME_MOST = 200, DEFINITIONS_BYTES = 128 << 20 };
 
-static const int64_t QUIET_US = 2000000, AHEAD_US = 60000000;
+static const int64_t AHEAD_US = 60000000;
 
 struct look {
 	struct task_run *run;
@@ -155,7 +155,7 @@ static bool is_young(const struct stat *st)
 	int64_t changed_us = st->st_mtim.tv_sec * INT64_C(1000000) + st->st_mtim.tv_nsec / 1000;
 
 	/* One from the future has a date of its own. */
-	return now_us - changed_us < QUIET_US && changed_us - now_us < AHEAD_US;
+	return now_us - changed_us < PIPELINE_QUIET_US && changed_us - now_us < AHEAD_US;
 }
 
 static enum status look_at_file(struct look *look, int dir, const char *folder, const char *name, struct err *err)

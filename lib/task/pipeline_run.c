@@ -385,6 +385,14 @@ static enum status store_chunk(struct work *work, const struct feed_chunk *chunk
 
 /* --- reading --- */
 
+/* Somebody else puts files into DATA_DIR/raw, perhaps piece by piece. */
+static bool is_being_written(const struct work *work, const struct stat *st)
+{
+	int64_t age_us = clock_wall_us() - st->st_mtim.tv_sec * INT64_C(1000000) - st->st_mtim.tv_nsec / 1000;
+
+	return str_starts(work->row.path, STR("raw/")) && age_us >= 0 && age_us < PIPELINE_QUIET_US;
+}
+
 /* Whether the file at the run's path is the one that is being read, and as it was. */
 static enum status look_at_source(struct work *work, const struct feed_chunk *chunk, struct err *err)
 {
@@ -392,15 +400,15 @@ static enum status look_at_source(struct work *work, const struct feed_chunk *ch
 
 	if (stat(work->path, &st) != 0 || st.st_ino != work->was.st_ino || st.st_dev != work->was.st_dev)
 		return STATUS_OK; /* moved away, or another one in its place: what is open stays as it is */
-	if (st.st_size == work->was.st_size && st.st_mtim.tv_sec == work->was.st_mtim.tv_sec &&
-	    st.st_mtim.tv_nsec == work->was.st_mtim.tv_nsec)
-		return STATUS_OK;
-	if (st.st_size < work->was.st_size || !source_is_same(work->source, work->identity))
+	bool last = chunk == NULL || chunk->bytes_done >= chunk->bytes_total;
+	bool same = st.st_size == work->was.st_size && st.st_mtim.tv_sec == work->was.st_mtim.tv_sec &&
+		    st.st_mtim.tv_nsec == work->was.st_mtim.tv_nsec;
+	if (!same && (st.st_size < work->was.st_size || !source_is_same(work->source, work->identity)))
 		return err_set(
 			err, STATUS_INVALID,
 			"The source was changed while it was read (behind line %lld): what came before is stored.",
 			(long long)work->at.line);
-	work->reopen = chunk == NULL || chunk->bytes_done >= chunk->bytes_total;
+	work->reopen = last && (!same || is_being_written(work, &st));
 	return STATUS_OK;
 }
 
@@ -458,8 +466,9 @@ static enum status open_source(struct work *work, struct err *err)
 	if (status != STATUS_OK)
 		return status;
 	if (work->row.identity.n > 0 && is_begun(work)) {
-		snprintf(work->identity, sizeof(work->identity), "%.*s", STR_ARG(work->row.identity));
-		if (!source_is_same(work->source, work->identity))
+		char was[sizeof(work->identity)];
+		snprintf(was, sizeof(was), "%.*s", STR_ARG(work->row.identity));
+		if (!source_is_same(work->source, was))
 			return err_set(
 				err, STATUS_INVALID,
 				"The source is not the file whose first %lld lines are stored: it was changed or "

@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 names=("$@")
-[ "${#names[@]}" -gt 0 ] || names=(kill9 rolling stopped crash disk slow tasks units)
-[ "${names[*]}" != --postgres ] || names=(pg_kill pg_restart pg_network pg_failover pg_connections pg_disk pg_tasks pg_machines)
+[ "${#names[@]}" -gt 0 ] || names=(kill9 rolling stopped crash disk slow tasks data units)
+[ "${names[*]}" != --postgres ] || names=(pg_kill pg_restart pg_network pg_failover pg_connections pg_disk pg_tasks pg_data pg_machines)
 output=$(mktemp)
 running=
 # shellcheck disable=SC2317  # called by the trap
