@@ -300,6 +300,7 @@ static enum status try_connect(struct pg_db *db, struct err *err)
 	PQsetnonblocking(db->conn, 1);
 	note_place(db);
 	db->number++;
+	db->plans_ms = clock_mono_ms() + PG_PLANS_MS;
 	char *own = option_of(db->url, "options");
 	bool asked = !own && !db->anonymous;
 	free(own);
@@ -339,6 +340,16 @@ enum status pg_connect(struct pg_db *db, struct err *err)
 	/* Between half of it and all of it, so that many workers don't come at once. */
 	db->retry_ms = clock_mono_ms() + wait_ms / 2 + randombytes_uniform(wait_ms / 2 + 1);
 	return status;
+}
+
+bool pg_plans_are_old(struct pg_db *db)
+{
+	uint64_t now_ms = clock_mono_ms();
+
+	if (db->anonymous || now_ms < db->plans_ms)
+		return false;
+	db->plans_ms = now_ms + PG_PLANS_MS;
+	return true;
 }
 
 /* --- waiting --- */

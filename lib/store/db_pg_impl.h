@@ -18,6 +18,7 @@ enum {
 	PG_TEXTS = 128, /* different statements of one connection */
 	PG_WIDTH = 64,  /* fibers */
 	PG_VERSION_MIN = 130000,
+	PG_PLANS_MS = 1000,
 	PG_STATEMENT_MS = 10000, /* no answer to a statement for that long: the connection is given up */
 };
 
@@ -30,6 +31,11 @@ enum {
 #define PG_LIMITS                                                                                                      \
 	"SELECT set_config('lock_timeout', '" PG_LOCK_TIMEOUT "', true),"                                              \
 	" set_config('idle_in_transaction_session_timeout', '" PG_IDLE_TIMEOUT "', true)"
+
+/* The plan of a prepared statement is made for the size that its tables have then, and kept until somebody analyses
+ * them: of an empty queue every row is read, also when there are a hundred thousand a moment later. This makes the
+ * server plan anew. */
+#define PG_FORGET "DISCARD PLANS"
 
 /* A statement's text, and whether the server knows it by name. */
 struct pg_text {
@@ -97,6 +103,7 @@ struct pg_db {
 	uint64_t listens_in;     /* the connection that listens; 0: none does */
 	uint64_t number;         /* of the connection, from 1: what was prepared on an earlier one is gone */
 	uint64_t retry_ms;       /* no new connection before; 0: any time */
+	uint64_t plans_ms;       /* until then the server may keep its plans */
 	int failures;            /* to connect, in a row */
 	bool anonymous;          /* names of statements don't survive here (a pooler in transaction mode) */
 	bool make_durable;       /* the server's default for synchronous_commit is off */
@@ -133,6 +140,9 @@ enum status pg_check_url(struct str url, struct err *err);
 /* A connection that works, the present one if it does. After failures it waits longer and longer between tries, with
  * jitter; meanwhile STATUS_UNAVAILABLE at once. */
 enum status pg_connect(struct pg_db *db, struct err *err);
+
+/* Says once a second that it is time for PG_FORGET. */
+bool pg_plans_are_old(struct pg_db *db);
 
 /* Closes it; the next pg_connect makes a new one. */
 void pg_disconnect(struct pg_db *db);

@@ -330,6 +330,7 @@ enum status pg_pipeline_begin(struct pg_db *db, struct err *err)
 	db->unnamed = NULL;
 	db->sent_n = 0;
 	if (!PQenterPipelineMode(db->conn) || !send_control(db, "BEGIN", NULL, NULL) ||
+	    (pg_plans_are_old(db) && !send_control(db, PG_FORGET, NULL, NULL)) ||
 	    (db->anonymous && !send_control(db, PG_LIMITS, NULL, NULL)) ||
 	    (db->make_durable && !send_control(db, "SET LOCAL synchronous_commit = on", NULL, NULL))) {
 		status = pg_fail(db, NULL, err);
@@ -467,6 +468,8 @@ static bool open_pipeline(struct pg_db *db)
 	if (db->row_by_row && !send_control(db, "", NULL, NULL))
 		lose(db, &LOST);
 	db->row_by_row = false;
+	if (!db->lost && pg_plans_are_old(db) && !send_control(db, PG_FORGET, NULL, NULL))
+		lose(db, &LOST);
 	return true;
 }
 

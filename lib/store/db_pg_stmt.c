@@ -345,7 +345,10 @@ static enum status start_read(struct pg_stmt *stmt, bool *row, struct err *err)
 		status = pg_connect(db, err);
 		if (status != STATUS_OK)
 			return status;
-		status = send_read(stmt, err);
+		if (pg_plans_are_old(db))
+			status = pg_simple(db, PG_FORGET, db->statement_ms, err);
+		if (status == STATUS_OK)
+			status = send_read(stmt, err);
 		if (status == STATUS_OK)
 			status = next_row(stmt, row, err);
 		if (status == STATUS_OK)

@@ -639,7 +639,67 @@ static void limits_go_through_a_pooler(void)
 	db_close(db);
 }
 
+/* Whether the statement's present plan reads the whole table. */
+static bool reads_all(struct db *db, const char *sql)
+{
+	struct pg_db *pg = (struct pg_db *)db;
+	static char explain[2][100];
+	static int turn;
+	char *text = explain[turn++ % 2];
+	struct stmt *stmt;
+	bool all = false, row = true;
+
+	for (int i = 0; i < pg->n_texts; i++)
+		if (pg->texts[i].sql == sql)
+			snprintf(text, sizeof(explain[0]), "EXPLAIN EXECUTE %s ('x')", pg->texts[i].name);
+	OK(db_prepare(db, text, &stmt, NULL));
+	while (row && db_step(stmt, &row, NULL) == STATUS_OK)
+		all |= row && strstr(db_column_text(stmt, 0).p, "Seq Scan");
+	db_reset(stmt);
+	return all;
+}
+
+static void look_for_a_task(struct db *db, const char *sql)
+{
+	struct stmt *stmt;
+
+	OK(db_prepare(db, sql, &stmt, NULL));
+	db_bind_text(stmt, 1, STR("x"));
+	OK(db_run(stmt, NULL, NULL));
+}
+
+/* A queue was empty when its statements were prepared, and is long now. */
+static void plans_follow_their_tables(void)
+{
+	static const char sql[] = "SELECT status FROM background_tasks WHERE task_id = $1";
+	static const char fill[] = "INSERT INTO background_tasks (task_id, task_type, status, created_at, updated_at)"
+				   " SELECT i::text, 'echo', 'completed', '', '' FROM generate_series(1, 5000) i";
+
+	if (!database_is_postgres())
+		return;
+	for (int writing = 0; writing < 2; writing++) {
+		struct db *db = test_database(writing ? "plans.db" : "plans_read.db");
+		((struct pg_db *)db)->plans_ms = UINT64_MAX; /* not yet */
+		OK(db_script(db, "VACUUM ANALYZE background_tasks", NULL));
+		for (int i = 0; i < 8; i++)
+			look_for_a_task(db, sql);
+		OK(db_script(db, fill, NULL));
+		look_for_a_task(db, sql);
+		CU_ASSERT_TRUE(reads_all(db, sql));
+		((struct pg_db *)db)->plans_ms = 0;
+		if (writing)
+			test_begin(db);
+		look_for_a_task(db, sql);
+		if (writing)
+			test_commit(db);
+		CU_ASSERT_FALSE(reads_all(db, sql));
+		CU_ASSERT(((struct pg_db *)db)->plans_ms > 0);
+		db_close(db);
+	}
+}
+
 static const struct unit_case CASES[] = {
+	{"plans follow their tables", plans_follow_their_tables},
 	{"limits go through a pooler", limits_go_through_a_pooler},
 	{"a silent writer is ended", a_silent_writer_is_ended},
 	{"secrets are cut out", secrets_are_cut_out},
