@@ -110,19 +110,26 @@ void tasks_bind_time(struct stmt *stmt, int i, int64_t wall_us)
 
 /* --- adding --- */
 
-/* On PostgreSQL it also tells other machines: delivered with the commit, and not at all without it. */
+/* On PostgreSQL it also tells other machines: delivered with the commit, and not at all without it. There many ops
+ * share a transaction, and each row that is written once more is a version more to go through: the number is kept in a
+ * setting of the transaction, which a savepoint takes back as it does the row. */
 enum status tasks_begin_change(struct db *db, int64_t *change, struct err *err)
 {
 	static const char bump[] = "INSERT INTO generations (topic, value) VALUES ($1, 1)"
 				   " ON CONFLICT (topic) DO UPDATE SET value = generations.value + 1 RETURNING value";
-	static const char tell[] = "INSERT INTO generations (topic, value) VALUES ($1, 1)"
-				   " ON CONFLICT (topic) DO UPDATE SET value = generations.value + 1"
-				   " RETURNING value, pg_notify('appcore_tasks', '')";
+	static const char once[] =
+		"WITH mine AS MATERIALIZED"
+		" (SELECT nullif(current_setting('appcore.change', true), '')::bigint AS value),"
+		" new AS (INSERT INTO generations (topic, value) SELECT $1, 1 FROM mine WHERE value IS NULL"
+		" ON CONFLICT (topic) DO UPDATE SET value = generations.value + 1"
+		" RETURNING set_config('appcore.change', value::text, true)::bigint AS value,"
+		" pg_notify('appcore_tasks', ''))"
+		" SELECT value FROM new UNION ALL SELECT value FROM mine WHERE value IS NOT NULL";
 	struct stmt *stmt;
 	bool row = false;
 
 	*change = 0;
-	enum status status = db_prepare(db, db_dialect(db) == DB_DIALECT_POSTGRESQL ? tell : bump, &stmt, err);
+	enum status status = db_prepare(db, db_dialect(db) == DB_DIALECT_POSTGRESQL ? once : bump, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	db_bind_text(stmt, 1, CHANGES_TOPIC);

@@ -700,6 +700,30 @@ static void lists(void)
 	db_close(db);
 }
 
+/* Requests share transactions, each in a part of its own when one had to be taken back. */
+static void a_transaction_has_one_number(void)
+{
+	struct db *db = test_database("number.db");
+	int64_t first, again, last;
+
+	first = begin(db);
+	OK(tasks_begin_change(db, &again, NULL));
+	if (database_is_postgres())
+		CU_ASSERT_EQUAL(again, first); /* SQLite counts on, which costs nothing there */
+	test_commit(db);
+	test_begin(db);
+	OK(db_part_begin(db, NULL));
+	OK(tasks_begin_change(db, &last, NULL));
+	CU_ASSERT(last > again);
+	OK(db_part_undo(db, NULL));
+	OK(tasks_begin_change(db, &last, NULL));
+	CU_ASSERT(last > again);
+	test_commit(db);
+	OK(tasks_last_change(db, &first, NULL));
+	CU_ASSERT_EQUAL(first, last);
+	db_close(db);
+}
+
 static void changes_come_in_their_order(void)
 {
 	struct db *db = test_database("changes.db");
@@ -867,6 +891,7 @@ static const struct unit_case CASES[] = {
 	{"cancels all of a user", cancels_all_of_a_user},
 	{"tries again", tries_again},
 	{"lists", lists},
+	{"a transaction has one number", a_transaction_has_one_number},
 	{"changes come in their order", changes_come_in_their_order},
 	{"nothing waits for a time to come again", nothing_waits_for_a_time_to_come_again},
 	{"counts", counts},
