@@ -199,16 +199,19 @@ static enum outcome run_group(struct store *store, struct op_list *batch, size_t
 	return worst;
 }
 
-/* Runs what waits, and what arrives meanwhile, for a bounded time. False: the transaction is lost. */
+/* Runs what waits, and what arrives meanwhile, for a bounded time: from the first group on, which may have waited for
+ * locks of others while more arrived. False: the transaction is lost. */
 static bool run_ops(struct store *store, struct op_list *batch, struct err *err)
 {
-	uint64_t end = clock_mono_ms() + BATCH_MS;
+	uint64_t end = 0;
 	enum outcome outcome;
 	size_t n;
 
-	do
+	do {
 		outcome = run_group(store, batch, store->remote ? STORE_WIDTH : 1, &n, err);
-	while (n > 0 && outcome == OP_SETTLED && batch->n + STORE_WIDTH <= STORE_BATCH && clock_mono_ms() < end);
+		if (end == 0)
+			end = clock_mono_ms() + BATCH_MS;
+	} while (n > 0 && outcome == OP_SETTLED && batch->n + STORE_WIDTH <= STORE_BATCH && clock_mono_ms() < end);
 	if (outcome == OP_LOST || (outcome == OP_MESS && !run_again(store, batch, err)))
 		return false;
 	/* While failing, a write that surely reaches the disk: the ops may have found that there is nothing to change.
