@@ -79,12 +79,27 @@ enum status db_restore(struct str url, const char *path, struct err *err)
 	return engine ? engine->restore(url, path, err) : STATUS_INVALID;
 }
 
+static void put_last(struct db *db, unsigned bucket, struct stmt *stmt)
+{
+	stmt->next = NULL;
+	if (db->statements[bucket])
+		db->last[bucket]->next = stmt;
+	else
+		db->statements[bucket] = stmt;
+	db->last[bucket] = stmt;
+}
+
 enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct err *err)
 {
-	struct stmt **bucket = &db->statements[((uintptr_t)sql >> 3) % DB_STATEMENTS];
+	unsigned bucket = (unsigned)((uintptr_t)sql >> 3) % DB_STATEMENTS;
+	struct stmt *stmt;
 
-	for (struct stmt *stmt = *bucket; stmt; stmt = stmt->next) {
+	for (struct stmt **at = &db->statements[bucket]; (stmt = *at); at = &stmt->next) {
 		if (stmt->sql == sql && (!db->engine->usable || db->engine->usable(stmt))) {
+			if (stmt->next) {
+				*at = stmt->next;
+				put_last(db, bucket, stmt);
+			}
 			db->engine->clear(stmt);
 			*out = stmt;
 			return STATUS_OK;
@@ -96,8 +111,7 @@ enum status db_prepare(struct db *db, const char *sql, struct stmt **out, struct
 		return status;
 	(*out)->engine = db->engine;
 	(*out)->sql = sql;
-	(*out)->next = *bucket;
-	*bucket = *out;
+	put_last(db, bucket, *out);
 	return STATUS_OK;
 }
 

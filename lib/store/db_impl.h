@@ -76,7 +76,8 @@ struct db_engine {
 /* Each stands first in the engine's own struct. */
 struct db {
 	const struct db_engine *engine;
-	struct stmt *statements[DB_STATEMENTS];
+	/* The one that was taken longest ago comes first: the others may be in other tasks' hands. */
+	struct stmt *statements[DB_STATEMENTS], *last[DB_STATEMENTS];
 };
 
 struct stmt {
