@@ -145,7 +145,7 @@ bench-models: $(OUT)/tests/bench/trees $(OUT)/tests/parity/text_driver $(OUT)/ap
 $(OUT)/tests/bench/tasks: $(OUT)/tests/bench/tasks.o $(OUT)/libappcore.a
 	$(CC) $(LDFLAGS) -o $@ $^ $(filter-out -lfcgi,$(LDLIBS))
 
-bench-tasks: $(OUT)/tests/bench/tasks $(OUT)/appcore | deps-tasks ## background tasks against Celery on Redis, ratio within one run (ARGS="--gate")
+bench-tasks: $(OUT)/tests/bench/tasks $(OUT)/appcore | deps-tasks ## background tasks against Celery on Redis, ratio within one run (ARGS="--gate --postgres")
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/tasks.py $< $(OUT)/appcore $(ARGS)
 
 bench-sentiment: all | deps-models ## sentiment analysis as it is served: against POST /predict, scikit-learn, and what others feel of a batch

@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """Background tasks: appcore on SQLite and Celery on Redis, from the first task added to the last result stored.
 
-Usage: tasks.py DRIVER APPCORE [--gate]     (build/release/tests/bench/tasks, build/release/appcore)
+Usage: tasks.py DRIVER APPCORE [--gate] [--postgres]     (build/release/tests/bench/tasks, build/release/appcore)
 
 Both get the same task (hand a small object back), keep every result, and have one worker with as many threads or
 processes as there are processors. Appcore's tasks are on the disk before they are acknowledged; Celery's are in the
-memory of a Redis that does not write (its best case). --gate: less than ten times Celery is an error.
+memory of a Redis that does not write (its best case). --gate: less than ten times Celery is an error. --postgres: appcore
+on PostgreSQL as well, a server of its own.
 """
 import gc
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 
 APPCORE_TASKS, CELERY_TASKS, GOAL = 100000, 3000, 10
 CPUS = os.cpu_count() or 1
+SERVER = Path(__file__).resolve().parents[1] / "servers/postgres.sh"
 
 CELERY_APP = """
 import celery
@@ -58,12 +60,12 @@ def stop(process):
         process.wait()
 
 
-def run_appcore(driver, appcore, folder):
+def run_appcore(driver, appcore, folder, url):
     for name in ("db", "run", "data"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True)
     env = {
         "PATH": os.environ["PATH"],
-        "DATABASE_URL": f"sqlite:///{folder}/db/tasks.db",
+        "DATABASE_URL": url,
         "RUN_DIR": f"{folder}/run",
         "DATA_DIR": f"{folder}/data",
         "API_KEY": "ak_" + secrets.token_urlsafe(32),
@@ -80,6 +82,20 @@ def run_appcore(driver, appcore, folder):
     finally:
         stop(worker)
     return {name: float(value) for name, value in (line.split() for line in out.splitlines())}
+
+
+def run_postgres(driver, appcore, folder):
+    home = str(folder / "postgres")
+
+    def server(*command):
+        return subprocess.run([SERVER, command[0], home, *command[1:]], check=True, capture_output=True, text=True).stdout.strip()
+
+    server("start", "--until", str(os.getpid()))
+    try:
+        server("createdb", "tasks")
+        return run_appcore(driver, appcore, folder / "on-postgres", server("url", "tasks"))
+    finally:
+        server("remove")
 
 
 def run_celery(folder):
@@ -126,14 +142,19 @@ def main():
     driver, appcore = (os.path.abspath(path) for path in sys.argv[1:3])
     folder = Path(tempfile.mkdtemp(prefix="appcore-bench-", dir=os.environ.get("BENCH_DIR")))
     try:
-        ours, theirs = run_appcore(driver, appcore, folder), run_celery(folder)
+        here = folder / "on-sqlite"
+        ours, theirs = run_appcore(driver, appcore, here, f"sqlite:///{here}/db/tasks.db"), run_celery(folder)
+        shared = run_postgres(driver, appcore, folder) if "--postgres" in sys.argv else {}
     finally:
         shutil.rmtree(folder)
-    print(f"{'':24}{'appcore':>12}{'Celery':>12}{'ratio':>9}")
+    print(f"{'':24}{'appcore':>12}{'Celery':>12}{'ratio':>9}" + (f"{'PostgreSQL':>14}{'ratio':>9}" if shared else ""))
     for name in ours:
-        less = name.startswith("single")
-        ratio = theirs[name] / ours[name] if less else ours[name] / theirs[name]
-        print(f"{name:24}{ours[name]:12.2f}{theirs[name]:12.2f}{ratio:9.1f}")
+
+        def ratio_of(mine):
+            return theirs[name] / mine[name] if name.startswith("single") else mine[name] / theirs[name]
+
+        line = f"{name:24}{ours[name]:12.2f}{theirs[name]:12.2f}{ratio_of(ours):9.1f}"
+        print(line + (f"{shared[name]:14.2f}{ratio_of(shared):9.1f}" if shared else ""))
     ratio = ours["completed_per_s"] / theirs["completed_per_s"]
     if "--gate" in sys.argv and ratio < GOAL:
         print(f"completed: {ratio:.1f} times Celery, the goal is {GOAL}", file=sys.stderr)
