@@ -1,6 +1,6 @@
 /* The kind "pipeline_ingest": looks at DATA_DIR/raw and makes a run for each file that a pipeline takes.
  *
- *   raw/NAME            the first pipeline (by name) whose source.match it matches
+ *   raw/NAME            the pipeline whose source.match it matches, of several the longest one's
  *   raw/PIPELINE/NAME   that pipeline
  *
  * A file that was changed in the last seconds may still be being written: it is left for the next look, or, when it is
@@ -64,8 +64,10 @@ static bool note_pipeline(void *arg, struct str name)
 	return true;
 }
 
+/* Of several patterns the longest holds: "reviews*.csv" before "*.csv"; of these the first by name. */
 static const struct pipeline *find_pipeline(const struct look *look, const char *folder, const char *name)
 {
+	const struct pipeline *found = NULL;
 	char pattern[256];
 
 	for (int i = 0; i < look->pipelines_n; i++) {
@@ -75,10 +77,11 @@ static const struct pipeline *find_pipeline(const struct look *look, const char 
 		if (folder || pipeline->source.match.n == 0 || pipeline->source.match.n >= sizeof(pattern))
 			continue;
 		snprintf(pattern, sizeof(pattern), "%.*s", STR_ARG(pipeline->source.match));
-		if (fnmatch(pattern, name, FNM_PERIOD) == 0)
-			return pipeline;
+		if (fnmatch(pattern, name, FNM_PERIOD) == 0 &&
+		    (!found || pipeline->source.match.n > found->source.match.n))
+			found = pipeline;
 	}
-	return NULL;
+	return found;
 }
 
 /* --- a file --- */
