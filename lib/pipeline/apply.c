@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "pipeline/reader.h"
 
 enum { RAW_BYTES = 2000 }; /* of the text of what is no record */
 
@@ -19,14 +20,12 @@ struct pipeline_applier {
 	struct model_set *models;
 	struct arena arena;            /* for as long as the applier */
 	struct str *prefixes;          /* of fields: "name": */
-	int *input_of;                 /* of fields: its first place in the model's inputs, or -1 */
 	struct pipeline_value *values; /* of fields, of the record at hand */
 	/* Of the list of names at hand. */
 	const struct str *names;
-	size_t names_n, columns_cap;
-	int *column_source;  /* of columns: a source, COLUMN_… */
-	int *source_column;  /* of sources: a column, or -1 */
-	struct str *headers; /* of other columns: "name": ; p is NULL: not made yet */
+	size_t names_n;
+	int *column_source; /* of columns: a source, COLUMN_… */
+	int *source_column; /* of sources: a column, or -1 */
 };
 
 struct call {
@@ -62,11 +61,13 @@ static bool make_applier(struct pipeline_applier *a)
 	size_t n = (size_t)p->fields_n + 1;
 
 	a->prefixes = arena_zalloc(&a->arena, n * sizeof(*a->prefixes));
-	a->input_of = arena_alloc(&a->arena, n * sizeof(*a->input_of));
 	a->values = arena_zalloc(&a->arena, n * sizeof(*a->values));
 	a->source_column = arena_alloc(&a->arena, ((size_t)p->sources_n + 1) * sizeof(int));
-	if (!a->prefixes || !a->input_of || !a->values || !a->source_column)
+	a->column_source = arena_alloc(&a->arena, READER_COLUMNS_MAX * sizeof(int));
+	if (!a->prefixes || !a->values || !a->source_column || !a->column_source)
 		return false;
+	for (int i = 0; i < READER_COLUMNS_MAX; i++)
+		a->column_source[i] = COLUMN_OTHER;
 	for (int i = 0; i < p->fields_n; i++) {
 		struct buf out;
 		buf_init(&out, &a->arena);
@@ -75,7 +76,6 @@ static bool make_applier(struct pipeline_applier *a)
 		if (out.failed)
 			return false;
 		a->prefixes[i] = buf_view(&out);
-		a->input_of[i] = -1;
 	}
 	return true;
 }
@@ -102,32 +102,11 @@ void pipeline_applier_free(struct pipeline_applier *applier)
 		return;
 	scorer_free(applier->scorer);
 	model_set_drop(applier->models);
-	free(applier->column_source);
-	free(applier->headers);
 	arena_release(&applier->arena);
 	free(applier);
 }
 
 /* --- where columns are --- */
-
-static bool have_columns(struct pipeline_applier *a, size_t n)
-{
-	if (n <= a->columns_cap)
-		return true;
-	size_t cap = n + n / 2 + 16;
-	int *columns = realloc(a->column_source, cap * sizeof(*columns));
-	if (columns)
-		a->column_source = columns;
-	struct str *headers = realloc(a->headers, cap * sizeof(*headers));
-	if (headers)
-		a->headers = headers;
-	if (!columns || !headers)
-		return false;
-	for (size_t i = a->columns_cap; i < cap; i++)
-		a->column_source[i] = COLUMN_OTHER;
-	a->columns_cap = cap;
-	return true;
-}
 
 static int source_of(const struct pipeline *p, struct str name, int guess)
 {
@@ -137,14 +116,12 @@ static int source_of(const struct pipeline *p, struct str name, int guess)
 	return place < 0 ? COLUMN_OTHER : place >= p->sources_n ? COLUMN_TAKEN : place;
 }
 
-static bool find_columns(struct pipeline_applier *a, const struct raw_record *record)
+static void find_columns(struct pipeline_applier *a, const struct raw_record *record)
 {
 	const struct pipeline *p = a->pipeline;
 
 	if (a->names == record->names && a->names_n == record->n)
-		return true;
-	if (!have_columns(a, record->n))
-		return false;
+		return;
 	for (int i = 0; i < p->sources_n; i++)
 		a->source_column[i] = -1;
 	for (size_t i = 0; i < record->n; i++) {
@@ -152,11 +129,9 @@ static bool find_columns(struct pipeline_applier *a, const struct raw_record *re
 		a->column_source[i] = source;
 		if (source >= 0 && a->source_column[source] < 0)
 			a->source_column[source] = (int)i;
-		a->headers[i] = (struct str){0};
 	}
 	a->names = record->names;
 	a->names_n = record->n;
-	return true;
 }
 
 /* --- values --- */
@@ -510,8 +485,11 @@ static enum status apply_one(struct call *c, const struct raw_record *record, st
 		refuse_fault(c, record, row);
 		return STATUS_OK;
 	}
-	if (!find_columns(c->applier, record))
-		return STATUS_NO_MEMORY;
+	if (record->n > READER_COLUMNS_MAX) {
+		refuse(c, record, row, REFUSAL_SYNTAX, (struct str){0}, NULL, STR("The record has too many fields"));
+		return STATUS_OK;
+	}
+	find_columns(c->applier, record);
 	if (!has_required(c, record, row) || !has_no_others(c, record, row))
 		return STATUS_OK;
 	for (int i = 0; i < p->fields_n; i++) {

@@ -109,7 +109,7 @@ bool number_read(struct str text, struct pipeline_value *out) __attribute__((non
 /* The same where only what JSON would write as a number is one, and nothing is lost by it being one: no leading zeros,
  * no more whole digits than a double holds. */
 bool number_read_strict(struct str text, struct pipeline_value *out) __attribute__((nonnull, warn_unused_result));
-/* At most VALUE_NUMBER_BYTES. */
+/* `out` has room for VALUE_NUMBER_BYTES, of which the result are used. */
 size_t number_put(char *out, double number) __attribute__((nonnull));
 size_t number_put_i64(char *out, int64_t number) __attribute__((nonnull));
 

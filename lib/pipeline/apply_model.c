@@ -166,9 +166,9 @@ static bool is_outside(const struct manifest_input *input, double number)
 	return input && input->outside == MANIFEST_REFUSE && (number < input->minimum || number > input->maximum);
 }
 
-static enum status refuse_outside(const struct scorer *s, int i, struct step_fault *fault)
+static enum status refuse_outside(const struct scorer *s, int i, const struct manifest_input *input,
+				  struct step_fault *fault)
 {
-	const struct manifest_input *input = input_of(s, i);
 	bool text = input->type == MANIFEST_TEXT;
 	char wanted[120];
 
@@ -183,7 +183,7 @@ static enum status take_text(struct scorer *s, size_t row, int i, const struct p
 	const struct manifest_input *input = input_of(s, i);
 
 	if (value->kind == VALUE_TEXT && is_outside(input, (double)text_characters(value->text)))
-		return refuse_outside(s, i, fault);
+		return refuse_outside(s, i, input, fault);
 	if (value->kind == VALUE_TEXT) {
 		s->texts[row] = value->text;
 		return STATUS_OK;
@@ -196,10 +196,9 @@ static enum status take_text(struct scorer *s, size_t row, int i, const struct p
 	return STATUS_OK;
 }
 
-static enum status take_category(const struct scorer *s, int i, const struct pipeline_value *value, double *out,
-				 struct step_fault *fault)
+static enum status take_category(const struct scorer *s, int i, const struct manifest_input *input,
+				 const struct pipeline_value *value, double *out, struct step_fault *fault)
 {
-	const struct manifest_input *input = input_of(s, i);
 	char room[VALUE_NUMBER_BYTES];
 	struct str name = value->text;
 
@@ -227,13 +226,13 @@ enum status scorer_take(struct scorer *s, size_t row, int i, const struct pipeli
 		return input && input->missing != MANIFEST_REFUSE ? STATUS_OK : refuse(s, i, fault, "needs a value");
 	}
 	if (input && input->type == MANIFEST_CATEGORY)
-		return take_category(s, i, value, out, fault);
+		return take_category(s, i, input, value, out, fault);
 	if ((value->kind != VALUE_NUMBER && value->kind != VALUE_BOOL) || !isfinite(value->number))
 		return refuse(s, i, fault, "takes a number");
 	*out = value->number;
 	if (input && input->type == MANIFEST_INTEGER && *out != floor(*out))
 		return refuse(s, i, fault, "takes a whole number");
-	return is_outside(input, *out) ? refuse_outside(s, i, fault) : STATUS_OK;
+	return is_outside(input, *out) ? refuse_outside(s, i, input, fault) : STATUS_OK;
 }
 
 static enum status ask(struct scorer *s, size_t from, size_t n, struct err *err)

@@ -100,21 +100,17 @@ bool number_read_strict(struct str text, struct pipeline_value *out)
 
 size_t number_put(char *out, double number)
 {
-	char room[VALUE_NUMBER_BYTES];
 	/* A buffer of the heap that never grows: no number is longer. */
-	struct buf text = {.p = room, .cap = sizeof(room)};
+	struct buf text = {.p = out, .cap = VALUE_NUMBER_BYTES};
 
 	json_put_double(&text, number);
-	memcpy(out, room, text.n);
 	return text.n;
 }
 
 size_t number_put_i64(char *out, int64_t number)
 {
-	char room[VALUE_NUMBER_BYTES];
-	struct buf text = {.p = room, .cap = sizeof(room)};
+	struct buf text = {.p = out, .cap = VALUE_NUMBER_BYTES};
 
 	json_put_i64(&text, number);
-	memcpy(out, room, text.n);
 	return text.n;
 }

@@ -510,8 +510,7 @@ static enum status range(struct run *r, const struct pipeline_step *step, const 
 	if (!low && value->micros <= step->high_us)
 		return STATUS_OK;
 	struct str bound = step->texts[low ? 0 : 1];
-	snprintf(wanted, sizeof(wanted), "%s %.*s or %s", low ? "on" : "on", STR_ARG(text_cut(bound, 40)),
-		 low ? "later" : "earlier");
+	snprintf(wanted, sizeof(wanted), "on %.*s or %s", STR_ARG(text_cut(bound, 40)), low ? "later" : "earlier");
 	return refuse(r, REFUSAL_RANGE, wanted, value);
 }
 

@@ -8,8 +8,8 @@
 #include "base/clock.h"
 
 static const int64_t SECOND_US = 1000000;
-static const int64_t MINUTE_US = 60 * SECOND_US;
-static const int64_t DAY_US = 24 * 60 * MINUTE_US;
+static const int64_t MINUTE_US = INT64_C(60) * SECOND_US;
+static const int64_t DAY_US = INT64_C(1440) * MINUTE_US;
 /* The years 0001 to 9999. */
 static const int64_t FIRST_US = -62135596800 * SECOND_US;
 static const int64_t LAST_US = 253402300800 * SECOND_US - 1;

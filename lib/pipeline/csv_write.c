@@ -12,7 +12,7 @@ static bool looks_like_formula(struct str s)
 		s.p++;
 		s.n--;
 	}
-	if (s.n > 0 && memchr("=+-@", s.p[0], 4))
+	if (s.n > 0 && s.p[0] != '\0' && strchr("=+-@", s.p[0]))
 		return true;
 	for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++)
 		if (str_starts(s, str_of(wide[i])))

@@ -278,7 +278,7 @@ static void parse_default(struct steps *s, const struct place *at, struct json_v
 static void parse_separator(struct steps *s, const struct place *at, struct json_value value, struct str *out)
 {
 	if (value.text.p && loader_text(s->l, at, value, 4, out) &&
-	    (memchr("0123456789+-eE", out->p[0], 14) || str_utf8_sequence(out->p, out->n) != out->n))
+	    (strchr("0123456789+-eE", out->p[0]) || str_utf8_sequence(out->p, out->n) != out->n))
 		loader_problem(s->l, at, "should be one character that no number begins with");
 }
 

@@ -167,10 +167,10 @@ static void refused(void)
 		 "source.delimiter: should be auto, tab, or one ASCII character that is no quote"},
 		{"{\"source\":{\"encoding\":\"klingon\"}}",
 		 "source.encoding: is no encoding that is known here: try auto, "
-		 "utf-8, utf-16, latin1 or cp1252"},
+		 "utf-8, utf-16, latin-1 or windows-1252"},
 		{"{\"source\":{\"encoding\":\"../x\"}}",
 		 "source.encoding: is no encoding that is known here: try auto, "
-		 "utf-8, utf-16, latin1 or cp1252"},
+		 "utf-8, utf-16, latin-1 or windows-1252"},
 		{"{\"source\":{\"match\":\"../*\"}}", "source.match: should be a pattern of file names, without /"},
 		{"{\"source\":{\"format\":\"xml\"}}", "source.format: should be csv, jsonl or json"},
 		{"{\"source\":{\"header\":[\"a\",\"a\"]}}", "source.header[1]: is there twice"},
