@@ -69,10 +69,10 @@ static struct str undo_quotes(struct str raw, struct arena *arena)
  * or 0 where that is not all there was to it (a doubled quote, text behind it). */
 static size_t pass_quoted(struct reader *reader, const char *p, size_t n, size_t *closed)
 {
-	size_t at = next_mark(reader); /* the quote itself */
-	size_t last = 0;
+	size_t at, last = 0;
 	bool quoted = true, plain = true;
 
+	(void)next_mark(reader); /* the quote itself */
 	while ((at = next_mark(reader)) < n) {
 		if (p[at] != '"') {
 			if (!quoted)

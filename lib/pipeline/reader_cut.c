@@ -101,19 +101,17 @@ enum status source_block_fill(struct source *source, struct source_block *block,
 	enum status status = source_block_reserve(block, n, err);
 
 	while (status == STATUS_OK && block->n < n) {
-		size_t got = source->carry_n - source->carry_at;
+		char *to = block->bytes + block->n;
+		size_t want = n - block->n, got = source->carry_n - source->carry_at;
 		if (got > 0) {
-			got = got < n - block->n ? got : n - block->n;
-			memcpy(block->bytes + block->n, source->carry + source->carry_at, got);
+			got = got < want ? got : want;
+			memcpy(to, source->carry + source->carry_at, got);
 			source->carry_at += got;
-		} else if (source->ended || source->failure.status != STATUS_OK) {
+		} else if (source->ended || source->failure.status != STATUS_OK ||
+			   stream_read(&source->stream, to, want, &got, &source->failure) != STATUS_OK) {
 			break;
-		} else if (stream_read(&source->stream, block->bytes + block->n, n - block->n, &got,
-				       &source->failure) != STATUS_OK) {
-			break;
-		} else {
-			source->ended = got == 0;
 		}
+		source->ended = got == 0;
 		block->n += got;
 	}
 	return status;

@@ -129,9 +129,10 @@ static bool read_names(struct reader *reader, struct json_value object, struct r
 		record->names = reader->names;
 		return true;
 	}
-	struct str *written = arena_alloc(reader->arena, 2 * (n + 1) * sizeof(*written)), *names = written + n + 1;
+	struct str *written = arena_alloc(reader->arena, 2 * (n + 1) * sizeof(*written));
 	if (!written)
 		return false;
+	struct str *names = written + n + 1;
 	json_iter_init(&iter, object);
 	for (i = 0; i < n && json_next(&iter, &key, &value); i++) {
 		written[i] = key.text;

@@ -173,13 +173,12 @@ static struct str name_of(struct source *source, struct str text, size_t i)
 	return arena_dup(&source->arena, text);
 }
 
-static enum status set_names(struct source *source, const struct cell *cells, const struct str *given, size_t n,
-			     struct err *err)
+static enum status set_names(struct source *source, const struct str *given, size_t n, struct err *err)
 {
 	struct str *names = arena_alloc(&source->arena, (n + 1) * sizeof(*names));
 
 	for (size_t i = 0; names && i < n; i++) {
-		struct str name = given ? given[i] : cells[i].text;
+		struct str name = given[i];
 		if (name.n > NAME_MAX_BYTES)
 			return err_set(err, STATUS_INVALID, "The name of column %zu has %zu bytes; %d is the most.",
 				       i + 1, name.n, NAME_MAX_BYTES);
@@ -188,13 +187,27 @@ static enum status set_names(struct source *source, const struct cell *cells, co
 				       "The name of column %zu is not UTF-8: say what the file's encoding is.", i + 1);
 		names[i] = name_of(source, name, i);
 		if (!names[i].p)
-			return err_set(err, STATUS_NO_MEMORY, "The names of %zu columns do not fit.", n);
+			names = NULL;
 	}
 	if (!names)
 		return err_set(err, STATUS_NO_MEMORY, "The names of %zu columns do not fit.", n);
 	source->shape.names = names;
 	source->shape.names_n = n;
 	return check_names(names, n, err);
+}
+
+/* Those of the header's cells. */
+static enum status take_names(struct source *source, const struct cell *cells, size_t n, struct err *err)
+{
+	struct str *given = calloc(n, sizeof(*given));
+
+	if (!given)
+		return err_set(err, STATUS_NO_MEMORY, "The names of %zu columns do not fit.", n);
+	for (size_t i = 0; i < n; i++)
+		given[i] = cells[i].text;
+	enum status status = set_names(source, given, n, err);
+	free(given);
+	return status;
 }
 
 /* Reads the header's cells off the block's beginning, and names the columns. */
@@ -208,7 +221,7 @@ static enum status read_header(struct source *source, const struct pipeline_sour
 	struct cell *cells = calloc(READER_COLUMNS_MAX, sizeof(*cells));
 	bool read = cells != NULL;
 
-	arena_init(&arena, 2 * READER_RECORD_MAX);
+	arena_init(&arena, (size_t)2 * READER_RECORD_MAX);
 	reader_init(&reader, &source->shape, head, &arena);
 	while (read && begin == end && reader.at < head->n) {
 		begin = reader.at;
@@ -222,7 +235,7 @@ static enum status read_header(struct source *source, const struct pipeline_sour
 		status = err_set(err, STATUS_INVALID, "The file has %zu columns; %d is the most.", found,
 				 READER_COLUMNS_MAX);
 	else if (how->header_n == 0)
-		status = set_names(source, cells, NULL, found, err);
+		status = take_names(source, cells, found, err);
 	source->at.offset += (int64_t)reader.at;
 	source->at.line = reader.line;
 	free(cells);
@@ -235,20 +248,15 @@ static enum status fill_header(struct source *source, struct source_block *head,
 {
 	struct cut cut = {.shape = &source->shape, .closed = SIZE_MAX};
 	size_t want = head->n;
+	bool end = false;
 
 	for (;;) {
 		cut_scan(&cut, head->bytes, head->n);
 		if (cut.records > 0)
 			return STATUS_OK;
-		if (head->n < want || source_is_at_end(source))
+		end = head->n < want || source_is_at_end(source);
+		if (end || want >= READER_RECORD_MAX)
 			break;
-		if (want >= READER_RECORD_MAX)
-			return cut.quoted ? err_set(err, STATUS_INVALID,
-						    "A quote that opens in the header, in line %lld, is not closed "
-						    "within %d bytes.",
-						    (long long)(cut.lines + cut.opened_lines + 1), READER_RECORD_MAX)
-					  : err_set(err, STATUS_INVALID, "The header is longer than %d bytes.",
-						    READER_RECORD_MAX);
 		want = want < READER_RECORD_MAX / 4 ? want * 4 : READER_RECORD_MAX;
 		enum status status = source_block_fill(source, head, want, err);
 		if (status != STATUS_OK)
@@ -256,10 +264,12 @@ static enum status fill_header(struct source *source, struct source_block *head,
 	}
 	if (source->failure.status != STATUS_OK)
 		return err_set(err, source->failure.status, "%s", source->failure.text);
-	if (cut.quoted)
-		return err_set(err, STATUS_INVALID, "A quote that opens in the header, in line %lld, is never closed.",
-			       (long long)(cut.lines + cut.opened_lines + 1));
-	return STATUS_OK;
+	if (cut.quoted) {
+		long long line = cut.lines + cut.opened_lines + 1;
+		return err_set(err, STATUS_INVALID, "The quote that opens in the header, in line %lld, is %s.", line,
+			       end ? "never closed" : "not closed within 1 MiB");
+	}
+	return end ? STATUS_OK : err_set(err, STATUS_INVALID, "The header is longer than %d bytes.", READER_RECORD_MAX);
 }
 
 static enum status find_csv(struct source *source, const struct pipeline_source *how, struct source_block *head,
@@ -277,7 +287,7 @@ static enum status find_csv(struct source *source, const struct pipeline_source 
 		return err_set(err, STATUS_INVALID, "header: %d names; %d is the most.", how->header_n,
 			       READER_COLUMNS_MAX);
 	if (how->header_n > 0) {
-		status = set_names(source, NULL, how->header, (size_t)how->header_n, err);
+		status = set_names(source, how->header, (size_t)how->header_n, err);
 		if (status != STATUS_OK)
 			return status;
 	} else if (!how->has_header) {

@@ -110,11 +110,11 @@ static enum status read_stored(struct stream *stream, char *to, size_t n, size_t
 
 static enum status read_packed(struct stream *stream, struct err *err)
 {
-	size_t got;
+	size_t got = 0;
 	enum status status = read_stored(stream, (char *)stream->in, STREAM_RAW_BYTES, &got, err);
 
 	stream->z.next_in = stream->in;
-	stream->z.avail_in = status == STATUS_OK ? (uInt)got : 0;
+	stream->z.avail_in = (uInt)got;
 	return status;
 }
 
@@ -343,7 +343,7 @@ static enum status begin_recoding(struct stream *stream, const char *from, struc
 	if (!from)
 		return STATUS_OK;
 	stream->cd = iconv_open("UTF-8", from);
-	if (stream->cd == (iconv_t)-1)
+	if ((intptr_t)stream->cd == -1)
 		return err_set(err, STATUS_INVALID, "encoding: this machine's C library can't read %s.", from);
 	stream->recoded = true;
 	stream->cooked = malloc(STREAM_RAW_BYTES);

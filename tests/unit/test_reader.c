@@ -234,7 +234,7 @@ static void headers(void)
 	READS("\n\r\n", CSV, "! The file is empty: it has no header.\n");
 	READS("a,b,a\n", CSV, "! Columns 1 and 3 are both called \"a\": rename one, or give names in \"header\".\n");
 	READS("a,b, a \n", CSV, "! Columns 1 and 3 are both called \"a\": rename one, or give names in \"header\".\n");
-	READS("a,\"b\n1,2\n", CSV, "! A quote that opens in the header, in line 1, is never closed.\n");
+	READS("a,\"b\n1,2\n", CSV, "! The quote that opens in the header, in line 1, is never closed.\n");
 	READS("a,\xff\n1,2\n", CSV, "! The name of column 2 is not UTF-8: say what the file's encoding is.\n");
 	READS("1,2\n", none, "! The file has no header: name its columns in \"header\".\n");
 	READS("1,2\n3,4", given, "1 [1][2]\n2 [3][4]\n");
