@@ -199,6 +199,8 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 	install -D -m 755 -t $(SHARE)/appcore/scripts scripts/render_nginx.sh scripts/make_certificate.sh scripts/health_check.sh \
 		scripts/add_models.sh
 	for file in $(wildcard models/*/*/*); do install -D -m 644 "$$file" "$(SHARE)/appcore/$$file" || exit; done
+	install -D -m 644 -t $(SHARE)/appcore/pipelines $(wildcard pipelines/*.json)
+	install -D -m 644 -t $(SHARE)/appcore/pipelines/samples $(wildcard pipelines/samples/*)
 	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
 	install -D -m 644 -t $(SHARE)/appcore .env.example
 	install -D -m 644 -t $(SHARE)/appcore/web $(WEB)
