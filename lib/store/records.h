@@ -63,7 +63,7 @@ struct record_filter {
 	struct str text;
 };
 
-enum { RECORD_FILTERS_MAX = 12, RECORD_SEARCH_BYTES = 1000, RECORD_FIELD_BYTES = 200 };
+enum { RECORD_FILTERS_MAX = 12, RECORD_SEARCH_BYTES = 1000, RECORD_FIELD_BYTES = 255 };
 
 struct record_query {
 	int64_t pipeline_id; /* 0: of all; conditions and sorting by fields want one */

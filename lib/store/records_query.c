@@ -181,7 +181,8 @@ static void put_column_filter(struct records_sql *sql, const struct column *colu
 void records_put_filter(struct records_sql *sql, const struct record_filter *filter)
 {
 	const struct column *column = find_column(filter->field);
-	bool both = filter->is_number && filter->is_text;
+	bool both = filter->is_number && filter->is_text &&
+		    (filter->compare == RECORD_EQ || filter->compare == RECORD_NE);
 
 	put(sql, " AND (");
 	if (filter->compare == RECORD_ABSENT) {
@@ -209,7 +210,7 @@ void records_put_filter(struct records_sql *sql, const struct record_filter *fil
 		if (filter->is_number || !filter->is_text)
 			put_comparison(sql, filter, true);
 		put(sql, both ? " OR " : "");
-		if (filter->is_text)
+		if (filter->is_text && (both || !filter->is_number))
 			put_comparison(sql, filter, false);
 		put_border(sql, filter, filter->is_number);
 	}
