@@ -37,8 +37,16 @@ static enum middleware_result refuse(struct request *req, int http_status, struc
 	return MIDDLEWARE_REFUSED;
 }
 
+/* DataFlow's own words. */
+static bool is_dataflow(const struct request *req)
+{
+	return req->route->auth == ROUTE_TOKEN || req->route->auth == ROUTE_DATA;
+}
+
 static enum middleware_result refuse_unknown(struct request *req)
 {
+	if (is_dataflow(req))
+		return refuse(req, 401, STR("Invalid token"));
 	return refuse(req, 401, STR("Could not validate credentials"));
 }
 
@@ -123,6 +131,8 @@ static enum middleware_result judge(struct request *req)
 		memcpy(caller->name, person->key.name, sizeof(caller->name));
 		caller->rate_per_minute = person->key.rate_per_minute;
 	}
+	if (!user->active && is_dataflow(req))
+		return refuse_unknown(req);
 	if (!user->active)
 		return refuse(req, 400, STR("Inactive user"));
 	if (req->route->superuser && !user->superuser) {
@@ -196,14 +206,31 @@ static enum middleware_result check_key(struct request *req)
 		       : refuse_unknown(req);
 }
 
+/* As FastAPI's HTTPBearer of that time: 403 to who shows no token. */
+static enum middleware_result check_dataflow(struct request *req)
+{
+	struct str rest = str_trim(req->authorization);
+
+	if (rest.n == 0)
+		return refuse(req, 403, STR("Not authenticated"));
+	if (!str_eq_nocase(str_cut(&rest, ' '), STR("Bearer")))
+		return refuse(req, 403, STR("Invalid authentication credentials"));
+	rest = str_trim(rest);
+	return rest.n > 0 ? check_token(req, rest) : refuse(req, 403, STR("Not authenticated"));
+}
+
 enum middleware_result person_check(struct request *req)
 {
 	struct str rest = str_trim(req->authorization);
 
-	if (req->route->auth != ROUTE_USER)
+	bool open = req->route->auth == ROUTE_DATA && strcmp(req->app->config->data_access, "open") == 0;
+
+	if (open || (req->route->auth != ROUTE_USER && !is_dataflow(req)))
 		return MIDDLEWARE_PASSED;
 	if (req->person)
 		return judge(req);
+	if (is_dataflow(req))
+		return check_dataflow(req);
 	if (str_eq_nocase(str_cut(&rest, ' '), STR("Bearer")))
 		return check_token(req, str_trim(rest));
 	if (req->api_key.n > 0)

@@ -11,6 +11,8 @@ enum route_auth {
 	ROUTE_READ, /* as PREDICTIONS_READ says: open, or a key */
 	ROUTE_USER, /* a person: Authorization: Bearer with a token (401 otherwise), or X-API-Key with a key of theirs
 		     */
+	ROUTE_TOKEN, /* a person's token, in DataFlow's words: 403 without, 401 with one that is no good */
+	ROUTE_DATA,  /* as DATA_ACCESS says: open, or ROUTE_TOKEN */
 };
 
 enum route_rate {
@@ -59,7 +61,7 @@ struct route {
 /* The table and its length; rows of one pattern stand together. */
 extern const struct route ROUTES[];
 extern const int ROUTES_N;
-enum { ROUTES_MAX = 64 }; /* asserted in routes.c */
+enum { ROUTES_MAX = 128 }; /* asserted in routes.c */
 
 enum router_result {
 	ROUTER_FOUND,
