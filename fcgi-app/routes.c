@@ -81,6 +81,34 @@ const struct route ROUTES[] = {
 	ROUTE(GET,  "/api/v1/sentiment/task/{task_id}",    sentiment_get_task,    USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/sentiment/history",           sentiment_get_history, USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 
+	/* data: pipelines, their runs, what they have stored */
+	ROUTE(GET,  "/api/v1/data/pipelines",              data_get_pipelines,    USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/pipelines/{name}",       data_get_pipeline,     USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/runs",                   data_get_runs,         USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(POST, "/api/v1/data/runs",                   data_post_run,         USER, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(GET,  "/api/v1/data/runs/{run_id}",          data_get_run,          USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(DELETE, "/api/v1/data/runs/{run_id}",        data_delete_run,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(POST, "/api/v1/data/runs/{run_id}/pause",    data_post_pause,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(POST, "/api/v1/data/runs/{run_id}/resume",   data_post_resume,      USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(POST, "/api/v1/data/runs/{run_id}/retry",    data_post_retry,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(GET,  "/api/v1/data/runs/{run_id}/errors",   data_get_errors,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/runs/{run_id}/events",   events_get_run,        USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/records",                data_get_records,      USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/records/{key}",          data_get_record,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/aggregates",             data_get_aggregates,   USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/export",                 data_get_export,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+
+	/* data: DataFlow's own paths */
+	ROUTE(GET,  "/data",                               dataflow_get_list,     DATA, LIMITED,   ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(GET,  "/data/{record_id}",                   data_get_record,       DATA, LIMITED,   ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(POST, "/data/process",                       data_post_process,     DATA, LIMITED,   ANY_ORIGIN,     NO_BODY,   WRITE),
+	ROUTE(GET,  "/api/dataflow/data",                  dataflow_get_list,     TOKEN, LIMITED,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/dataflow/data/{record_id}",      data_get_record,       TOKEN, LIMITED,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(POST, "/api/dataflow/data/process",          data_post_process,     TOKEN, LIMITED,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(GET,  "/api/dataflow/health",                dataflow_get_health,   OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/dataflow/health/system",         dataflow_get_health_system, OPEN, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
+	ROUTE(GET,  "/api/dataflow/health/database",       dataflow_get_health_database, OPEN, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
+
 	/* service: /api/v1 */
 	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/version",                     version_get,           OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),

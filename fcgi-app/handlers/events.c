@@ -1,5 +1,6 @@
 /* GET /api/v1/events: the caller's tasks as they change, and GET /api/v1/tasks/{task_id}/events: one task until it is
- * over, both as server-sent events (events.h says what an event is).
+ * over (of a run of a pipeline also as /api/v1/data/runs/{run_id}/events), both as server-sent events (events.h says
+ * what an event is).
  *
  *   Last-Event-ID, or ?last_event_id=   goes on behind it; without it the first starts from now, the second with the
  *                                       task as it is. From long ago the first starts with an event that says
@@ -13,6 +14,7 @@
 #include "handlers/handlers.h"
 #include "handlers/tasks.h"
 #include "http/query.h"
+#include "task/ingest.h"
 
 #include <string.h>
 
@@ -28,6 +30,7 @@ struct hearing {
 	bool long_ago;  /* too much has changed since */
 	struct task_row row;
 	bool foreign;
+	bool of_run; /* the task of a run, which everybody who is logged in may see */
 };
 
 /* The newer of both wins: a query is part of the address that an EventSource comes back to. False: answered. */
@@ -168,6 +171,12 @@ static enum status read_task(struct db *db, struct store_op *op, struct err *err
 	struct hearing *hearing = (struct hearing *)(void *)op;
 	enum status status = tasks_last_change(db, &hearing->newest, err);
 
+	if (status == STATUS_OK && hearing->of_run) {
+		status = tasks_find(db, &hearing->wish.task, -1, &hearing->req->arena, &hearing->row, err);
+		if (status == STATUS_OK && strcmp(hearing->row.kind, INGEST_KIND_RUN) != 0)
+			status = err_set(err, STATUS_NOT_FOUND, "the task is no run's");
+		return status;
+	}
 	if (status == STATUS_OK)
 		status = tasks_find_visible(db, hearing->req, &hearing->wish.task, &hearing->req->arena, &hearing->row,
 					    &hearing->foreign, err);
@@ -217,24 +226,42 @@ static void task_read(struct store_op *op)
 		hear_task(hearing);
 		return;
 	}
-	if (op->status == STATUS_NOT_FOUND)
+	if (op->status == STATUS_NOT_FOUND && hearing->of_run)
+		request_answer_detail(req, 404, STR("Run not found"));
+	else if (op->status == STATUS_NOT_FOUND)
 		tasks_answer_missing(req, &hearing->wish.task, hearing->foreign);
 	else
 		request_answer_error(req, op->status, &op->err);
 	request_finish(req);
 }
 
-void events_get_task(struct request *req)
+static void hear(struct request *req, bool of_run)
 {
 	struct hearing *hearing = start(req);
 
 	if (!hearing)
 		return;
-	if (!tasks_read_id(req, &hearing->wish.task)) {
+	hearing->of_run = of_run;
+	if (of_run && !id_parse(req->params[0], &hearing->wish.task)) {
+		request_answer_detail(req, 404, STR("Run not found"));
+		request_finish(req);
+		return;
+	}
+	if (!of_run && !tasks_read_id(req, &hearing->wish.task)) {
 		request_finish(req);
 		return;
 	}
 	hearing->op.run = read_task;
 	hearing->op.done = task_read;
 	submit(hearing);
+}
+
+void events_get_task(struct request *req)
+{
+	hear(req, false);
+}
+
+void events_get_run(struct request *req)
+{
+	hear(req, true);
 }

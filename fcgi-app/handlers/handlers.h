@@ -33,13 +33,26 @@ route_handler inference_post_infer;
 route_handler tasks_post, tasks_get_list, tasks_get_one, tasks_delete;
 
 /* events.c */
-route_handler events_get, events_get_task;
+route_handler events_get, events_get_task, events_get_run;
 
 /* predictions.c */
 route_handler predictions_get_list, predictions_get_one, predictions_v1_list, predictions_v1_one;
 
 /* sentiment.c, sentiment_batch.c, sentiment_task.c, sentiment_history.c */
 route_handler sentiment_post_analyze, sentiment_post_batch, sentiment_get_task, sentiment_get_history;
+
+/* data_pipelines.c */
+route_handler data_get_pipelines, data_get_pipeline;
+
+/* data_runs.c, data_start.c */
+route_handler data_get_runs, data_get_run, data_get_errors;
+route_handler data_post_run, data_delete_run, data_post_pause, data_post_resume, data_post_retry, data_post_process;
+
+/* data_records.c, data_aggregates.c, data_export.c; the second also answers /data/{record_id} */
+route_handler data_get_records, data_get_record, data_get_aggregates, data_get_export;
+
+/* data_legacy.c */
+route_handler dataflow_get_list, dataflow_get_health, dataflow_get_health_system, dataflow_get_health_database;
 
 /* register.c, login.c, sessions.c */
 route_handler auth_post_register, auth_post_login, auth_post_refresh, auth_post_logout;

@@ -206,17 +206,18 @@ static bool lets_in(struct json_value operation, const char *scheme)
 static void check_security(struct check *check, const struct route *route, struct json_value operation)
 {
 	const char *method = lower(route->method), *path = route->pattern;
-	bool open = route->auth == ROUTE_OPEN, reads = route->auth == ROUTE_READ;
+	bool dataflow = route->auth == ROUTE_TOKEN || route->auth == ROUTE_DATA;
+	bool open = route->auth == ROUTE_OPEN, reads = route->auth == ROUTE_READ || route->auth == ROUTE_DATA;
+	bool person = route->auth == ROUTE_USER || dataflow, key = !open && !dataflow;
 
 	if (!has(operation, "security"))
 		fault(check, "%s %s: who may call it is not described", method, path);
 	if (lets_in(operation, NULL) != (open || reads))
 		fault(check, "%s %s: that it is%s open is not described", method, path, open || reads ? "" : " not");
-	if (lets_in(operation, "apiKey") == open)
-		fault(check, "%s %s: that a key is%s good is not described", method, path, open ? " not" : "");
-	if (lets_in(operation, "login") != (route->auth == ROUTE_USER))
-		fault(check, "%s %s: that a login is%s good is not described", method, path,
-		      route->auth == ROUTE_USER ? "" : " not");
+	if (lets_in(operation, "apiKey") != key)
+		fault(check, "%s %s: that a key is%s good is not described", method, path, key ? "" : " not");
+	if (lets_in(operation, "login") != person)
+		fault(check, "%s %s: that a login is%s good is not described", method, path, person ? "" : " not");
 }
 
 /* How many of the responses are successes; each has to be there and to have a description. */
