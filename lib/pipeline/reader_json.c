@@ -108,45 +108,98 @@ static bool read_cell(struct reader *reader, struct json_value value, struct cel
 	return true;
 }
 
-static bool has_nul(struct str text)
+/* Unescaped, a text may have what its JSON can't: \u0000. */
+static bool has_nul(struct str text, struct json_value from)
 {
-	return text.n > 0 && memchr(text.p, '\0', text.n) != NULL;
+	return text.p != from.text.p + 1 && text.n > 0 && memchr(text.p, '\0', text.n) != NULL;
 }
 
-/* Names of a record with `n` members. Those of the record before, when they are the same, so that whoever looks names
- * up does it once. */
-static bool read_names(struct reader *reader, struct json_value object, struct raw_record *record, size_t n)
+/* The value of an escape "\uXXXX" at p, or -1. */
+static int escape_at(const char *p, const char *end)
+{
+	int value = 0;
+
+	if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++) {
+		int digit = p[i] <= '9' ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10;
+		value = value << 4 | digit;
+	}
+	return value;
+}
+
+/* Escapes that are JSON and can't be stored: NUL, and half of a pair. What is handed on as it was written may have
+ * them, and one such record would make questions to all fail in PostgreSQL. */
+static bool has_bad_escape(struct str json)
+{
+	const char *end = json.p + json.n, *at = json.p;
+
+	while ((at = memchr(at, '\\', (size_t)(end - at))) != NULL) {
+		int unit = escape_at(at, end);
+		if (unit == 0 || (unit >= 0xdc00 && unit <= 0xdfff))
+			return true;
+		at += unit < 0 ? 2 : 6;
+		if (unit < 0xd800 || unit > 0xdbff)
+			continue;
+		unit = escape_at(at, end);
+		if (unit < 0xdc00 || unit > 0xdfff)
+			return true;
+		at += 6;
+	}
+	return false;
+}
+
+enum walk { WALK_ENDS, WALK_OTHER_NAMES, WALK_BAD_TEXT, WALK_NO_MEMORY };
+
+/* Cells of a record whose members are called as those of the record before, as far as they are: record->n. */
+static enum walk read_cells(struct reader *reader, struct json_value object, struct raw_record *record)
 {
 	struct json_iter iter;
 	struct json_value key, value;
 	size_t i = 0;
 
 	json_iter_init(&iter, object);
-	for (; n == reader->names_n && i < n && json_next(&iter, &key, &value); i++)
-		if (!str_eq(reader->written[i], key.text))
-			break;
-	if (n == reader->names_n && i == n) {
-		record->names = reader->names;
-		return true;
+	for (; json_next(&iter, &key, &value); i++) {
+		struct cell *cell = &record->cells[i];
+		if (i == reader->names_n || !str_eq(reader->written[i], key.text))
+			return WALK_OTHER_NAMES;
+		if (!read_cell(reader, value, cell))
+			return WALK_NO_MEMORY;
+		record->n = i + 1;
+		if ((cell->kind == CELL_TEXT && has_nul(cell->text, value)) ||
+		    (cell->kind == CELL_JSON && has_bad_escape(cell->text)))
+			return WALK_BAD_TEXT;
 	}
+	return i == reader->names_n ? WALK_ENDS : WALK_OTHER_NAMES;
+}
+
+/* Names that are none of the record before. *nul is the number of one with a NUL, from 1, or 0. */
+static bool read_names(struct reader *reader, struct json_value object, size_t n, size_t *nul)
+{
+	struct json_iter iter;
+	struct json_value key, value;
 	struct str *written = arena_alloc(reader->arena, 2 * (n + 1) * sizeof(*written));
+
 	if (!written)
 		return false;
 	struct str *names = written + n + 1;
+	*nul = 0;
 	json_iter_init(&iter, object);
-	for (i = 0; i < n && json_next(&iter, &key, &value); i++) {
+	for (size_t i = 0; i < n && json_next(&iter, &key, &value); i++) {
 		written[i] = key.text;
 		names[i] = json_string(key, reader->arena);
 		if (!names[i].p)
 			return false;
+		if (has_nul(names[i], key))
+			*nul = i + 1;
 	}
 	reader->written = written;
-	record->names = reader->names = names;
-	reader->names_n = n;
+	reader->names = names;
+	reader->names_n = *nul > 0 ? 0 : n;
 	return true;
 }
 
-static bool read_object(struct reader *reader, struct json_value object, struct raw_record *record)
+static size_t count_members(struct json_value object)
 {
 	struct json_iter iter;
 	struct json_value key, value;
@@ -155,26 +208,44 @@ static bool read_object(struct reader *reader, struct json_value object, struct 
 	json_iter_init(&iter, object);
 	while (json_next(&iter, &key, &value))
 		n++;
-	if (n > READER_COLUMNS_MAX)
-		return reader_refuse(reader, record, "syntax", "The object has %zu members; at most %d are read.", n,
-				     READER_COLUMNS_MAX);
-	if (!read_names(reader, object, record, n))
-		return false;
-	record->cells = reader_room(reader, n + 1);
-	if (!record->cells)
-		return false;
-	json_iter_init(&iter, object);
-	for (size_t i = 0; i < n && json_next(&iter, &key, &value); i++) {
-		if (!read_cell(reader, value, &record->cells[i]))
+	return n;
+}
+
+/* Most records have the members of the one before, so this is tried first. */
+static bool read_object(struct reader *reader, struct json_value object, struct raw_record *record)
+{
+	size_t nul = 0;
+
+	for (int tries = 0; tries < 2; tries++) {
+		record->cells = reader_room(reader, reader->names_n + 1);
+		if (!record->cells)
 			return false;
-		record->n = i + 1;
-		if (has_nul(record->cells[i].text) || has_nul(record->names[i])) {
-			record->n = 0;
-			return reader_refuse(reader, record, "encoding", "Member %zu has a NUL character.", i + 1);
+		record->n = 0;
+		enum walk walk = read_cells(reader, object, record);
+		if (walk == WALK_NO_MEMORY)
+			return false;
+		if (walk == WALK_BAD_TEXT) {
+			nul = record->n;
+			break;
 		}
+		if (walk == WALK_ENDS) {
+			record->names = reader->names;
+			reader_take_cells(reader, record->n);
+			return true;
+		}
+		size_t n = count_members(object);
+		if (n > READER_COLUMNS_MAX) {
+			record->n = 0;
+			return reader_refuse(reader, record, "syntax",
+					     "The object has %zu members; at most %d are read.", n, READER_COLUMNS_MAX);
+		}
+		if (!read_names(reader, object, n, &nul))
+			return false;
+		if (nul > 0)
+			break;
 	}
-	reader_take_cells(reader, n);
-	return true;
+	record->n = 0;
+	return reader_refuse(reader, record, "encoding", "Member %zu has a NUL character, or half of one.", nul);
 }
 
 bool reader_next_json(struct reader *reader, struct raw_record *record)

@@ -97,6 +97,18 @@ static void lines_of_json(void)
 	READS(" \n\t\n", LINES, "");
 }
 
+/* What can't be stored is found within arrays and objects, too. */
+static void escapes_of_json(void)
+{
+	READS("{\"a\":[\"\\u0000\"]}\n{\"a\":[\"\\\\u0000\"]}\n{\"a\":{\"\\ud83d\":1}}\n{\"a\":[\"\\ud83d\\uDE00\"]}\n"
+	      "{\"a\":[\"\\ude00\"]}\n{\"a\":[\"\\ud83d\\ud83d\"]}\n{\"a\":\"\\ud83d\"}\n{\"\\u0000\":1}\n{\"a\":["
+	      "\"\\ud83dx\\n\"]}\n",
+	      LINES,
+	      "1 encoding \n2 [a=json:[\"\\\\u0000\"]]\n3 encoding \n4 [a=json:[\"\\ud83d\\uDE00\"]]\n5 encoding \n6 "
+	      "encoding \n"
+	      "7 [a=\xef\xbf\xbd]\n8 encoding \n9 encoding \n");
+}
+
 static void array_of_json(void)
 {
 	READS("[]", ARRAY, "");
@@ -188,8 +200,10 @@ static void refusals_say_why(void)
 	refused_as(STR("{\"a\":1,\"a\":2}"), &LINES, 0, "syntax",
 		   "It is not JSON: Duplicate key \"a\", at character 8.", "{\"a\":1,\"a\":2}");
 	refused_as(STR("[1]"), &LINES, 0, "syntax", "It is JSON, but not an object.", "[1]");
-	refused_as(STR("{\"a\":\"x\\u0000\"}"), &LINES, 0, "encoding", "Member 1 has a NUL character.",
+	refused_as(STR("{\"a\":\"x\\u0000\"}"), &LINES, 0, "encoding", "Member 1 has a NUL character, or half of one.",
 		   "{\"a\":\"x\\u0000\"}");
+	refused_as(STR("{\"a\":1,\"x\\u0000\":2}"), &LINES, 0, "encoding",
+		   "Member 2 has a NUL character, or half of one.", "{\"a\":1,\"x\\u0000\":2}");
 	refused_as(STR("{\"a\":\"\xc3\"}"), &LINES, 0, "encoding",
 		   "Byte 7 of the record is not UTF-8: say what the file's encoding is.", "{\"a\":\"\xef\xbf\xbd\"}");
 }
@@ -798,6 +812,7 @@ static const struct unit_case CASES[] = {
 	{"quotes", quotes},
 	{"ragged", ragged},
 	{"JSON lines", lines_of_json},
+	{"escapes of JSON", escapes_of_json},
 	{"a JSON array", array_of_json},
 	{"the array within a JSON object", items_of_json},
 	{"names of JSON are shared", names_are_shared},
