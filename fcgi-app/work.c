@@ -1,11 +1,11 @@
 /* appcore work: one worker for background tasks.
  *
- * Threads: this one (signals, signs of life, the metrics file, silent peers); those that work on tasks and their clock
- * (lib/task/worker.c); one that loads models; one that counts tasks; on PostgreSQL one that
- * hears of other machines' tasks; the log's writer. After SIGTERM what runs ends
- * with its next checkpoint and goes back to the queue, as does what was claimed and not begun; a second SIGTERM ends
- * the process at once, as kill -9 would: leases end by themselves. A task that does not end when its time is over ends
- * the process, too, for a thread can't be ended: the supervisor starts the next one. */
+ * Threads: this one (signals, signs of life, the metrics file, silent peers); those that work on tasks, those that
+ * compute for them, and their clock (lib/task/worker.c, beside.c); one that moves SQLite's log (db_sqlite_aside.c); one
+ * that loads models; one that counts tasks; on PostgreSQL one that hears of other machines' tasks; the log's writer.
+ * After SIGTERM what runs ends with its next checkpoint and goes back to the queue, as does what was claimed and not
+ * begun; a second SIGTERM ends the process at once, as kill -9 would: leases end by themselves. A task that does not
+ * end when its time is over ends the process, too, for a thread can't be ended: the supervisor starts the next one. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"

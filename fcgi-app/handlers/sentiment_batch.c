@@ -12,6 +12,7 @@
 
 #include "app.h"
 #include "base/clock.h"
+#include "base/polite.h"
 #include "handlers/batch.h"
 #include "handlers/idempotent.h"
 #include "handlers/instances.h"
@@ -22,7 +23,7 @@
 #include <inttypes.h>
 
 /* What a text needs while it is looked at: all that its escapes may stand for. */
-enum { SCRATCH_BYTES = 1 << 20, AT_ONCE = 4 /* parts in one write */ };
+enum { SCRATCH_BYTES = 1 << 20, AT_ONCE = 1 /* parts in one write */ };
 
 /* Texts on their way into the store. Lives in the request's arena. */
 struct upload {
@@ -31,6 +32,7 @@ struct upload {
 	const struct model_version *version;
 	struct idempotent idem;
 	struct arena scratch; /* of the thread that works on it */
+	struct polite polite;
 	struct task_row task;
 	struct json_iter iter;   /* where the next part begins */
 	struct json_value ahead; /* the text that did not fit into the part before it */
@@ -175,6 +177,13 @@ static void parts_stored(struct store_op *op)
 
 /* --- parts --- */
 
+/* Whom a slow thread keeps from a processor waits for the next tick of the kernel's clock. */
+static void pause_between_texts(struct upload *upload)
+{
+	if (upload->req->slow)
+		polite_point(&upload->polite);
+}
+
 /* The texts that fit into a part, from where the one before it ended; a text fits into any (SENTIMENT_TEXT_MAX). */
 static bool build_part(struct upload *upload, struct buf *part)
 {
@@ -193,6 +202,7 @@ static bool build_part(struct upload *upload, struct buf *part)
 			buf_char(part, ',');
 		json_put_string(part, text);
 		arena_reset(&upload->scratch);
+		pause_between_texts(upload);
 		if (n > 0 && part->n >= TASK_PART_BYTES) {
 			part->n = before;
 			break;
@@ -307,6 +317,7 @@ static bool check_texts(struct upload *upload, struct json_value list)
 		    !sentiment_read_text(item, &upload->scratch, &text, &fault))
 			sentiment_add_fault(&invalid, req, &fault, "texts", n, item);
 		arena_reset(&upload->scratch);
+		pause_between_texts(upload);
 	}
 	upload->task.total = n;
 	if (!check_count(req, list, n))

@@ -3,10 +3,16 @@
  * objects that are open. */
 #include "base/json_impl.h"
 
+#include "base/polite.h"
+
 #include <stdio.h>
+
+enum { LONG_BYTES = 1 << 20 /* for a thread that nobody waits for */, PIECE_BYTES = 32 << 10 };
 
 struct checker {
 	const char *start, *at, *end;
+	const char *pause; /* the next one, of a long text; NULL: none */
+	struct polite polite;
 	unsigned depth, max_depth; /* containers open, and at the most */
 	struct json_fault *fault;
 };
@@ -164,6 +170,15 @@ static bool check_literal(struct checker *c, struct str word)
 
 static bool check_value(struct checker *c);
 
+/* A text of 64 MiB takes tens of milliseconds. */
+static void pause_in_long_text(struct checker *c)
+{
+	if (!c->pause || c->at < c->pause)
+		return;
+	polite_point(&c->polite);
+	c->pause = (size_t)(c->end - c->at) > PIECE_BYTES ? c->at + PIECE_BYTES : NULL;
+}
+
 /* Counts a container that starts at c->at and steps into it. */
 static bool enter(struct checker *c)
 {
@@ -184,6 +199,7 @@ static bool check_array(struct checker *c)
 		for (;;) {
 			if (!check_value(c))
 				return false;
+			pause_in_long_text(c);
 			skip_blanks(c);
 			if (is_next(c, ']'))
 				break;
@@ -289,6 +305,7 @@ bool json_check(struct str text, unsigned max_depth, struct json_value *root, st
 		.start = start,
 		.at = start,
 		.end = start + text.n,
+		.pause = text.n > LONG_BYTES ? start : NULL,
 		.max_depth = max_depth < JSON_MAX_DEPTH ? max_depth : JSON_MAX_DEPTH,
 		.fault = fault,
 	};

@@ -406,6 +406,11 @@ enum status db_checkpoint(struct db *db, int pages, bool *checkpointed, struct e
 	return db->engine->checkpoint(db, pages, checkpointed, err);
 }
 
+enum status db_checkpoint_aside(struct db *db, bool polite, struct err *err)
+{
+	return db->engine->checkpoint_aside ? db->engine->checkpoint_aside(db, polite, err) : STATUS_OK;
+}
+
 void db_info(struct db *db, struct db_info *out)
 {
 	db->engine->info(db, out);

@@ -235,6 +235,12 @@ enum status db_has_table(struct db *db, const char *name, bool *has, struct err 
 enum status db_checkpoint(struct db *db, int pages, bool *checkpointed, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 
+/* From here on checkpoints that db_transact, or db_checkpoint with a number of pages, find due are made by a thread,
+ * one for the process, beside those who write; in a turn only its beginning and its end remain. `polite` (of the first
+ * such connection): the thread computes only when nobody else wants to. On an engine without a log it does nothing. */
+enum status db_checkpoint_aside(struct db *db, bool polite, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
 struct db_info {
 	int64_t database_bytes;
 	int64_t log_bytes;  /* write-ahead log */

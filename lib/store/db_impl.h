@@ -67,6 +67,7 @@ struct db_engine {
 	void (*wait_at_most)(struct db *db, int ms); /* negative: for ever; NULL: it always does */
 	enum status (*has_table)(struct db *db, const char *name, bool *has, struct err *err);
 	enum status (*checkpoint)(struct db *db, int pages, bool *checkpointed, struct err *err);
+	enum status (*checkpoint_aside)(struct db *db, bool polite, struct err *err); /* NULL: there is no log */
 	void (*info)(struct db *db, struct db_info *out);
 	enum status (*ping)(struct db *db, struct err *err);
 	enum status (*backup)(struct db *db, const char *path, struct err *err);

@@ -330,6 +330,7 @@ const struct db_engine DB_SQLITE = {
 	.end_read = sqlite_rollback,
 	.has_table = has_table,
 	.checkpoint = sqlite_checkpoint,
+	.checkpoint_aside = sqlite_checkpoint_aside,
 	.info = info,
 	.ping = ping,
 	.backup = sqlite_backup,

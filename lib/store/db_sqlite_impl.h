@@ -1,6 +1,7 @@
 /* What the parts of the SQLite engine share: db_sqlite.c (statements), db_sqlite_open.c (connections),
- * db_sqlite_transaction.c (transactions, the log), db_sqlite_turn.c (whose turn it is to write), db_sqlite_copy.c (many
- * rows at once), db_sqlite_path.c (names), db_sqlite_file.c (backup, restore, integrity). */
+ * db_sqlite_transaction.c (transactions, the log), db_sqlite_aside.c (the log, beside writers), db_sqlite_turn.c (whose
+ * turn it is to write), db_sqlite_copy.c (many rows at once), db_sqlite_path.c (names), db_sqlite_file.c (backup,
+ * restore, integrity). */
 #ifndef APPCORE_STORE_DB_SQLITE_IMPL_H
 #define APPCORE_STORE_DB_SQLITE_IMPL_H
 
@@ -19,14 +20,16 @@ struct sqlite_db {
 	struct db base;
 	sqlite3 *handle;
 	enum db_mode mode;
-	int open_fd;           /* shared lock on "<database>-open" while this connection lives; -1: none */
-	int turn_fd;           /* "<database>-turn", opened at the first turn; -1 before */
-	int gate_fd;           /* who waits for the turn */
-	bool stops_held;       /* the thread that has the turn can't be stopped from its terminal */
-	sigset_t signals;      /* its mask before */
-	int log_pages;         /* frames in the write-ahead log after this connection's last commit; -1: not known */
-	int checkpoint_at;     /* frames at which the next checkpoint is worth a try */
-	struct stat file, log; /* as they were opened; log.st_ino is 0 before there is one */
+	int open_fd;       /* shared lock on "<database>-open" while this connection lives; -1: none */
+	int turn_fd;       /* "<database>-turn", opened at the first turn; -1 before */
+	int gate_fd;       /* who waits for the turn */
+	bool stops_held;   /* the thread that has the turn can't be stopped from its terminal */
+	sigset_t signals;  /* its mask before */
+	int log_pages;     /* frames in the write-ahead log after this connection's last commit; -1: not known */
+	int checkpoint_at; /* frames at which the next checkpoint is worth a try */
+	bool wrote;        /* this turn's commit has added to the log */
+	struct sqlite_aside *aside; /* NULL: checkpoints are made in the turn */
+	struct stat file, log;      /* as they were opened; log.st_ino is 0 before there is one */
 	char path[SQLITE_PATH_BYTES];
 };
 
@@ -68,6 +71,20 @@ enum status sqlite_check_files(struct sqlite_db *db, struct err *err);
 
 /* SQLite's hook after each commit; `arg` is the struct sqlite_db. */
 int sqlite_note_log(void *arg, sqlite3 *handle, const char *name, int pages);
+
+/* --- db_sqlite_aside.c --- */
+
+/* What moves the log of `path` for this process. Caller releases with sqlite_aside_close (NULL is allowed), which the
+ * last one pays with the end of a copy that is under way. */
+enum status sqlite_aside_open(struct sqlite_aside **out, const char *path, bool polite, struct err *err);
+void sqlite_aside_close(struct sqlite_aside *aside);
+
+/* In a turn, outside of a transaction: a checkpoint is due. True: nothing is to be done here now. False: the caller
+ * makes one, which as a rule has little left to do. `pages`: in the log. `wrote`: this turn has added to it. */
+bool sqlite_aside_takes(struct sqlite_aside *aside, int pages, bool wrote);
+
+/* As in db_impl.h. */
+enum status sqlite_checkpoint_aside(struct db *base, bool polite, struct err *err);
 
 /* --- db_sqlite_turn.c: as in db_impl.h --- */
 

@@ -125,6 +125,7 @@ void sqlite_close(struct db *base)
 
 	sqlite3_close(db->handle);
 	sqlite_turn_give(base);
+	sqlite_aside_close(db->aside);
 	if (db->turn_fd >= 0)
 		close(db->turn_fd);
 	if (db->gate_fd >= 0)

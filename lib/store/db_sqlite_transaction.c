@@ -4,8 +4,9 @@
 #include <string.h>
 
 enum {
-	TRUNCATE_BUSY_MS = 10,     /* for readers, when the log is to be cut */
-	TRUNCATE_PAGES = 16 * 1024 /* a log of 64 MiB */
+	TRUNCATE_BUSY_MS = 10,       /* for readers, when the log is to be cut */
+	TRUNCATE_PAGES = 16 * 1024,  /* a log of 64 MiB */
+	ASIDE_PAGES = TRUNCATE_PAGES /* a longer one is not left to those who do it beside others */
 };
 
 static struct sqlite_db *of_db(struct db *db)
@@ -125,6 +126,7 @@ int sqlite_note_log(void *arg, sqlite3 *handle, const char *name, int pages)
 	if (pages < db->log_pages)
 		db->checkpoint_at = 0;
 	db->log_pages = pages;
+	db->wrote = true;
 	return SQLITE_OK;
 }
 
@@ -139,6 +141,9 @@ enum status sqlite_checkpoint(struct db *base, int pages, bool *checkpointed, st
 	if (checkpointed)
 		*checkpointed = false;
 	if (pages > 0 && db->log_pages >= 0 && (db->log_pages < pages || db->log_pages < db->checkpoint_at))
+		return STATUS_OK;
+	if (pages > 0 && db->aside && db->log_pages < ASIDE_PAGES &&
+	    sqlite_aside_takes(db->aside, db->log_pages, db->wrote))
 		return STATUS_OK;
 	int rc = sqlite3_wal_checkpoint_v2(db->handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
 	if (rc == SQLITE_OK && frames == copied && frames >= TRUNCATE_PAGES) {

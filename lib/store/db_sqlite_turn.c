@@ -116,6 +116,7 @@ enum status sqlite_turn_take(struct db *base, int wait_ms, struct err *err)
 	struct sqlite_db *db = (struct sqlite_db *)base;
 
 	hold_stops(db);
+	db->wrote = false;
 	enum status status = take(db, wait_ms, err);
 	if (status != STATUS_OK)
 		let_stops(db);

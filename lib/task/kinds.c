@@ -25,6 +25,7 @@ const struct task_kind TASK_KINDS[] = {
 	{.name = SENTIMENT_KIND_BATCH,
 	 .run = task_sentiment_batch,
 	 .callers = TASK_CALLERS_NONE, /* its texts come with POST /api/v1/sentiment/analyze/batch */
+	 .computes = true,
 	 .attempts = 10,
 	 .backoff_s = 5,
 	 .time_limit_s = 6 * HOUR,

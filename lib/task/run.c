@@ -92,8 +92,8 @@ static enum status end_with(struct task_worker *worker, enum ending ending, stru
 	return STATUS_OK;
 }
 
-enum status task_checkpoint(struct task_run *run, int64_t done, int64_t total, task_effect *effect, void *arg,
-			    struct err *err)
+static enum status checkpoint(struct task_run *run, int64_t done, int64_t total, task_effect *effect, void *arg,
+			      struct err *err)
 {
 	struct task_worker *worker = run->worker;
 	uint64_t now_ms = clock_mono_ms();
@@ -133,6 +133,52 @@ enum status task_checkpoint(struct task_run *run, int64_t done, int64_t total, t
 	if (is_stopping(worker) && (status == STATUS_OK || status == STATUS_BUSY || status == STATUS_UNAVAILABLE))
 		return end_with(worker, IS_STOPPED, err);
 	return status;
+}
+
+enum status run_job(struct task_run *run, const struct beside_job *job, struct err *err)
+{
+	if (job->read)
+		return job->read(run->db, run, job->arg, err);
+	return checkpoint(run, job->done, job->total, job->effect, job->arg, err);
+}
+
+enum status task_checkpoint_begin(struct task_run *run, int64_t done, int64_t total, task_effect *effect, void *arg,
+				  struct err *err)
+{
+	const struct beside_job job = {.effect = effect, .arg = arg, .done = done, .total = total};
+
+	if (!run->beside)
+		return run_job(run, &job, err);
+	enum status status = beside_settle(run->beside, err);
+	if (status == STATUS_OK)
+		beside_begin(run->beside, &job);
+	return status;
+}
+
+enum status task_checkpoint_end(struct task_run *run, struct err *err)
+{
+	return run->beside ? beside_settle(run->beside, err) : STATUS_OK;
+}
+
+enum status task_checkpoint(struct task_run *run, int64_t done, int64_t total, task_effect *effect, void *arg,
+			    struct err *err)
+{
+	enum status status = task_checkpoint_begin(run, done, total, effect, arg, err);
+
+	return status == STATUS_OK ? task_checkpoint_end(run, err) : status;
+}
+
+enum status task_read(struct task_run *run, task_effect *read, void *arg, struct err *err)
+{
+	const struct beside_job job = {.read = read, .arg = arg};
+
+	if (!run->beside)
+		return run_job(run, &job, err);
+	enum status status = beside_settle(run->beside, err);
+	if (status != STATUS_OK)
+		return status;
+	beside_begin(run->beside, &job);
+	return beside_settle(run->beside, err);
 }
 
 /* --- what becomes of it --- */
@@ -298,7 +344,7 @@ static void call(struct task_worker *worker, struct batch *batch, int i, const s
 
 	begin(worker, &batch->rows[i], kind);
 	batch->waited[i] = (double)(clock_wall_us() - batch->rows[i].run_us) / 1e6;
-	enum status status = kind->run(&run, &err);
+	enum status status = kind->computes ? beside_run(worker, kind->run, &run, &err) : kind->run(&run, &err);
 	conclude(worker, batch, i, status, run.result, &err);
 	end(worker);
 	batch->seconds[i] = (double)(clock_mono_ns() - start) / 1e9;

@@ -1,11 +1,13 @@
 /* The kinds "sentiment_batch" and "sentiment".
  *
  * A batch is worked on part by part, and a part in steps: some texts are classified, and their rows and the progress
- * are one transaction, so that nothing is stored twice or lost however often the worker dies. A step is as large as
- * fits the time that a turn to write should take. A part goes with its last step. */
+ * are one transaction, so that nothing is stored twice or lost however often the worker dies. While a step is stored
+ * the next one is classified. A step is as large as fits the time that a turn to write should take. A part goes with
+ * its last step. */
 #include "task/sentiment.h"
 
 #include "base/clock.h"
+#include "base/polite.h"
 #include "task/functions.h"
 
 #include <math.h>
@@ -14,11 +16,24 @@ enum {
 	STEP_LEAST = 32,
 	STEP_MOST = 2000,
 	STEP_FIRST = 200,
-	STEP_REMOTE = 500,    /* nobody waits for a turn */
-	STEP_US = 4500,       /* of a turn, while nobody else wants it */
-	STEP_SHORT_US = 1200, /* when somebody has wanted it in the last STEPS_SHORT steps */
-	STEPS_SHORT = 100,
+	STEP_REMOTE = 500,   /* nobody waits for a turn */
+	STEP_US = 1000,      /* of a turn, before its commit, while nobody else wants it */
+	STEP_SHORT_US = 400, /* when somebody has wanted it in the last STEPS_SHORT steps */
+	STEPS_SHORT = 200,
+	TEXTS_AT_ONCE = 32,    /* between two pauses */
 	PART_BYTES = 16 << 20, /* memory for a part, and for a step */
+};
+
+/* A step: what its transaction stores. */
+struct step {
+	struct sentiment_row *rows;
+	size_t n;
+	int64_t end;    /* texts of the batch that are done with it */
+	int64_t part;   /* that ends with it; -1: none */
+	bool begun;     /* to be stored */
+	double seconds; /* that the model took */
+	uint64_t us;    /* that storing took */
+	bool wanted;    /* the turn, by somebody else */
 };
 
 /* A batch under way. */
@@ -26,22 +41,15 @@ struct batch {
 	struct task_run *run;
 	const struct model_version *version;
 	struct arena part_arena, step_arena; /* its texts; what the model needs */
-	struct sentiment_row row;            /* what all rows have in common */
+	struct step steps[2];                /* one is stored while the other one is made: */
+	int making;
+	struct polite polite;
+	struct sentiment_row row; /* what all rows have in common */
 	char task_id[ID_TEXT_BYTES];
 	int64_t done, total;
+	bool remote;     /* the database: nobody waits for a turn */
 	size_t step;     /* texts in one */
 	int short_steps; /* that are still to come */
-};
-
-/* A step: what its transaction stores. */
-struct step {
-	struct batch *batch;
-	struct sentiment_row *rows;
-	size_t n;
-	int64_t part;   /* that ends with it; -1: none */
-	double seconds; /* that the model took */
-	uint64_t us;    /* that storing took */
-	bool wanted;    /* the turn, by somebody else */
 };
 
 /* The version that was chosen when the task came, if it is still loaded; else the one that the route gives the task. */
@@ -94,14 +102,11 @@ static void count(const struct batch *batch, const struct step *step)
 
 /* Its texts are counted when they are committed, so each once: also when the task is to end with that, and not when it
  * is run again for its end only. */
-static enum status end_step(struct batch *batch, struct step *step, struct err *err)
+static void count_stored(const struct batch *batch, struct step *step)
 {
-	int64_t before = batch->run->task->done, done = batch->done + (int64_t)step->n;
-	enum status status = task_checkpoint(batch->run, done, batch->total, store_step, step, err);
-
-	if (before < done && batch->run->task->done == done)
+	if (step->begun && batch->run->task->done == step->end)
 		count(batch, step);
-	return status;
+	step->begun = false;
 }
 
 /* The next step takes as long as one should, by what this one took. Fewer commits are faster, but others wait for each.
@@ -110,7 +115,7 @@ static void adapt(struct batch *batch, const struct step *step)
 {
 	size_t next;
 
-	if (db_is_remote(batch->run->db))
+	if (batch->remote)
 		return;
 	batch->short_steps = step->wanted ? STEPS_SHORT : batch->short_steps - (batch->short_steps > 0);
 	double us = batch->short_steps > 0 ? STEP_SHORT_US : STEP_US;
@@ -132,7 +137,12 @@ static enum status classify_step(struct batch *batch, const struct str *texts, s
 	struct sentiment_says *says = arena_alloc(&batch->step_arena, n * sizeof(*says));
 	if (!says)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
-	enum status status = sentiment_classify(batch->version->model, texts, n, &batch->step_arena, says, err);
+	enum status status = STATUS_OK;
+	for (size_t i = 0; status == STATUS_OK && i < n; i += TEXTS_AT_ONCE) {
+		size_t some = n - i < TEXTS_AT_ONCE ? n - i : TEXTS_AT_ONCE;
+		polite_point(&batch->polite);
+		status = sentiment_classify(batch->version->model, texts + i, some, &batch->step_arena, says + i, err);
+	}
 	step->seconds = (double)(clock_mono_ns() - start_ns) / 1e9;
 	double seconds = rint(step->seconds * 1e8 / (double)n) / 1e8; /* to 10 ns */
 	for (size_t i = 0; status == STATUS_OK && i < n; i++) {
@@ -174,43 +184,93 @@ static enum status read_texts(struct batch *batch, struct str data, int64_t skip
 			return fault.type ? err_set(err, STATUS_INVALID, "A text of the batch is none: %s.", fault.msg)
 					  : err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
 		++*n;
+		polite_point(&batch->polite);
 	}
 	return STATUS_OK;
+}
+
+struct part {
+	int64_t number;
+	struct arena *arena;
+	struct str data;
+};
+
+static enum status read_part(struct db *db, struct task_run *run, void *arg, struct err *err)
+{
+	struct part *part = arg;
+
+	return tasks_read_part(db, &run->task->id, part->number, part->arena, &part->data, err);
+}
+
+/* Waits until the step before this one is stored. */
+static enum status settle(struct batch *batch, struct err *err)
+{
+	struct step *before = &batch->steps[batch->making ^ 1];
+	enum status status = task_checkpoint_end(batch->run, err);
+
+	if (status == STATUS_OK && before->begun)
+		adapt(batch, before);
+	count_stored(batch, before);
+	return status;
+}
+
+/* Classifies texts while the step before is stored, and has them stored. */
+static enum status run_step(struct batch *batch, const struct str *texts, size_t n, int64_t part, struct err *err)
+{
+	struct step *step = &batch->steps[batch->making];
+
+	*step = (struct step){.rows = step->rows, .n = n, .part = part, .end = batch->done + (int64_t)n};
+	enum status status = classify_step(batch, texts, step, err);
+	if (status == STATUS_OK)
+		status = settle(batch, err);
+	if (status != STATUS_OK)
+		return status;
+	step->begun = true;
+	batch->making ^= 1;
+	status = task_checkpoint_begin(batch->run, step->end, batch->total, store_step, step, err);
+	batch->done = status == STATUS_OK ? step->end : batch->done;
+	return status;
+}
+
+static bool alloc_steps(struct batch *batch, size_t n)
+{
+	for (int i = 0; i < 2; i++) {
+		struct step *step = &batch->steps[i];
+		*step = (struct step){0};
+		step->rows = arena_alloc(&batch->part_arena, (n < STEP_MOST ? n + 1 : STEP_MOST) * sizeof(*step->rows));
+		if (!step->rows)
+			return false;
+	}
+	return true;
 }
 
 /* `count` texts, of which the first `skip` are done. */
 static enum status run_part(struct batch *batch, int64_t number, int64_t count, int64_t skip, struct err *err)
 {
-	struct task_run *run = batch->run;
-	struct sentiment_row *rows;
-	struct str data, *texts = NULL;
+	struct part part = {.number = number, .arena = &batch->part_arena};
+	struct str *texts = NULL;
 	size_t n = 0;
 
 	arena_reset(&batch->part_arena);
-	enum status status = tasks_read_part(run->db, &run->task->id, number, &batch->part_arena, &data, err);
+	enum status status = task_read(batch->run, read_part, &part, err);
 	if (status == STATUS_NOT_FOUND)
 		return err_set(err, STATUS_INVALID, "A part of the texts is gone.");
 	if (status == STATUS_OK)
-		status = read_texts(batch, data, skip, &texts, &n, err);
+		status = read_texts(batch, part.data, skip, &texts, &n, err);
 	if (status != STATUS_OK)
 		return status;
 	if ((int64_t)n != count - skip)
 		return err_set(err, STATUS_INVALID, "A part of the texts is damaged.");
-	if (!(rows = arena_alloc(&batch->part_arena, (n < STEP_MOST ? n + 1 : STEP_MOST) * sizeof(*rows))))
+	if (!alloc_steps(batch, n))
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a batch of texts");
 	for (size_t i = 0; status == STATUS_OK && i < n;) {
 		size_t some = n - i < batch->step ? n - i : batch->step;
-		struct step step = {.batch = batch, .rows = rows, .n = some, .part = i + some == n ? number : -1};
-		status = classify_step(batch, texts + i, &step, err);
-		if (status == STATUS_OK)
-			status = end_step(batch, &step, err);
-		if (status == STATUS_OK) {
-			batch->done += (int64_t)some;
-			adapt(batch, &step);
-		}
+		status = run_step(batch, texts + i, some, i + some == n ? number : -1, err);
 		i += some;
 	}
-	return status;
+	/* The rows that are being stored are this part's. */
+	enum status stored = settle(batch, status == STATUS_OK ? err : NULL);
+	return status == STATUS_OK ? stored : status;
 }
 
 /* --- the kinds --- */
@@ -280,7 +340,8 @@ enum status task_sentiment_batch(struct task_run *run, struct err *err)
 		return status;
 	if (!(batch.version = find_version(run, version)))
 		return no_model(run, err);
-	if (db_is_remote(run->db))
+	batch.remote = db_is_remote(run->db);
+	if (batch.remote)
 		batch.step = STEP_REMOTE;
 	fill_row(&batch);
 	arena_init(&batch.part_arena, PART_BYTES);
@@ -341,11 +402,14 @@ enum status task_sentiment(struct task_run *run, struct err *err)
 		return no_model(run, err);
 	fill_row(&batch);
 	arena_init(&batch.step_arena, PART_BYTES);
-	struct step step = {.batch = &batch, .rows = &row, .n = 1, .part = -1};
+	struct step step = {.rows = &row, .n = 1, .part = -1, .end = 1};
 	enum status status = classify_step(&batch, &text, &step, err);
 	arena_release(&batch.step_arena);
-	if (status == STATUS_OK)
-		status = end_step(&batch, &step, err);
+	if (status == STATUS_OK) {
+		step.begun = run->task->done < step.end;
+		status = task_checkpoint(run, step.end, 1, store_step, &step, err);
+		count_stored(&batch, &step);
+	}
 	if (status != STATUS_OK)
 		return status;
 	buf_init(&result, run->arena);

@@ -412,6 +412,8 @@ static enum status start_threads(struct task_pool *pool, struct err *err)
 	struct str url = str_of(pool->options.config->database_url);
 	enum status status = db_open(&pool->clock_db, url, DB_WRITE, err);
 
+	if (status == STATUS_OK)
+		status = db_checkpoint_aside(pool->clock_db, true, err);
 	for (int i = 0; i < pool->n && status == STATUS_OK; i++) {
 		struct task_worker *worker = &pool->workers[i];
 		worker->pool = pool;
@@ -421,6 +423,8 @@ static enum status start_threads(struct task_pool *pool, struct err *err)
 		arena_init(&worker->batches[0].arena, ARENA_MAX);
 		arena_init(&worker->batches[1].arena, ARENA_MAX);
 		status = db_open(&worker->db, url, DB_WRITE, err);
+		if (status == STATUS_OK)
+			status = db_checkpoint_aside(worker->db, true, err);
 	}
 	for (int i = 0; i < pool->n && status == STATUS_OK; i++) {
 		struct task_worker *worker = &pool->workers[i];
@@ -519,6 +523,7 @@ void task_pool_close(struct task_pool *pool)
 		pthread_join(pool->clock, NULL);
 	for (int i = 0; pool->workers && i < pool->n; i++) {
 		struct task_worker *worker = &pool->workers[i];
+		beside_close(worker->beside);
 		db_close(worker->db);
 		arena_release(&worker->arena);
 		arena_release(&worker->batches[0].arena);

@@ -1,4 +1,5 @@
-/* What the files of the worker share: worker.c (threads, claiming, storing), run.c (one task), clock.c (leases, time
+/* What the files of the worker share: worker.c (threads, claiming, storing), run.c (one task), beside.c (one that
+ * computes), clock.c (leases, time
  * limits, schedules). Nobody else includes this. */
 #ifndef APPCORE_TASK_WORKER_IMPL_H
 #define APPCORE_TASK_WORKER_IMPL_H
@@ -32,11 +33,12 @@ struct task_worker {
 	struct db *db;
 	struct arena arena; /* of the running task */
 	struct batch batches[2];
-	int size;      /* of the next batch: as many as a few milliseconds take */
-	bool failing;  /* the database */
-	unsigned seed; /* of the jitter */
-	bool again;    /* it holds the pool's lock of that name */
-	bool large;    /* it has a large task, until what comes of it is stored */
+	int size;                   /* of the next batch: as many as a few milliseconds take */
+	bool failing;               /* the database */
+	unsigned seed;              /* of the jitter */
+	bool again;                 /* it holds the pool's lock of that name */
+	bool large;                 /* it has a large task, until what comes of it is stored */
+	struct task_beside *beside; /* runs what computes; NULL before the first such task */
 
 	/* Of the task that runs; this thread's alone. */
 	struct task_row *row;
@@ -89,6 +91,30 @@ void worker_note_success(struct task_worker *worker);
 void run_task(struct task_worker *worker, struct batch *batch, int i);
 /* It was claimed and not begun: it goes back. */
 void give_back(struct batch *batch, int i);
+
+/* What the thread that computes asks the worker's own thread for. */
+struct beside_job {
+	task_effect *read; /* NULL: a checkpoint */
+	task_effect *effect;
+	void *arg;
+	int64_t done, total;
+	enum status status; /* what came of it */
+	struct err err;
+};
+
+/* In the worker's own thread. */
+enum status run_job(struct task_run *run, const struct beside_job *job, struct err *err);
+
+/* --- beside.c --- */
+
+/* Runs fn(run) in the thread that computes, until it ends; jobs are done in this one. */
+enum status beside_run(struct task_worker *worker, task_function *fn, struct task_run *run, struct err *err);
+void beside_close(struct task_beside *beside); /* NULL is allowed */
+
+/* In the thread that computes: asks for a job, when what it asked for before is settled. */
+void beside_begin(struct task_beside *beside, const struct beside_job *job);
+/* Waits until nothing is asked for, and says what came of it. */
+enum status beside_settle(struct task_beside *beside, struct err *err);
 
 /* --- clock.c --- */
 

@@ -656,6 +656,83 @@ static void a_long_log_is_cut(void)
 	db_close(db);
 }
 
+/* Writes on until a checkpoint that is made beside writers has been finished, but not so much that it is made in a turn
+ * for the log's length. */
+static bool finish_aside(struct db *db)
+{
+	uint64_t end = clock_mono_ms() + 20 * 1000;
+	bool done = false;
+
+	for (int i = 0; !done && i < 1000 && clock_mono_ms() < end; i++) {
+		char id[64];
+		bool repeated;
+		snprintf(id, sizeof(id), "more-%06d", i);
+		test_begin(db);
+		if (test_save(db, id, &repeated, NULL) != STATUS_OK || db_commit(db, NULL) != STATUS_OK ||
+		    db_checkpoint(db, 100, &done, NULL) != STATUS_OK)
+			return false;
+		db_turn_give(db);
+		test_sleep_ms(1 + i / 10);
+	}
+	return done;
+}
+
+static void copy_file(const char *from, const char *to)
+{
+	static char bytes[1 << 16];
+	FILE *in = fopen(from, "r"), *out = fopen(to, "w");
+	size_t n;
+
+	if (!in || !out)
+		abort();
+	while ((n = fread(bytes, 1, sizeof(bytes), in)) > 0)
+		if (fwrite(bytes, 1, n, out) != n)
+			abort();
+	fclose(in);
+	fclose(out);
+}
+
+/* Two processes write and move the log at once, a reader looks on; at the end the file alone has it all. */
+static void a_log_is_moved_beside_writers(void)
+{
+	if (database_skips("the log is the server's"))
+		return;
+	int status;
+
+	db_close(test_database("aside.db"));
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		struct db *own = test_open("aside.db", DB_WRITE);
+		bool good = db_checkpoint_aside(own, true, NULL) == STATUS_OK && save_rows(own, "child", 2000, 10);
+		db_close(own);
+		_exit(good ? 0 : 1);
+	}
+	struct db *db = test_open("aside.db", DB_WRITE), *second = test_open("aside.db", DB_WRITE);
+	struct db *reader = test_open("aside.db", DB_READ);
+	OK(db_checkpoint_aside(db, false, NULL));
+	OK(db_checkpoint_aside(second, true, NULL)); /* the same thread */
+	for (int i = 0; i < 20; i++) {
+		char prefix[16];
+		snprintf(prefix, sizeof(prefix), "p%d", i);
+		CU_ASSERT_TRUE(save_rows(i % 2 ? db : second, prefix, 100, 10));
+		CU_ASSERT_TRUE(test_number(reader, COUNT) >= 100 * (i + 1));
+	}
+	CU_ASSERT_TRUE(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	CU_ASSERT_TRUE(finish_aside(db));
+	int64_t rows = test_number(reader, COUNT);
+	CU_ASSERT_TRUE(rows > 4000);
+	OK(db_integrity(db, NULL));
+	db_close(reader);
+	db_close(second);
+	db_close(db);
+	copy_file(test_path("aside.db"), test_path("aside-alone.db"));
+	db = test_open("aside-alone.db", DB_WRITE);
+	CU_ASSERT_EQUAL(test_number(db, COUNT), rows);
+	OK(db_integrity(db, NULL));
+	db_close(db);
+}
+
 static void ping_notices_a_replaced_file(void)
 {
 	if (database_skips("files that are moved away"))
@@ -834,6 +911,7 @@ static const struct unit_case CASES[] = {
 	{"a file that may not grow", a_file_that_may_not_grow},
 	{"the log moves when told", the_log_moves_when_told},
 	{"a long log is cut", a_long_log_is_cut},
+	{"a log is moved beside writers", a_log_is_moved_beside_writers},
 	{"ping notices a replaced file", ping_notices_a_replaced_file},
 	{"backup while writing, then restore", backup_while_writing_then_restore},
 	{"restore is refused while open elsewhere", restore_is_refused_while_open_elsewhere},

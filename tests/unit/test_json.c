@@ -682,6 +682,32 @@ static void test_number(void)
 }
 
 /* Digits by the million: read in linear time, with the last of them deciding. */
+/* A text that is read with pauses. */
+static void test_long_text(void)
+{
+	size_t n = 3 << 20;
+	char *text = malloc(n);
+	struct json_value root;
+	struct json_fault fault;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	for (size_t i = 0; i < n; i++)
+		text[i] = i % 2 ? '1' : ',';
+	text[0] = '[';
+	text[n - 1] = ']';
+	CU_ASSERT_FALSE(json_check((struct str){text, n}, 2, &root, &fault));
+	CU_ASSERT_EQUAL(fault.offset, n - 1);
+	text[n - 2] = ' ';
+	text[n - 3] = '1';
+	CU_ASSERT_FALSE(json_check((struct str){text, n}, 0, &root, &fault));
+	text[n - 4] = ' ';
+	text[n - 3] = ' ';
+	text[n - 5] = '1';
+	CU_ASSERT_TRUE(json_check((struct str){text, n}, 2, &root, &fault));
+	CU_ASSERT_TRUE(root.type == JSON_ARRAY && root.text.n == n);
+	free(text);
+}
+
 static void test_long_numbers(void)
 {
 	enum { MANY = 1000000 };
@@ -1083,6 +1109,7 @@ int main(void)
 		{"tree", test_tree},
 		{"number", test_number},
 		{"long numbers", test_long_numbers},
+		{"a long text", test_long_text},
 		{"number of text", test_number_of_text},
 		{"put double", test_put_double},
 		{"round trip", test_round_trip},

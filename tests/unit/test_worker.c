@@ -8,6 +8,7 @@
 #include "task/worker.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -111,6 +112,76 @@ static enum status run_step(struct task_run *run, struct err *err)
 	return status != STATUS_OK || done == 3 ? status : err_set(err, STATUS_UNAVAILABLE, "one step");
 }
 
+/* Computes: its effects are stored by another thread, one while it makes the next. */
+struct computed {
+	int64_t part;
+	bool stored, idle; /* idle: stored at the lowest priority */
+};
+
+static atomic_int idle_functions, normal_reads;
+
+static bool is_idle(void)
+{
+	return sched_getscheduler(0) == SCHED_IDLE || getpriority(PRIO_PROCESS, (id_t)gettid()) == 19;
+}
+
+static enum status store_computed(struct db *db, struct task_run *run, void *arg, struct err *err)
+{
+	struct computed *computed = arg;
+
+	computed->stored = true;
+	computed->idle = is_idle();
+	if (computed->part == 6)
+		return err_set(err, STATUS_INVALID, "the sixth is no good");
+	return tasks_insert_part(db, &run->task->id, computed->part, STR("x"), 1, err);
+}
+
+static enum status read_parts(struct db *db, struct task_run *run, void *arg, struct err *err)
+{
+	struct str part;
+
+	atomic_fetch_add(&normal_reads, !is_idle());
+	return tasks_read_part(db, &run->task->id, *(int64_t *)arg, run->arena, &part, err);
+}
+
+static enum status run_compute(struct task_run *run, struct err *err)
+{
+	struct computed steps[2] = {{0}};
+	enum status status = STATUS_OK;
+	int64_t last = run->task->payload.n == 1 ? run->task->payload.p[0] - '0' : 0;
+
+	atomic_fetch_add(&runs, 1);
+	atomic_fetch_add(&idle_functions, is_idle());
+	for (int64_t i = run->task->done; i < last && status == STATUS_OK; i++) {
+		struct computed *step = &steps[i % 2];
+		if (i >= 2 && (!step->stored || step->idle))
+			return err_set(err, STATUS_INTERNAL, "the one before the last is not stored as it should be");
+		*step = (struct computed){.part = i};
+		status = task_checkpoint_begin(run, i + 1, last, store_computed, step, err);
+	}
+	if (status == STATUS_OK)
+		status = task_checkpoint_end(run, err);
+	int64_t before = last - 1;
+	if (status == STATUS_OK)
+		status = task_read(run, read_parts, &before, err);
+	while (status == STATUS_OK && atomic_load(&hold)) {
+		test_sleep_ms(5);
+		status = task_checkpoint(run, last, last, NULL, NULL, err);
+	}
+	run->result = STR("\"computed\"");
+	atomic_fetch_add(&ended, 1);
+	return status;
+}
+
+/* Ends with a checkpoint under way. */
+static enum status run_hasty(struct task_run *run, struct err *err)
+{
+	struct computed *step = arena_zalloc(run->arena, sizeof(*step));
+
+	step->part = run->task->payload.p[0] - '0';
+	return task_checkpoint_begin(run, 1, 1, store_computed, step, err);
+}
+
 static enum status run_poison(struct task_run *run, struct err *err)
 {
 	(void)run;
@@ -129,6 +200,8 @@ static const struct task_kind KINDS[] = {
 	{.name = "short", .run = run_count, .attempts = 1, .time_limit_s = 1},
 	{.name = "deaf", .run = run_deaf, .attempts = 3, .backoff_s = 1},
 	{.name = "step", .run = run_step, .attempts = 2, .backoff_s = 1},
+	{.name = "compute", .run = run_compute, .computes = true, .attempts = 2, .backoff_s = 1},
+	{.name = "hasty", .run = run_hasty, .computes = true, .attempts = 2, .backoff_s = 1},
 	{.name = "poison", .run = run_poison, .small = true, .attempts = 2, .backoff_s = 1},
 };
 
@@ -441,6 +514,42 @@ static enum status steal(struct db *db, void *arg, struct err *err)
 	int found;
 
 	return tasks_claim(db, &how, arg, 1, &arena, &found, err);
+}
+
+static void who_computes_stores_at_everybodys_priority(void)
+{
+	struct place place = new_place("computes.db", 1, 30);
+
+	atomic_store(&idle_functions, 0);
+	atomic_store(&normal_reads, 0);
+	atomic_store(&hold, true);
+	open_pool(&place, "w");
+	struct id held = add(&place, "compute", "5");
+	await_count(&place, PARTS, 5);
+	await_int(&normal_reads, 1);
+	struct task_row row = find(&place, &held);
+	CU_ASSERT_TRUE(row.status == TASK_PROCESSING && row.done == 5 && row.total == 5);
+	test_begin(place.db);
+	OK(ask_to_cancel(place.db, &held, NULL));
+	test_commit(place.db);
+	await(&place, &held, TASK_CANCELLED);
+	atomic_store(&hold, false);
+	struct id good = add(&place, "compute", "4");
+	row = await(&place, &good, TASK_COMPLETED);
+	CU_ASSERT_TRUE(str_eq(row.result, STR("\"computed\"")));
+	CU_ASSERT_TRUE(row.done == 4 && row.total == 4);
+	/* What can't be stored is told by the next call, or by the end. */
+	struct id bad = add(&place, "compute", "9"), late = add(&place, "hasty", "6"),
+		  hasty = add(&place, "hasty", "3");
+	row = await(&place, &bad, TASK_FAILED);
+	CU_ASSERT_TRUE(str_eq(row.error, STR("the sixth is no good")));
+	CU_ASSERT_EQUAL(row.done, 6);
+	row = await(&place, &late, TASK_FAILED);
+	CU_ASSERT_TRUE(str_eq(row.error, STR("the sixth is no good")));
+	await(&place, &hasty, TASK_COMPLETED);
+	CU_ASSERT_EQUAL(atomic_load(&idle_functions), atomic_load(&runs));
+	CU_ASSERT_EQUAL(atomic_load(&normal_reads), 2);
+	close_place(&place);
 }
 
 static void what_was_lost_stores_nothing(void)
@@ -757,6 +866,7 @@ static const struct unit_case CASES[] = {
 	{"a running task is cancelled at its next checkpoint", a_running_task_is_cancelled_at_its_next_checkpoint},
 	{"a worker that stops gives back what it has (E-005)", a_worker_that_stops_gives_back_what_it_has},
 	{"large ones leave a thread to small ones", large_ones_leave_a_thread},
+	{"who computes stores at everybody's priority", who_computes_stores_at_everybodys_priority},
 	{"what was lost to another stores nothing", what_was_lost_stores_nothing},
 	{"a lease is renewed", a_lease_is_renewed},
 	{"time is limited", time_is_limited},
