@@ -57,13 +57,22 @@ static bool read_short(struct str text, struct pipeline_value *out)
 	return true;
 }
 
+static bool is_ascii(struct str text)
+{
+	for (size_t i = 0; i < text.n; i++)
+		if ((unsigned char)text.p[i] >= 0x80)
+			return false;
+	return true;
+}
+
 bool number_read(struct str text, struct pipeline_value *out)
 {
 	double number;
 
 	if (read_short(text, out))
 		return true;
-	text = text_trim(text);
+	if (!is_ascii(text))
+		text = text_trim(text); /* of ASCII, json_number_of_text knows the blanks */
 	if (text.n == 0 || !json_number_of_text(text, &number) || !isfinite(number))
 		return false;
 	*out = (struct pipeline_value){.kind = VALUE_NUMBER, .form = VALUE_COMPUTED, .number = number};
