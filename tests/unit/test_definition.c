@@ -333,12 +333,29 @@ static void shipped(void)
 	CU_ASSERT_TRUE(n >= 3);
 }
 
+/* The example of the documentation is one that works. */
+static void documented(void)
+{
+	static char text[64 * 1024];
+	struct pipeline *p;
+	struct buf problems;
+	FILE *file = fopen("docs/pipelines.md", "r");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+	size_t n = fread(text, 1, sizeof(text) - 1, file);
+	fclose(file);
+	text[n] = '\0';
+	char *begin = strstr(text, "```json\n"), *end = begin ? strstr(begin + 8, "```") : NULL;
+	CU_ASSERT_PTR_NOT_NULL_FATAL(end);
+	CU_ASSERT_EQUAL_FATAL(parse((struct str){begin + 8, (size_t)(end - begin - 8)}, "orders", &p, &problems),
+			      STATUS_OK);
+	CU_ASSERT_EQUAL(p->fields_n, 3);
+}
+
 static const struct unit_case CASES[] = {
-	{"everything", reads_everything},
-	{"defaults", defaults},
-	{"refused", refused},
-	{"hostile", hostile},
-	{"files", files},
+	{"documented", documented}, {"everything", reads_everything},
+	{"defaults", defaults},     {"refused", refused},
+	{"hostile", hostile},       {"files", files},
 	{"shipped", shipped},
 };
 
