@@ -43,6 +43,16 @@ enum status stream_read(struct stream *stream, char *to, size_t n, size_t *got, 
 enum status stream_seek(struct stream *stream, int64_t offset, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 
+/* For "%.*s" in a sentence: at most `most` bytes of a text, whole characters. */
+static inline int text_bytes(struct str text, size_t most)
+{
+	if (text.n <= most)
+		return (int)text.n;
+	while (most > 0 && ((unsigned char)text.p[most] & 0xc0) == 0x80)
+		most--;
+	return (int)most;
+}
+
 /* --- cutting: reader_cut.c --- */
 
 struct source {

@@ -229,7 +229,7 @@ enum status source_find_array(struct source *source, struct str items, struct er
 		at = source->bare ? at + 1 : find_member(block.bytes, at, block.n, items);
 	if (status == STATUS_OK && at == NOWHERE)
 		status = items.n > 0 ? err_set(err, STATUS_INVALID, "The JSON has no array \"%.*s\".",
-					       items.n < 80 ? (int)items.n : 80, items.p)
+					       text_bytes(items, 80), items.p)
 				     : err_set(err, STATUS_INVALID, "The JSON is no array, nor an object with one.");
 	if (status == STATUS_OK)
 		status = source_block_keep(source, &block, at, err);

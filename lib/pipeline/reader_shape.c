@@ -154,8 +154,8 @@ static enum status check_names(const struct str *names, size_t n, struct err *er
 			status = err_set(err, STATUS_INVALID,
 					 "Columns %zu and %zu are both called \"%.*s\": rename one, or give names in "
 					 "\"header\".",
-					 columns[i - 1].number, columns[i].number,
-					 columns[i].name.n < 60 ? (int)columns[i].name.n : 60, columns[i].name.p);
+					 columns[i - 1].number, columns[i].number, text_bytes(columns[i].name, 60),
+					 columns[i].name.p);
 	free(columns);
 	return status;
 }

@@ -369,7 +369,7 @@ enum status stream_set_encoding(struct stream *stream, struct str encoding, stru
 			return begin_recoding(stream, ENCODINGS[i].iconv, err);
 	return err_set(err, STATUS_INVALID,
 		       "encoding: \"%.*s\" is not known; utf-8, utf-16, latin-1 and windows-1252 are.",
-		       encoding.n < 40 ? (int)encoding.n : 40, encoding.p);
+		       text_bytes(encoding, 40), encoding.p);
 }
 
 enum status stream_seek(struct stream *stream, int64_t offset, struct err *err)

@@ -230,7 +230,55 @@ static void bad_bytes(void)
 	      "2 [1][2]\n3 encoding \n4 [5][6]\n5 encoding \n6 [8][\xe2\x82\xac]\n");
 }
 
+/* Far into a long record, and in one that is shown in part. */
+static void long_and_odd(void)
+{
+	char text[3000], expected[2200];
+	size_t n = 2;
+
+	memcpy(text, "a\n", 2);
+	for (int i = 0; i < 200; i++)
+		text[n++] = 'x';
+	memcpy(text + n, "\xc3\xa4\n", 3);
+	n += 3;
+	for (int i = 0; i < 200; i++)
+		text[n++] = 'y';
+	memcpy(text + n, "\xc3", 1);
+	n++;
+	snprintf(expected, sizeof(expected), "2 [%.202s]\n3 encoding \n", text + 2);
+	any_way((struct str){text, n}, &CSV, 0, expected);
+	snprintf(expected, sizeof(expected), "%.200s\xef\xbf\xbd", text + 205);
+	refused_as((struct str){text, n}, &CSV, 0, "encoding",
+		   "Byte 201 of the record is not UTF-8: say what the file's encoding is.", expected);
+	/* 1,023 bytes, and a character that is not in it whole. */
+	n = 2;
+	for (int i = 0; i < 1023; i++)
+		text[n++] = 'z';
+	memcpy(text + n, "\xc3\xa4\xff\n", 4);
+	snprintf(expected, sizeof(expected), "%.1023s\xef\xbf\xbd", text + 2);
+	refused_as((struct str){text, n + 4}, &CSV, 0, "encoding",
+		   "Byte 1026 of the record is not UTF-8: say what the file's encoding is.", expected);
+}
+
+static void large_objects(void)
+{
+	struct buf text;
+
+	buf_init_heap(&text);
+	for (int i = 0; i <= READER_COLUMNS_MAX; i++)
+		buf_fmt(&text, "%c\"m%d\":%d", i ? ',' : '{', i, i);
+	buf_str(&text, STR("}\n{\"a\":1e400,\"b\":-1e400}"));
+	any_way(buf_view(&text), &LINES, 0, "1 syntax \n2 [a=number:1e400][b=number:-1e400]\n");
+	buf_release(&text);
+}
+
 /* --- headers --- */
+
+/* 59 bytes: a character of three does not fit into the 60 that are shown. */
+#define TEN_BYTES "\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4\xc3\xa4"
+#define LONG_NAME                                                                                                      \
+	TEN_BYTES TEN_BYTES TEN_BYTES TEN_BYTES TEN_BYTES "12345"                                                      \
+							  "6789"
 
 static void headers(void)
 {
@@ -248,6 +296,8 @@ static void headers(void)
 	READS("\n\r\n", CSV, "! The file is empty: it has no header.\n");
 	READS("a,b,a\n", CSV, "! Columns 1 and 3 are both called \"a\": rename one, or give names in \"header\".\n");
 	READS("a,b, a \n", CSV, "! Columns 1 and 3 are both called \"a\": rename one, or give names in \"header\".\n");
+	READS(LONG_NAME "\xe2\x82\xac," LONG_NAME "\xe2\x82\xac\n", CSV,
+	      "! Columns 1 and 2 are both called \"" LONG_NAME "\": rename one, or give names in \"header\".\n");
 	READS("a,\"b\n1,2\n", CSV, "! The quote that opens in the header, in line 1, is never closed.\n");
 	READS("a,\xff\n1,2\n", CSV, "! The name of column 2 is not UTF-8: say what the file's encoding is.\n");
 	READS("1,2\n", none, "! The file has no header: name its columns in \"header\".\n");
@@ -820,6 +870,8 @@ static const struct unit_case CASES[] = {
 	{"a quote that never closes", quote_that_never_closes},
 	{"refusals say why", refusals_say_why},
 	{"bytes that are no UTF-8", bad_bytes},
+	{"long and odd", long_and_odd},
+	{"large objects", large_objects},
 	{"headers", headers},
 	{"large headers", large_headers},
 	{"delimiters", delimiters},
