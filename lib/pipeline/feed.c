@@ -146,6 +146,7 @@ static void *worker_main(void *arg)
 	struct feed *feed = worker->feed;
 	struct slot *slot;
 
+	pthread_setname_np(pthread_self(), "feed");
 	/* On Linux a thread has a niceness of its own. Requests come first. */
 	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
 	while ((slot = cut(feed))) {
