@@ -347,6 +347,15 @@ void db_end_read(struct db *db)
 	db->engine->end_read(db);
 }
 
+enum status db_run_given(struct db *db, const char *sql, const struct db_value *values, size_t rows, int columns,
+			 int64_t *changed, struct err *err)
+{
+	*changed = 0;
+	if (!db->engine->run_given)
+		return err_set(err, STATUS_INTERNAL, "this engine has no table of given rows");
+	return db->engine->run_given(db, sql, values, rows, columns, changed, err);
+}
+
 bool db_turn_is_wanted(struct db *db)
 {
 	return db->engine->turn_is_wanted(db);

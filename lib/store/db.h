@@ -200,6 +200,12 @@ enum status db_copy_end(struct db_copy *copy, struct err *err) __attribute__((no
 /* The transaction must be rolled back after it. */
 void db_copy_cancel(struct db_copy *copy);
 
+/* Runs a statement that reads `rows` rows of `columns` values (at most 16) as the table given_rows, whose columns are
+ * c0, c1, …: INSERT … SELECT c0, c1 FROM given_rows takes many rows at once and forgives what it says it forgives.
+ * SQLite's only (STATUS_INTERNAL): PostgreSQL has arrays and unnest() for it. *changed: rows inserted. */
+enum status db_run_given(struct db *db, const char *sql, const struct db_value *values, size_t rows, int columns,
+			 int64_t *changed, struct err *err) __attribute__((nonnull(1, 2, 3, 6), warn_unused_result));
+
 /* In a turn: whether somebody else waits for it. A bulk writer that asks often may hold it for long when nobody does.
  */
 bool db_turn_is_wanted(struct db *db) __attribute__((nonnull));

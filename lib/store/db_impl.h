@@ -62,6 +62,9 @@ struct db_engine {
 	enum status (*copy_end)(struct db_copy *copy, struct err *err);
 	void (*copy_cancel)(struct db_copy *copy);
 
+	enum status (*run_given)(struct db *db, const char *sql, const struct db_value *values, size_t rows,
+				 int columns, int64_t *changed, struct err *err); /* NULL: there is no such table */
+
 	enum status (*end_stalled)(struct db *db, int after_ms, struct db_stalled *out,
 				   struct err *err); /* NULL: there are no sessions */
 	void (*wait_at_most)(struct db *db, int ms); /* negative: for ever; NULL: it always does */

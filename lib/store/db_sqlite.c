@@ -314,6 +314,7 @@ const struct db_engine DB_SQLITE = {
 	.copy_row = sqlite_copy_row,
 	.copy_end = sqlite_copy_end,
 	.copy_cancel = sqlite_copy_cancel,
+	.run_given = sqlite_run_given,
 	.turn_is_wanted = sqlite_turn_is_wanted,
 	.turn_take = sqlite_turn_take,
 	.turn_give = sqlite_turn_give,

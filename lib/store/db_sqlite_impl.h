@@ -1,6 +1,7 @@
 /* What the parts of the SQLite engine share: db_sqlite.c (statements), db_sqlite_open.c (connections),
  * db_sqlite_transaction.c (transactions, the log), db_sqlite_aside.c (the log, beside writers), db_sqlite_turn.c (whose
- * turn it is to write), db_sqlite_copy.c (many rows at once), db_sqlite_path.c (names), db_sqlite_file.c (backup,
+ * turn it is to write), db_sqlite_copy.c (many rows at once), db_sqlite_given.c (many rows in one statement),
+ * db_sqlite_path.c (names), db_sqlite_file.c (backup,
  * restore, integrity). */
 #ifndef APPCORE_STORE_DB_SQLITE_IMPL_H
 #define APPCORE_STORE_DB_SQLITE_IMPL_H
@@ -16,6 +17,13 @@ enum { SQLITE_PATH_BYTES = PATH_MAX - 32 /* room for "-turn", "-restore-wal" */ 
 enum { SQLITE_BUSY_MS = 50 /* for another program's lock */ };
 enum { SQLITE_APPLICATION_ID = 0x61706372 /* "apcr", in the file's header */ };
 
+/* What given_rows holds now (db_sqlite_given.c). */
+struct sqlite_given {
+	const struct db_value *values; /* row by row */
+	size_t rows;
+	int columns;
+};
+
 struct sqlite_db {
 	struct db base;
 	sqlite3 *handle;
@@ -30,6 +38,7 @@ struct sqlite_db {
 	bool wrote;        /* this turn's commit has added to the log */
 	struct sqlite_aside *aside; /* NULL: checkpoints are made in the turn */
 	struct stat file, log;      /* as they were opened; log.st_ino is 0 before there is one */
+	struct sqlite_given given;
 	char path[SQLITE_PATH_BYTES];
 };
 
@@ -106,6 +115,13 @@ void sqlite_copy_cancel(struct db_copy *base);
 
 /* A connection's own functions. SQLite's result code. */
 int sqlite_add_functions(sqlite3 *handle);
+
+/* --- db_sqlite_given.c --- */
+
+enum status sqlite_add_given(struct sqlite_db *db, struct err *err);
+/* As in db_impl.h. */
+enum status sqlite_run_given(struct db *base, const char *sql, const struct db_value *values, size_t rows, int columns,
+			     int64_t *changed, struct err *err);
 
 /* --- db_sqlite_path.c --- */
 

@@ -167,6 +167,8 @@ enum status sqlite_open(struct db **out, struct str url, enum db_mode mode, stru
 		status = sqlite_open_file(&db->handle, db->path, mode, err);
 	if (status == STATUS_OK)
 		status = check_opened(db, err);
+	if (status == STATUS_OK)
+		status = sqlite_add_given(db, err);
 	if (status != STATUS_OK) {
 		sqlite_close(&db->base);
 		return status;

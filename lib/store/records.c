@@ -1,8 +1,8 @@
 /* Tables data_records and data_search: storing, and finding one.
  *
- * The common case is that a key is new: a row is inserted unless its key is there, and only those that were there are
- * looked at again. SQLite does it row by row, which costs nothing beside the indexes; on PostgreSQL a batch travels as
- * arrays, in one statement, and those that were there already in a second one. */
+ * The common case is that a key is new: all rows of a batch are inserted in one statement but those whose key is there
+ * (SQLite reads them as a table, to PostgreSQL they travel as arrays), and only these are looked at again, one by one.
+ */
 #include "store/records.h"
 
 #include "base/json.h"
@@ -66,91 +66,71 @@ static bool replaces(const struct record_row *row, enum record_duplicates duplic
 
 /* --- SQLite --- */
 
-static enum status insert_one(struct db *db, const struct record_row *row, int64_t seq, bool *is_new, struct err *err)
-{
-	static const char sql[] =
-		"INSERT INTO data_records (seq, pipeline_id, record_key, run, source, status, received_us,"
-		" processed_us, seconds, error, data) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
-		" ON CONFLICT (pipeline_id, record_key) DO NOTHING";
-	int64_t changed = 0;
-	struct stmt *stmt;
+enum { GIVEN_COLUMNS = 11, SLICE = 64 /* rows in a statement: few enough for the stack */ };
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, seq);
-	db_bind_i64(stmt, 2, row->pipeline_id);
-	db_bind_text(stmt, 3, row->key);
-	db_bind_i64(stmt, 4, row->run);
-	db_bind_text(stmt, 5, row->source);
-	db_bind_i64(stmt, 6, (int64_t)row->status);
-	db_bind_i64(stmt, 7, row->received_us);
-	db_bind_i64(stmt, 8, row->processed_us);
-	db_bind_double(stmt, 9, row->seconds);
-	db_bind_text(stmt, 10, row->error);
-	db_bind_text(stmt, 11, row->data);
-	status = db_run(stmt, &changed, err);
-	*is_new = changed > 0;
-	return status;
+static void give_row(struct db_value values[static GIVEN_COLUMNS], const struct record_row *row, int64_t seq)
+{
+	values[0] = (struct db_value){.type = DB_I64, .i64 = seq};
+	values[1] = (struct db_value){.type = DB_I64, .i64 = row->pipeline_id};
+	values[2] = (struct db_value){.type = DB_TEXT, .bytes = row->key};
+	values[3] = (struct db_value){.type = DB_I64, .i64 = row->run};
+	values[4] = (struct db_value){.type = DB_TEXT, .bytes = row->source};
+	values[5] = (struct db_value){.type = DB_I64, .i64 = (int64_t)row->status};
+	values[6] = (struct db_value){.type = DB_I64, .i64 = row->received_us};
+	values[7] = (struct db_value){.type = DB_I64, .i64 = row->processed_us};
+	values[8] = (struct db_value){.type = DB_DOUBLE, .real = row->seconds};
+	values[9] = (struct db_value){.type = DB_TEXT, .bytes = row->error};
+	values[10] = (struct db_value){.type = DB_TEXT, .bytes = row->data};
 }
 
-/* Replaces what has the row's key; with `only_failed` only a record that failed. *seq: its number; 0: it stays. */
-static enum status replace_one(struct db *db, const struct record_row *row, bool only_failed, int64_t *seq,
-			       struct err *err)
+/* Of numbers that were this batch's alone: those that are there are its new rows. */
+static enum status find_new(struct db *db, int64_t first, size_t n, char *outcome, struct err *err)
 {
-	static const char sql[] = "UPDATE data_records SET run = $1, source = $2, status = $3, received_us = $4,"
-				  " processed_us = $5, seconds = $6, error = $7, data = $8"
-				  " WHERE pipeline_id = $9 AND record_key = $10 AND ($11 = 0 OR status = 2)"
-				  " RETURNING seq";
+	static const char sql[] = "SELECT seq FROM data_records WHERE seq >= $1 AND seq < $2";
 	struct stmt *stmt;
-	bool there;
+	bool row;
 
-	*seq = 0;
 	enum status status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
-	db_bind_i64(stmt, 1, row->run);
-	db_bind_text(stmt, 2, row->source);
-	db_bind_i64(stmt, 3, (int64_t)row->status);
-	db_bind_i64(stmt, 4, row->received_us);
-	db_bind_i64(stmt, 5, row->processed_us);
-	db_bind_double(stmt, 6, row->seconds);
-	db_bind_text(stmt, 7, row->error);
-	db_bind_text(stmt, 8, row->data);
-	db_bind_i64(stmt, 9, row->pipeline_id);
-	db_bind_text(stmt, 10, row->key);
-	db_bind_i64(stmt, 11, only_failed);
-	status = db_step(stmt, &there, err);
-	while (status == STATUS_OK && there) {
-		*seq = db_column_i64(stmt, 0);
-		status = db_step(stmt, &there, err);
-	}
+	db_bind_i64(stmt, 1, first);
+	db_bind_i64(stmt, 2, first + (int64_t)n);
+	while ((status = db_step(stmt, &row, err)) == STATUS_OK && row)
+		outcome[db_column_i64(stmt, 0) - first] = 'n';
 	db_reset(stmt);
 	return status;
 }
 
-static enum status store_each(struct db *db, const struct record_row *rows, size_t n, enum record_duplicates duplicates,
-			      int64_t first, char *outcome, struct err *err)
+static enum status insert_given(struct db *db, const struct record_row *rows, size_t n, int64_t first, char *outcome,
+				struct err *err)
+{
+	static const char sql[] =
+		"INSERT INTO data_records (seq, pipeline_id, record_key, run, source, status, received_us,"
+		" processed_us, seconds, error, data) SELECT c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10 FROM "
+		"given_rows"
+		" WHERE true ON CONFLICT (pipeline_id, record_key) DO NOTHING";
+	struct db_value values[SLICE * GIVEN_COLUMNS];
+	int64_t changed;
+
+	for (size_t i = 0; i < n; i++)
+		give_row(values + i * GIVEN_COLUMNS, &rows[i], first + (int64_t)i);
+	enum status status = db_run_given(db, sql, values, n, GIVEN_COLUMNS, &changed, err);
+	if (status != STATUS_OK || changed == 0)
+		return status;
+	if (changed < (int64_t)n)
+		return find_new(db, first, n, outcome, err);
+	memset(outcome, 'n', n);
+	return STATUS_OK;
+}
+
+static enum status insert_slices(struct db *db, const struct record_row *rows, size_t n, int64_t first, char *outcome,
+				 struct err *err)
 {
 	enum status status = STATUS_OK;
 
-	for (size_t i = 0; status == STATUS_OK && i < n; i++) {
-		const struct record_row *row = &rows[i];
-		int64_t seq = 0;
-		bool is_new = false;
-
-		status = insert_one(db, row, first + (int64_t)i, &is_new, err);
-		outcome[i] = is_new ? 'n' : 's';
-		if (status == STATUS_OK && is_new && row->search.n > 0)
-			status = search_insert(db, first + (int64_t)i, row->search, err);
-		if (status != STATUS_OK || is_new)
-			continue;
-		status = replace_one(db, row, !replaces(row, duplicates), &seq, err);
-		if (status != STATUS_OK || seq == 0)
-			continue;
-		outcome[i] = row->status == RECORD_FAILED ? 's' : 'r';
-		status = search_replace(db, seq, row->search, err);
-	}
+	for (size_t i = 0; status == STATUS_OK && i < n; i += SLICE)
+		status = insert_given(db, rows + i, n - i < SLICE ? n - i : SLICE, first + (int64_t)i, outcome + i,
+				      err);
 	return status;
 }
 
@@ -239,8 +219,8 @@ static void bind_arrays(struct stmt *stmt, const struct arrays *a, int64_t pipel
 /* Those whose key is new get the outcome 'n'; all of them had '?'. (What is cast to an array at once would have to come
  * in the form that arrays have between programs.) Of two with one key the first is stored: the order
  * of the arrays is that of the rows. */
-static enum status insert_all(struct db *db, const struct record_row *rows, size_t n, int64_t first, char *outcome,
-			      struct err *err)
+static enum status insert_arrays(struct db *db, const struct record_row *rows, size_t n, int64_t first, char *outcome,
+				 struct err *err)
 {
 	static const char sql[] =
 		"INSERT INTO data_records (pipeline_id, seq, record_key, run, source, status, received_us,"
@@ -274,6 +254,43 @@ static enum status insert_all(struct db *db, const struct record_row *rows, size
 	return status;
 }
 
+/* --- both --- */
+
+/* Replaces what has the row's key; with `only_failed` only a record that failed. *seq: its number; 0: it stays. */
+static enum status replace_one(struct db *db, const struct record_row *row, bool only_failed, int64_t *seq,
+			       struct err *err)
+{
+	static const char sql[] = "UPDATE data_records SET run = $1, source = $2, status = $3, received_us = $4,"
+				  " processed_us = $5, seconds = $6, error = $7, data = $8"
+				  " WHERE pipeline_id = $9 AND record_key = $10 AND ($11 = 0 OR status = 2)"
+				  " RETURNING seq";
+	struct stmt *stmt;
+	bool there;
+
+	*seq = 0;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, row->run);
+	db_bind_text(stmt, 2, row->source);
+	db_bind_i64(stmt, 3, (int64_t)row->status);
+	db_bind_i64(stmt, 4, row->received_us);
+	db_bind_i64(stmt, 5, row->processed_us);
+	db_bind_double(stmt, 6, row->seconds);
+	db_bind_text(stmt, 7, row->error);
+	db_bind_text(stmt, 8, row->data);
+	db_bind_i64(stmt, 9, row->pipeline_id);
+	db_bind_text(stmt, 10, row->key);
+	db_bind_i64(stmt, 11, only_failed);
+	status = db_step(stmt, &there, err);
+	while (status == STATUS_OK && there) {
+		*seq = db_column_i64(stmt, 0);
+		status = db_step(stmt, &there, err);
+	}
+	db_reset(stmt);
+	return status;
+}
+
 /* One after the other: what is there already is rare, or of two with one key in a batch the order counts. */
 static enum status store_rest(struct db *db, const struct record_row *rows, size_t n, enum record_duplicates duplicates,
 			      char *outcome, struct err *err)
@@ -296,14 +313,13 @@ static enum status store_together(struct db *db, const struct record_row *rows, 
 				  enum record_duplicates duplicates, int64_t first, char *outcome, struct err *err)
 {
 	memset(outcome, '?', n);
-	enum status status = insert_all(db, rows, n, first, outcome, err);
+	enum status status = db_dialect(db) == DB_DIALECT_POSTGRESQL ? insert_arrays(db, rows, n, first, outcome, err)
+								     : insert_slices(db, rows, n, first, outcome, err);
 	for (size_t i = 0; status == STATUS_OK && i < n; i++)
 		if (outcome[i] == 'n' && rows[i].search.n > 0)
 			status = search_insert(db, first + (int64_t)i, rows[i].search, err);
 	return status == STATUS_OK ? store_rest(db, rows, n, duplicates, outcome, err) : status;
 }
-
-/* --- */
 
 enum status records_insert(struct db *db, const struct record_row *rows, size_t n, enum record_duplicates duplicates,
 			   char *outcome, struct err *err)
@@ -318,9 +334,7 @@ enum status records_insert(struct db *db, const struct record_row *rows, size_t 
 	enum status status = generations_take(db, STR("data_records"), (int64_t)n, &first, err);
 	if (status != STATUS_OK)
 		return status;
-	if (db_dialect(db) == DB_DIALECT_POSTGRESQL)
-		return store_together(db, rows, n, duplicates, first, outcome, err);
-	return store_each(db, rows, n, duplicates, first, outcome, err);
+	return store_together(db, rows, n, duplicates, first, outcome, err);
 }
 
 /* --- finding --- */
