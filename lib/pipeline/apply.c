@@ -476,6 +476,21 @@ static void put_record(struct call *c, const struct raw_record *record, struct p
 	}
 }
 
+/* A refused record that is kept is kept by its key, where that can be read. */
+static void key_refused(struct call *c, const struct raw_record *record, struct pipeline_row *row)
+{
+	const struct pipeline *p = c->applier->pipeline;
+	struct pipeline_row other = {.line = row->line};
+
+	if (!p->keep_failed || row->key.n > 0)
+		return;
+	for (int k = 0; k < p->key_n; k++)
+		if (run_field(c, record, p->key[k], &other) != STATUS_OK)
+			return;
+	if (p->key_n > 0 && make_key(c, record, &other) == STATUS_OK)
+		row->key = other.key;
+}
+
 static enum status apply_one(struct call *c, const struct raw_record *record, struct pipeline_row *row)
 {
 	const struct pipeline *p = c->applier->pipeline;
@@ -490,10 +505,14 @@ static enum status apply_one(struct call *c, const struct raw_record *record, st
 		return STATUS_OK;
 	}
 	find_columns(c->applier, record);
-	if (!has_required(c, record, row) || !has_no_others(c, record, row))
+	if (!has_required(c, record, row) || !has_no_others(c, record, row)) {
+		key_refused(c, record, row);
 		return STATUS_OK;
+	}
 	for (int i = 0; i < p->fields_n; i++) {
 		enum status status = run_field(c, record, i, row);
+		if (status == STATUS_INVALID)
+			key_refused(c, record, row);
 		if (status != STATUS_OK)
 			return status == STATUS_INVALID ? STATUS_OK : status;
 	}

@@ -368,6 +368,37 @@ static void keys(void)
 	buf_release(&text);
 }
 
+/* Those that are kept by their key, where it can be read. */
+static void keys_of_refused_records(void)
+{
+	static const struct {
+		const char *json, *key;
+	} cases[] = {
+		{"{\"id\":\" X1 \",\"v\":\"abc\"}", "x1"},
+		{"{\"id\":\"x2\"}", "x2"},
+		{"{\"v\":1}", ""},
+		{"{\"id\":[],\"v\":\"abc\"}", ""},
+	};
+	static const char *const kept[] = {"false", "true"};
+
+	for (int keeps = 0; keeps < 2; keeps++) {
+		char text[400];
+		snprintf(text, sizeof(text),
+			 "{\"name\":\"k\",\"fields\":[{\"name\":\"v\",\"type\":\"number\",\"required\":true},"
+			 "{\"name\":\"id\",\"type\":\"text\",\"required\":true,\"transform\":[{\"trim\":true},{"
+			 "\"lower\":true}]}],"
+			 "\"key\":[\"id\"],\"keep_failed\":%s}",
+			 kept[keeps]);
+		const struct pipeline *p = load(text);
+		for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+			struct raw_record record = record_of_json(cases[i].json);
+			struct pipeline_row row = apply(p, &record);
+			CU_ASSERT_NOT_EQUAL(row.refusal, REFUSAL_NONE);
+			CU_ASSERT_TRUE(is(row.key, keeps ? cases[i].key : ""));
+		}
+	}
+}
+
 static void others(void)
 {
 	static const char fields[] =
@@ -633,6 +664,7 @@ static void csv_cells(void)
 
 static const struct unit_case CASES[] = {
 	{"keys", keys},
+	{"keys of refused records", keys_of_refused_records},
 	{"others", others},
 	{"many records", many_records},
 	{"numbers are scored", scores_numbers},
