@@ -139,8 +139,19 @@ static void parse_map(struct steps *s, const struct place *at, struct json_value
 {
 	int twice;
 
-	if (read_pairs(s, at, value, step))
-		loader_index(s->l, &step->places, step->texts, step->n, &twice);
+	if (!read_pairs(s, at, value, step))
+		return;
+	/* What was read by its type is not read again: what comes has to be of that type. */
+	for (int i = 0; s->typed && i < step->n; i++) {
+		enum value_kind kind = step->values[i].kind;
+		enum value_kind fits = s->stage == STAGE_NUMBER ? VALUE_NUMBER : VALUE_TEXT;
+		if (kind == fits || kind == VALUE_MISSING)
+			continue;
+		loader_problem(s->l, at, "should make %s or null, as the field is %s",
+			       fits == VALUE_NUMBER ? "numbers" : "strings", pipeline_type_name(s->field->type));
+		return;
+	}
+	loader_index(s->l, &step->places, step->texts, step->n, &twice);
 }
 
 static void parse_replace(struct steps *s, const struct place *at, struct json_value value, struct pipeline_step *step)
@@ -272,6 +283,7 @@ static void parse_default(struct steps *s, const struct place *at, struct json_v
 	if (out && read_default(s->l, at, value, s->field, out)) {
 		step->values = out;
 		step->n = 1;
+		s->field->fallback = out; /* so that nothing that is missing is refused before it comes here */
 	}
 }
 

@@ -249,6 +249,8 @@ static void transforms(void)
 		{TEXT("{\"replace\":{\"\u20ac\":\"\",\"aa\":\"b\"}}"), "\"\u20aca\u20aca\u20acaa\"", "\"bb\""},
 		{TEXT("{\"map\":{\"n/a\":null,\"x\":\"y\"}}"), "\"x\"", "\"y\""},
 		{TEXT("{\"map\":{\"n/a\":null,\"x\":\"y\"}}"), "\"n/a\"", NULL},
+		{"\"required\":true," TEXT("{\"trim\":true},{\"default\":\"d\"}"), "null", "\"d\""},
+		{NUMBER("{\"map\":{\"n/a\":0,\"\":null}},{\"range\":[0,9]}"), "\"n/a\"", "0.0"},
 		{TEXT("{\"map\":{\"n/a\":null}},{\"default\":\"d\"}"), "\"n/a\"", "\"d\""},
 		{TEXT("{\"split\":{\"by\":\", \",\"take\":1}}"), "\"a, b, c\"", "\"b\""},
 		{TEXT("{\"split\":{\"by\":\", \",\"take\":-1}}"), "\"a, b, c\"", "\"c\""},
