@@ -2,6 +2,19 @@
 # definition is told by its place.
 # shellcheck shell=bash disable=SC2154
 
+# --- the commands of the document: from a CSV to scored records ---
+
+new_service main SCHEDULE_INGEST=off USER_RATE_LIMIT_PER_MINUTE=0 SECRET_KEY=0123456789abcdef0123456789abcdef-e2e
+ln -s "$home/pipelines" "$dir/pipelines"
+start
+while IFS= read -r line; do
+	case $line in
+	'ok '*) ok "docs/pipelines.md: ${line#ok }" ;;
+	*) not_ok "docs/pipelines.md: ${line#FAIL }" ;;
+	esac
+done < <(in_service url="$base" PATH="${binary%/*}:$PATH" /usr/bin/python3 "$here/examples.py" "$home/docs/pipelines.md" 2>&1)
+control stop >/dev/null 2>&1
+
 fails() { # NAME CODE PATTERN COMMAND...
 	local name=$1 code=0 expected=$2 pattern=$3
 	shift 3
