@@ -104,7 +104,7 @@ enum status tasks_cancel_of_user(struct db *db, int64_t user_id, int64_t change,
 	static const char waiting[] =
 		"UPDATE background_tasks SET status = 'cancelled', cancel = 1, change = $1, updated_at = $2,"
 		" expires_us = $3 WHERE task_id IN (SELECT task_id FROM background_tasks WHERE status = 'pending'"
-		" AND small IN (0, 1) AND user_id = $4 LIMIT $5)";
+		" AND small IN (0, 1) AND user_id <> 0 AND user_id = $4 LIMIT $5)";
 	static const char running[] =
 		"UPDATE background_tasks SET cancel = 1, change = $1, updated_at = $2 WHERE task_id IN ("
 		"SELECT task_id FROM background_tasks WHERE status = 'processing' AND cancel = 0 AND user_id = $3"

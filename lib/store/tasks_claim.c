@@ -72,17 +72,20 @@ static const char LARGE_NEAR[] =
 	" WHERE status = 'pending' AND turn > 0 AND small = 0 ORDER BY priority DESC, turn, task_id LIMIT 8) t"
 	" WHERE " HAS_ROOM("t") " ORDER BY priority DESC, turn, task_id LIMIT 1";
 
-/* Of the first ones of all users: each step of the recursion is one look into the index. */
+/* Of the first ones of all users, each step of the recursion being one look into the index, and of the service. */
 static const char LARGE_FAR[] =
 	"WITH RECURSIVE owners (user_id) AS ("
-	"SELECT (SELECT user_id FROM background_tasks WHERE status = 'pending' AND small = 0 ORDER BY user_id LIMIT 1)"
+	"SELECT (SELECT user_id FROM background_tasks WHERE status = 'pending' AND small = 0 AND user_id <> 0"
+	" ORDER BY user_id LIMIT 1)"
 	" UNION ALL SELECT (SELECT b.user_id FROM background_tasks b WHERE b.status = 'pending' AND b.small = 0"
-	" AND b.user_id > o.user_id ORDER BY b.user_id LIMIT 1) FROM owners o WHERE o.user_id IS NOT NULL),"
+	" AND b.user_id <> 0 AND b.user_id > o.user_id ORDER BY b.user_id LIMIT 1) FROM owners o WHERE o.user_id > 0),"
 	" heads (task_id) AS (SELECT (SELECT h.task_id FROM background_tasks h WHERE h.status = 'pending' AND h.small "
 	"= 0"
-	" AND h.user_id = o.user_id AND h.turn > 0 ORDER BY h.priority DESC, h.turn LIMIT 1)"
-	" FROM owners o WHERE o.user_id IS NOT NULL AND " HAS_ROOM(
-		"o") ")"
+	" AND h.user_id <> 0 AND h.user_id = o.user_id AND h.turn > 0 ORDER BY h.priority DESC, h.turn LIMIT 1)"
+	" FROM owners o WHERE o.user_id > 0 AND " HAS_ROOM(
+		"o") " UNION ALL SELECT (SELECT s.task_id FROM background_tasks s WHERE s.status = 'pending' AND "
+		     "s.small = 0"
+		     " AND s.turn > 0 AND s.user_id = 0 ORDER BY s.priority DESC, s.turn, s.task_id LIMIT 1))"
 		     " SELECT t.task_id, t.priority FROM heads JOIN background_tasks t ON t.task_id = heads.task_id"
 		     " ORDER BY t.priority DESC, t.turn, t.task_id LIMIT 1";
 

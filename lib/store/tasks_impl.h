@@ -11,17 +11,21 @@
 #define TASKS_ALL TASKS_COLUMNS ", payload, result"
 
 /* The turn of a task that gets in line now: behind all of its user's there, and not before what is first there; of
- * large ones, whose first may be of a user who has enough running, not before what runs. Wants the changes' row
+ * large ones, whose first may be of a user who has enough running, not before what runs; at the end, when it is the
+ * service's own. Wants the changes' row
  * (tasks_begin_change) where there is more than one writer; arguments are SQL. */
 #define TASKS_GREATEST_SQLITE     "max"
 #define TASKS_GREATEST_POSTGRESQL "greatest"
 #define TASKS_TURN(greatest, small_, user_, priority_)                                                                 \
-	greatest "(coalesce((SELECT max(w.turn) + 1 FROM background_tasks w WHERE w.status = 'pending'"                \
-		 " AND w.small = " small_ " AND w.user_id = " user_ " AND w.priority = " priority_ "), 1),"            \
-		 " coalesce((SELECT max(r.turn) FROM background_tasks r WHERE r.status = 'processing'"                 \
-		 " AND r.small = 0 AND " small_ " = 0 AND r.priority = " priority_ "),"                                \
-		 " (SELECT f.turn FROM background_tasks f WHERE f.status = 'pending' AND f.turn > 0"                   \
-		 " AND f.small = " small_ " AND f.priority = " priority_ " ORDER BY f.turn LIMIT 1), 1))"
+	"CASE WHEN " user_ " > 0 THEN " greatest                                                                       \
+	"(coalesce((SELECT max(w.turn) + 1 FROM background_tasks w WHERE w.status = 'pending'"                         \
+	" AND w.small = " small_ " AND w.user_id = " user_ " AND w.user_id <> 0 AND w.priority = " priority_ "), 1),"   \
+	" coalesce((SELECT max(r.turn) FROM background_tasks r WHERE r.status = 'processing'"                          \
+	" AND r.small = 0 AND " small_ " = 0 AND r.priority = " priority_ "),"                                         \
+	" (SELECT f.turn FROM background_tasks f WHERE f.status = 'pending' AND f.turn > 0"                            \
+	" AND f.small = " small_ " AND f.priority = " priority_ " ORDER BY f.turn LIMIT 1), 1))"                       \
+	" ELSE coalesce((SELECT max(l.turn) + 1 FROM background_tasks l WHERE l.status = 'pending' AND l.turn > 0"     \
+	" AND l.small = " small_ " AND l.priority = " priority_ "), 1) END"
 
 /* Borrows its texts from the statement; of a whole one they are in the arena. */
 void tasks_read_row(struct stmt *stmt, struct task_row *row) __attribute__((nonnull));

@@ -1,7 +1,7 @@
-/* How fast tasks go through: tasks N [THREADS]. Each task is added by a write of its own, as a request would do it
- * (store.h), up to 2,000 of them under way; who works on them runs elsewhere (`appcore work`, DATABASE_URL and RUN_DIR
- * in the environment). Prints the tasks per second from the first added to the last that is completed, then the time
- * that single ones take on an idle queue. */
+/* How fast tasks go through: tasks N [USERS], the service's own or those of so many users. Each task is added by a
+ * write of its own, as a request would do it (store.h), up to 2,000 of them under way; who works on them runs elsewhere
+ * (`appcore work`, DATABASE_URL and RUN_DIR in the environment). Prints the tasks per second from the first added to
+ * the last that is completed, then the time that single ones take on an idle queue. */
 #include "base/clock.h"
 #include "base/config.h"
 #include "shared/wake.h"
@@ -22,7 +22,7 @@ struct add {
 	struct task_row row;
 };
 
-static int under_way, failed;
+static int under_way, failed, owners, serial;
 
 static enum status add_task(struct db *db, struct store_op *op, struct err *err)
 {
@@ -45,7 +45,7 @@ static void submit(struct store *store, struct add *add)
 
 	edge_generate(&edge);
 	add->row = (struct task_row){.id = id_of_edge(&edge),
-				     .user_id = 1 + under_way % 4,
+				     .user_id = owners > 0 ? 1 + serial++ % owners : 0,
 				     .kind = "echo",
 				     .small = true,
 				     .payload = STR("{\"n\":12345}")};
@@ -137,8 +137,9 @@ int main(int argc, char **argv)
 	struct err err = {0};
 	struct db *db;
 
+	owners = argc > 2 ? atoi(argv[2]) : 0;
 	if (n < SINGLES || !url || !run_dir || sodium_init() < 0 || !mailbox_init(&box)) {
-		fprintf(stderr, "usage: DATABASE_URL=… RUN_DIR=… tasks N\n");
+		fprintf(stderr, "usage: DATABASE_URL=… RUN_DIR=… tasks N [USERS]\n");
 		return 100;
 	}
 	struct add *adds = calloc((size_t)n, sizeof(*adds));

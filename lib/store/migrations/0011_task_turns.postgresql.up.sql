@@ -13,7 +13,7 @@ CREATE INDEX idx_background_tasks_line ON background_tasks (small, priority DESC
 CREATE INDEX idx_background_tasks_later ON background_tasks (run_us, task_id)
     WHERE status = 'pending' AND turn = 0;
 CREATE INDEX idx_background_tasks_waiting ON background_tasks (small, user_id, priority DESC, turn, bytes)
-    WHERE status = 'pending';
+    WHERE status = 'pending' AND user_id <> 0;
 CREATE INDEX idx_background_tasks_lease ON background_tasks (small, lease_us) WHERE status = 'processing';
 CREATE INDEX idx_background_tasks_running ON background_tasks (small, priority, turn, user_id)
     WHERE status = 'processing' AND small = 0;

@@ -1,6 +1,6 @@
 -- Users take turns. A task that may run now is in line: its `turn` is behind all others of its user, and not before
--- what is at the head of its line, so that whoever comes with a first task stands beside everybody's next one. One that
--- waits for a time has turn 0; it gets one when the time has come. There is a line for small kinds and one for large
+-- what is at the head of its line, so that whoever comes with a first task stands beside everybody's next one; the
+-- service's own stand at the end. One that waits for a time has turn 0; it gets one when the time has come. There is a line for small kinds and one for large
 -- ones of each priority, so that nobody looks at what they don't want.
 ALTER TABLE background_tasks ADD COLUMN small INTEGER NOT NULL DEFAULT 0; -- 1: of a kind that is claimed together
 ALTER TABLE background_tasks ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
@@ -18,7 +18,7 @@ CREATE INDEX idx_background_tasks_line ON background_tasks (small, priority DESC
 CREATE INDEX idx_background_tasks_later ON background_tasks (run_us, task_id, turn, status)
     WHERE status = 'pending' AND turn = 0;
 CREATE INDEX idx_background_tasks_waiting ON background_tasks (small, user_id, priority DESC, turn, bytes, status)
-    WHERE status = 'pending';
+    WHERE status = 'pending' AND user_id <> 0;
 CREATE INDEX idx_background_tasks_lease ON background_tasks (small, lease_us, status) WHERE status = 'processing';
 CREATE INDEX idx_background_tasks_running ON background_tasks (small, priority, turn, user_id, status)
     WHERE status = 'processing' AND small = 0;
