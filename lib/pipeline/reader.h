@@ -43,7 +43,7 @@ struct source; /* an open file: decompression, recoding to UTF-8, cutting */
 /* Opens a file (any path the caller has checked; not followed when a link, regular files only) and finds its shape. A
  * gzip file is known by its first bytes. Errors: STATUS_NOT_FOUND, STATUS_UNAVAILABLE (unreadable), STATUS_INVALID (no
  * header, the same name twice, too many columns, binary, bad encoding …) with a sentence. Caller ends with
- * source_close. */
+ * source_close. Without a header, columns that are given no names either are column_1, column_2, … */
 enum status source_open(struct source **out, const char *path, const struct pipeline_source *how, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 /* The same for bytes that are there (a page of an API, tests); borrowed until source_close. */

@@ -196,21 +196,22 @@ static enum status set_names(struct source *source, const struct str *given, siz
 	return check_names(names, n, err);
 }
 
-/* Those of the header's cells. */
+/* Those of the header's cells; without cells they are called by their numbers. */
 static enum status take_names(struct source *source, const struct cell *cells, size_t n, struct err *err)
 {
-	struct str *given = calloc(n, sizeof(*given));
+	struct str *given = calloc(n + 1, sizeof(*given));
 
 	if (!given)
 		return err_set(err, STATUS_NO_MEMORY, "The names of %zu columns do not fit.", n);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; cells && i < n; i++)
 		given[i] = cells[i].text;
 	enum status status = set_names(source, given, n, err);
 	free(given);
 	return status;
 }
 
-/* Reads the header's cells off the block's beginning, and names the columns. */
+/* Reads the header's cells off the block's beginning, and names the columns. Without a header the first record says how
+ * many there are, and stays. */
 static enum status read_header(struct source *source, const struct pipeline_source *how, struct source_block *head,
 			       struct err *err)
 {
@@ -229,18 +230,19 @@ static enum status read_header(struct source *source, const struct pipeline_sour
 	}
 	if (!read)
 		status = err_set(err, STATUS_NO_MEMORY, "There is no memory for the header.");
-	else if (begin == end)
+	else if (begin == end && how->has_header)
 		status = err_set(err, STATUS_INVALID, "The file is empty: it has no header.");
 	else if (found > READER_COLUMNS_MAX)
 		status = err_set(err, STATUS_INVALID, "The file has %zu columns; %d is the most.", found,
 				 READER_COLUMNS_MAX);
 	else if (how->header_n == 0)
-		status = take_names(source, cells, found, err);
-	source->at.offset += (int64_t)reader.at;
-	source->at.line = reader.line;
+		status = take_names(source, how->has_header ? cells : NULL, found, err);
+	size_t passed = how->has_header ? reader.at : 0;
+	source->at.offset += (int64_t)passed;
+	source->at.line = how->has_header ? reader.line : 1;
 	free(cells);
 	arena_release(&arena);
-	return status == STATUS_OK ? source_block_keep(source, head, reader.at, err) : status;
+	return status == STATUS_OK ? source_block_keep(source, head, passed, err) : status;
 }
 
 /* Goes on filling until the header has an end. */
@@ -266,8 +268,8 @@ static enum status fill_header(struct source *source, struct source_block *head,
 		return err_set(err, source->failure.status, "%s", source->failure.text);
 	if (cut.quoted) {
 		long long line = cut.lines + cut.opened_lines + 1;
-		return err_set(err, STATUS_INVALID, "The quote that opens in the header, in line %lld, is %s.", line,
-			       end ? "never closed" : "not closed within 1 MiB");
+		return err_set(err, STATUS_INVALID, "The quote that opens in the first record, in line %lld, is %s.",
+			       line, end ? "never closed" : "not closed within 1 MiB");
 	}
 	return end ? STATUS_OK : err_set(err, STATUS_INVALID, "The header is longer than %d bytes.", READER_RECORD_MAX);
 }
@@ -290,11 +292,9 @@ static enum status find_csv(struct source *source, const struct pipeline_source 
 		status = set_names(source, how->header, (size_t)how->header_n, err);
 		if (status != STATUS_OK)
 			return status;
-	} else if (!how->has_header) {
-		return err_set(err, STATUS_INVALID, "The file has no header: name its columns in \"header\".");
+		if (!how->has_header)
+			return source_block_keep(source, head, 0, err);
 	}
-	if (!how->has_header)
-		return source_block_keep(source, head, 0, err);
 	status = fill_header(source, head, err);
 	return status == STATUS_OK ? read_header(source, how, head, err) : status;
 }

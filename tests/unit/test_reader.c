@@ -298,12 +298,22 @@ static void headers(void)
 	READS("a,b, a \n", CSV, "! Columns 1 and 3 are both called \"a\": rename one, or give names in \"header\".\n");
 	READS(LONG_NAME "\xe2\x82\xac," LONG_NAME "\xe2\x82\xac\n", CSV,
 	      "! Columns 1 and 2 are both called \"" LONG_NAME "\": rename one, or give names in \"header\".\n");
-	READS("a,\"b\n1,2\n", CSV, "! The quote that opens in the header, in line 1, is never closed.\n");
+	READS("a,\"b\n1,2\n", CSV, "! The quote that opens in the first record, in line 1, is never closed.\n");
 	READS("a,\xff\n1,2\n", CSV, "! The name of column 2 is not UTF-8: say what the file's encoding is.\n");
-	READS("1,2\n", none, "! The file has no header: name its columns in \"header\".\n");
+	READS("\n1,2\n3\n", none, "2 [1][2]\n3 ragged [3]\n");
+	READS("", none, "");
+	READS("\n\n", none, "");
+	READS("1,\"2\n3,4\n", none, "! The quote that opens in the first record, in line 1, is never closed.\n");
 	READS("1,2\n3,4", given, "1 [1][2]\n2 [3][4]\n");
 	READS("", given, "");
 	READS("a,a\n3,4", other, "2 [3][4]\n");
+
+	source = open_text(STR("1;2\n3;4\n"), &none, &out);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(source);
+	CU_ASSERT_EQUAL_FATAL(source_shape(source)->names_n, 2);
+	CU_ASSERT_TRUE(str_eq(source_shape(source)->names[1], STR("column_2")));
+	source_close(source);
+	buf_release(&out);
 
 	source = open_text(STR("\n , x y,\"z\n\",\n1,2,3,4\n"), &CSV, &out);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(source);
