@@ -6,19 +6,17 @@
  * where it went wrong: the caller meets it after all chunks before it. */
 #include "pipeline/feed.h"
 
+#include "base/polite.h"
+
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 enum {
 	THREADS_MAX = 64,
 	SLOTS_MORE = 2,         /* that are cut ahead of the threads */
-	STEP = 256,             /* records that are read and then applied: they stay in the processor's cache */
+	STEP = 128,             /* records that are read and then applied: they stay in the processor's cache */
 	CHUNK_BYTES = 96 << 20, /* memory of one chunk's arena: a block of records of READER_RECORD_MAX, as JSON */
 	CHUNK_KEEP = 2 << 20,   /* what of it stays for the next one */
-	NICE = 10,
 };
 
 enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_DONE };
@@ -37,6 +35,7 @@ struct worker {
 	pthread_t thread;
 	struct pipeline_applier *applier;
 	bool started;
+	struct polite polite;
 };
 
 struct feed {
@@ -104,6 +103,7 @@ static enum status work_on(struct worker *worker, struct slot *slot, struct err 
 		if (status != STATUS_OK)
 			return status;
 		chunk->n += n;
+		polite_point(&worker->polite);
 	}
 	return STATUS_OK;
 }
@@ -147,8 +147,7 @@ static void *worker_main(void *arg)
 	struct slot *slot;
 
 	pthread_setname_np(pthread_self(), "feed");
-	/* On Linux a thread has a niceness of its own. Requests come first. */
-	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE);
+	polite_become(); /* requests come first */
 	while ((slot = cut(feed))) {
 		if (slot->status == STATUS_OK && !slot->last)
 			slot->status = work_on(worker, slot, &slot->err);

@@ -22,11 +22,11 @@
 #include <time.h>
 
 enum {
-	STEP_LEAST = 100,
-	STEP_MOST = 10000,    /* records in a transaction, whatever BATCH_SIZE says */
-	STEP_US = 4500,       /* of a turn, while nobody else wants it */
-	STEP_SHORT_US = 1200, /* when somebody has wanted it in the last STEPS_SHORT steps */
-	STEPS_SHORT = 50,
+	STEP_LEAST = 64,
+	STEP_MOST = 10000,   /* records in a transaction, whatever BATCH_SIZE says */
+	STEP_US = 3000,      /* of a turn, while nobody else wants it */
+	STEP_SHORT_US = 400, /* when somebody has wanted it in the last STEPS_SHORT steps */
+	STEPS_SHORT = 200,
 	STEP_BYTES = 4 << 20,   /* of records in a transaction */
 	GROWING_MS = 300,       /* between two looks at a source that grows */
 	BATCH_BYTES = 64 << 20, /* of what is mended in a batch */
