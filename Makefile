@@ -41,6 +41,8 @@ DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema 
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
 # For `make bench-tasks` only: what background tasks are compared with.
 CELERY_PACKAGES  := python3-celery python3-redis
+# For `make bench-data` only: what data pipelines are compared with.
+PANDAS_PACKAGES  := python3-pandas
 quoted = $(foreach package,$(1),'$(package)')
 
 OUT   := build/$(VARIANT)
@@ -148,6 +150,9 @@ $(OUT)/tests/bench/tasks: $(OUT)/tests/bench/tasks.o $(OUT)/libappcore.a
 bench-tasks: $(OUT)/tests/bench/tasks $(OUT)/appcore | deps-tasks ## background tasks against Celery on Redis, ratio within one run (ARGS="--gate --postgres")
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/tasks.py $< $(OUT)/appcore $(ARGS)
 
+bench-data: $(OUT)/appcore | deps-data ## a CSV of a million rows against sqlite3's .import, pandas and a loop in Python, ratios within one run (ARGS="--gate --rows N")
+	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/data.py $< $(ARGS)
+
 bench-sentiment: all | deps-models ## sentiment analysis as it is served: against POST /predict, scikit-learn, and what others feel of a batch
 	@PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/sentiment.py $(ARGS)
 
@@ -165,6 +170,9 @@ deps-docs: deps ## the same, and what tries the description of the API: a browse
 
 deps-tasks: deps ## the same, and Celery, for `make bench-tasks`
 	@scripts/deps.sh $(CHECK) $(call quoted,$(CELERY_PACKAGES))
+
+deps-data: deps ## the same, and pandas, for `make bench-data`
+	@scripts/deps.sh $(CHECK) $(call quoted,$(PANDAS_PACKAGES))
 
 deps-run: # what `make run` needs: no tools of the tests
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES))
@@ -254,7 +262,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-run run start stop status restart reload install \
-        web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models bench-tasks bench-sentiment
+.PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-data deps-run run start stop status restart reload install \
+        web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models bench-tasks bench-data bench-sentiment
 .DELETE_ON_ERROR:
 .SECONDARY:
