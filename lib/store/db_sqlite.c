@@ -2,9 +2,10 @@
  *
  * The database is in WAL mode with synchronous=FULL: a commit that returned is on the disk. Writers of all processes
  * take turns on a lock file before they ask SQLite (db_sqlite_turn.c), so SQLite's own busy handler, which sleeps and
- * is unfair, only ever meets other programs, and is kept short. Checkpoints happen in a turn and nowhere else: not
- * automatically, not when a connection closes. That also closes the WAL-reset race of SQLite 3.7.0 to 3.51.2, which
- * needs one connection's checkpoint beside another's write (https://sqlite.org/wal.html).
+ * is unfair, only ever meets other programs, and is kept short. Checkpoints happen in a turn, or beside writers while
+ * a reader keeps the log from being begun anew (db_sqlite_aside.c), and nowhere else: not automatically, not when a
+ * connection closes. That also closes the WAL-reset race of SQLite 3.7.0 to 3.51.2, which needs one connection's
+ * checkpoint beside a write that begins the log anew (https://sqlite.org/wal.html).
  *
  * Connections are used by one thread at a time, hence NOMUTEX. Nothing here opens and closes the database's own files
  * beside SQLite: closing any descriptor of a file drops all POSIX locks this process has on it

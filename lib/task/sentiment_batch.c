@@ -17,7 +17,7 @@ enum {
 	STEP_MOST = 2000,
 	STEP_FIRST = 200,
 	STEP_REMOTE = 500,   /* nobody waits for a turn */
-	STEP_US = 1000,      /* of a turn, before its commit, while nobody else wants it */
+	STEP_US = 1500,      /* of a turn, before its commit, while nobody else wants it */
 	STEP_SHORT_US = 400, /* when somebody has wanted it in the last STEPS_SHORT steps */
 	STEPS_SHORT = 200,
 	TEXTS_AT_ONCE = 32,    /* between two pauses */
