@@ -138,8 +138,8 @@ static enum status open_connections(struct store *store, struct err *err)
 	enum status status = db_open(&store->writer, str_of(store->url), DB_WRITE, &why);
 	if (status != STATUS_OK && status != STATUS_UNAVAILABLE)
 		return err_set(err, status, "%s", why.text);
-	if (status == STATUS_OK && (status = db_checkpoint_aside(store->writer, false, err)) != STATUS_OK)
-		return status;
+	if (status == STATUS_OK)
+		(void)!db_checkpoint_aside(store->writer, false, NULL); /* without it they are made in turns */
 	store->remote = status == STATUS_OK && db_is_remote(store->writer);
 	if (!store->remote &&
 	    db_open(&store->reader, str_of(store->url), DB_READ, status == STATUS_OK ? err : NULL) != STATUS_OK)
