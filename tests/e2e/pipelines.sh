@@ -67,6 +67,12 @@ R1005 2026-03-03T08:00 3 null unknown'
 is 'and what the model says of it' "$(jq -r .sentiment "$dir/records" | head -n 2 | paste -sd ' ')" 'positive negative'
 is 'which is what it says when it is asked' "$(jq -r 'select(.id == "R1005") | .sentiment_probability > 0.5 and .sentiment_probability <= 1' "$dir/records")" true
 
+jq '.name = "windows" | .source.encoding = "windows-1252"' "$home/pipelines/reviews.json" >"$dir/windows.json"
+is 'reviews from an old spreadsheet: windows-1252, CR LF, semicolons' "$(appcore pipeline try windows.json "$samples/reviews-windows.csv" 2>"$dir/errors" | jq -c '[.id, .price, .text]')" '["R2002",7.99,"Der Akku hält „nicht“ lange"]
+["R2003",12,"Très bien, livré à temps."]
+["R2004",9,"Zwei Zeilen – und ein Gedankenstrich"]'
+is 'with a word that is neither yes nor no' "$(head -n 1 "$dir/errors")" "line 2: verified: should be true or false, not 'ja' [type]"
+
 is 'sensors: times to UTC, days of the place' "$(appcore pipeline try sensors "$samples/sensors.jsonl" 2>"$dir/errors" | jq -r '"\(.station) \(.at) \(.day) \(.mean_temperature)"' | sed -n 2,3p)" \
 	'a2 2026-03-01T23:30:00.000000+00:00 2026-03-02 -3.5
 b1 2026-03-02T05:00:00.000000+00:00 2026-03-02 11'

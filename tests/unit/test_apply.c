@@ -215,6 +215,7 @@ static void csv_records(void)
 	CU_ASSERT_TRUE(is(rows[1].data, "{\"id\":2,\"value\":\"x\",\"category\":\"B\",\"zip\":1}"));
 	CU_ASSERT_TRUE(is(rows[1].value, "x") && is(rows[1].field, "value"));
 	CU_ASSERT_EQUAL(rows[2].refusal, REFUSAL_MISSING);
+	CU_ASSERT_TRUE(is(rows[1].key, "2") && is(rows[2].key, "3")); /* they are kept, as failed */
 	CU_ASSERT_TRUE(is(rows[3].data, "{\"id\":4,\"value\":1000.0,\"category\":\"d\",\"zip\":\"+1\",\"n\":1000.0,"
 					"\"note\":\"nan\",\"big\":0.1}"));
 	CU_ASSERT_EQUAL(rows[4].refusal, REFUSAL_RAGGED);
