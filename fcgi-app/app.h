@@ -74,6 +74,7 @@ struct app {
 	struct limit_redis *limits; /* with redis */
 	struct pool *slow;          /* large bodies and answers; any thread */
 	struct pool *lists;         /* large lists, streamed; any thread */
+	struct pool *uploads;       /* bodies that are streamed to files, with read-only connections; any thread */
 	struct pool *passwords;     /* hashing: few at once, for each takes 19 MiB; any thread */
 	struct model_set *models;   /* held; replaced as a whole by app_take_models */
 	struct shadow *shadow;      /* NULL: none, in some tests */

@@ -510,7 +510,9 @@ static enum middleware_result take_large_place(struct request *req)
 static enum middleware_result check_body(struct request *req)
 {
 	bool large = req->route->body == ROUTE_LARGE;
-	int64_t max = large ? req->app->config->batch_body_bytes : req->app->config->max_body_bytes;
+	const struct config *config = req->app->config;
+	bool streamed = req->route->body == ROUTE_STREAMED;
+	int64_t max = large ? config->batch_body_bytes : streamed ? config->upload_bytes : config->max_body_bytes;
 
 	if (req->route->body == ROUTE_NO_BODY)
 		return MIDDLEWARE_PASSED;

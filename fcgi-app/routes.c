@@ -109,6 +109,13 @@ const struct route ROUTES[] = {
 	ROUTE(GET,  "/api/dataflow/health/system",         dataflow_get_health_system, OPEN, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
 	ROUTE(GET,  "/api/dataflow/health/database",       dataflow_get_health_database, OPEN, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
 
+	/* files on their way in */
+	ROUTE(POST, "/api/v1/data/uploads",                uploads_post,          USER, PER_USER,  LISTED_ORIGINS, STREAMED,  WRITE),
+	ROUTE(PUT,  "/api/v1/data/uploads",                uploads_receive_whole, USER, PER_USER,  LISTED_ORIGINS, STREAMED,  WRITE),
+	ROUTE(GET,  "/api/v1/data/uploads/{upload_id}",    uploads_get_one,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(PATCH, "/api/v1/data/uploads/{upload_id}",   uploads_patch_one,     USER, PER_USER,  LISTED_ORIGINS, STREAMED,  WRITE),
+	ROUTE(DELETE, "/api/v1/data/uploads/{upload_id}",  uploads_delete_one,    USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+
 	/* service: /api/v1 */
 	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(GET,  "/api/v1/version",                     version_get,           OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),

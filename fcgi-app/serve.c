@@ -37,7 +37,7 @@
 
 enum { FIRST_KEYS_MS = 3000, FIRST_MODELS_MS = 60 * 1000, LOOP_MS = 100, EXPIRE_MS = 100, DRAIN_MAX_MS = 30 * 1000 };
 enum { READ_ONLY_MS = 30 * 1000, READ_ONLY_SLOT_MS = 10 * 1000, READ_ONLY_SLOTS = 4 };
-enum { SLOW_THREADS = 4, LIST_THREADS = 2, OPEN_FILES = 8192, MMAP_BYTES = 128 * 1024 };
+enum { SLOW_THREADS = 4, LIST_THREADS = 2, UPLOAD_THREADS = 3, OPEN_FILES = 8192, MMAP_BYTES = 128 * 1024 };
 
 struct worker {
 	struct config config;
@@ -206,10 +206,18 @@ static int open_store(struct worker *worker)
 		.thread_stop = close_list_connection,
 		.arg = worker->app.store,
 	};
+	const struct pool_options uploads = {
+		.name = "uploads",
+		.threads = UPLOAD_THREADS,
+		.queue = APP_SLOW_QUEUE + FCGI_CONNECTIONS,
+		.thread_start = open_list_connection,
+		.thread_stop = close_list_connection,
+		.arg = worker->app.store,
+	};
 	const struct pool_options passwords = {
 		.name = "passwords", .threads = (int)worker->config.password_threads, .queue = APP_SLOW_QUEUE};
 	if (!pool_open(&worker->app.slow, &slow) || !pool_open(&worker->app.lists, &lists) ||
-	    !pool_open(&worker->app.passwords, &passwords))
+	    !pool_open(&worker->app.uploads, &uploads) || !pool_open(&worker->app.passwords, &passwords))
 		return command_fail(EXIT_SYSTEM, "no threads for slow requests: %s.", strerror(errno));
 	const struct shadow_options shadow = {.store = worker->app.store, .shm = worker->app.shm};
 	if (!shadow_open(&worker->app.shadow, &shadow))
@@ -468,6 +476,7 @@ static void stop(struct worker *worker)
 	task_measure_stop(worker->tasks);
 	task_listen_stop(worker->listen);
 	pool_stop(app->lists);
+	pool_stop(app->uploads);
 	pool_stop(app->slow);
 	pool_stop(app->passwords);
 	drift_watch_stop(app->drift);
@@ -483,6 +492,7 @@ static void stop(struct worker *worker)
 	fcgi_close(worker->server);
 	loop_close(worker->loop);
 	pool_close(app->lists);
+	pool_close(app->uploads);
 	pool_close(app->slow);
 	pool_close(app->passwords);
 	store_close(app->store);

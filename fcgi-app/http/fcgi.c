@@ -17,6 +17,7 @@ static const struct transport TRANSPORT = {
 	.reserve = fcgi_answer_reserve,
 	.respond = fcgi_answer_respond,
 	.stream = fcgi_answer_stream,
+	.read = fcgi_conn_read_piece,
 	.park = fcgi_parked_begin,
 	.push = fcgi_parked_push,
 	.end = fcgi_parked_end,

@@ -98,10 +98,46 @@ bool fcgi_answer_reserve(struct request *req)
 	return true;
 }
 
+static void open_skipped(struct mail *mail)
+{
+	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
+
+	fcgi_answer_respond(req);
+}
+
+static void skip_rest(struct pool_job *job, void *thread_state)
+{
+	struct request *req = (struct request *)(void *)((char *)job - offsetof(struct request, job));
+
+	(void)thread_state;
+	fcgi_conn_skip_body(fcgi_conn_of(req));
+	req->mail = (struct mail){.open = open_skipped};
+	mailbox_send(req->app->mailbox, &req->mail);
+}
+
+/* What the handler has left of the body is read before it is answered: nginx would take a connection that is closed
+ * in its face for a dead worker. */
+static void respond_behind_body(struct conn *conn)
+{
+	struct request *req = &conn->req;
+
+	req->job.run = skip_rest;
+	if (!conn->whole && pool_submit(req->app->uploads, &req->job))
+		return;
+	if (conn->whole)
+		fcgi_conn_skip_body(conn);
+	conn->unread = false;
+	fcgi_answer_respond(req);
+}
+
 void fcgi_answer_respond(struct request *req)
 {
 	struct conn *conn = fcgi_conn_of(req);
 
+	if (conn->unread) {
+		respond_behind_body(conn);
+		return;
+	}
 	conn->last |= conn->server->draining;
 	if (conn->large) {
 		req->job.run = write_slowly;

@@ -93,13 +93,36 @@ static bool read_body(struct conn *conn)
 	return FCGX_GetStr(&more, 1, conn->fcgx.in) == 0 && FCGX_GetError(conn->fcgx.in) == 0;
 }
 
-/* Reads away what nobody wants, so that the next request is found behind it. Only when it is all there. */
-static void skip_body(struct conn *conn)
+void fcgi_conn_skip_body(struct conn *conn)
 {
 	char waste[4096];
 
 	while (FCGX_GetStr(waste, sizeof(waste), conn->fcgx.in) > 0)
 		;
+	conn->unread = false;
+	conn->last = FCGX_GetError(conn->fcgx.in) != 0;
+}
+
+/* Behind the last byte the empty record is read, too: then the connection can carry another request. */
+ptrdiff_t fcgi_conn_read_piece(struct request *req, void *into, size_t n)
+{
+	struct conn *conn = fcgi_conn_of(req);
+	char more;
+	int got = 0;
+
+	if (!conn->unread)
+		return 0;
+	if (n > conn->left)
+		n = (size_t)conn->left;
+	if (n > 0 && (got = FCGX_GetStr(into, (int)n, conn->fcgx.in)) != (int)n)
+		return -1;
+	conn->left -= n;
+	if (conn->left == 0) {
+		if (FCGX_GetStr(&more, 1, conn->fcgx.in) != 0 || FCGX_GetError(conn->fcgx.in) != 0)
+			return -1;
+		conn->unread = conn->last = false;
+	}
+	return got;
 }
 
 static void answer_unreadable(struct conn *conn)
@@ -144,8 +167,7 @@ static void skip_slowly(struct pool_job *job, void *thread_state)
 	struct conn *conn = fcgi_conn_of(req);
 
 	(void)thread_state;
-	skip_body(conn);
-	conn->last = FCGX_GetError(conn->fcgx.in) != 0;
+	fcgi_conn_skip_body(conn);
 	req->mail = (struct mail){.open = end_skipping};
 	mailbox_send(req->app->mailbox, &req->mail);
 }
@@ -162,6 +184,11 @@ static bool wants_body(const struct request *req)
 	return req->route && req->route->body != ROUTE_NO_BODY;
 }
 
+static bool is_streamed(const struct request *req)
+{
+	return req->route && req->route->body == ROUTE_STREAMED;
+}
+
 /* The checks are over: now the body is wanted, or not. */
 void fcgi_conn_checked(struct request *req, bool passed)
 {
@@ -171,11 +198,11 @@ void fcgi_conn_checked(struct request *req, bool passed)
 	conn->last = !conn->whole;
 	if (!conn->passed || !wants_body(req)) {
 		if (conn->whole) {
-			skip_body(conn);
+			fcgi_conn_skip_body(conn);
 		} else {
 			req->slow = true;
 			req->job.run = skip_slowly;
-			if (pool_submit(req->app->slow, &req->job))
+			if (pool_submit(is_streamed(req) ? req->app->uploads : req->app->slow, &req->job))
 				return;
 			req->slow = false;
 		}
@@ -186,6 +213,10 @@ void fcgi_conn_checked(struct request *req, bool passed)
 	}
 	shm_working_on(req->edge.random);
 	if (!wants_body(req)) {
+		app_run(req);
+	} else if (is_streamed(req)) {
+		conn->unread = conn->last = true;
+		conn->left = req->content_length;
 		app_run(req);
 	} else if (conn->whole) {
 		run(conn);
@@ -202,7 +233,7 @@ static void start_request(struct conn *conn, bool whole)
 	conn->whole = whole;
 	conn->server->busy++;
 	conn->partial_ms = 0;
-	conn->last = conn->large = false;
+	conn->last = conn->large = conn->unread = false;
 	arena_init(&conn->req.arena, conn->server->app->arena_limit);
 	request_reset(&conn->req);
 	conn->fcgx.keepConnection = 1;

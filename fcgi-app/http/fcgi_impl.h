@@ -24,6 +24,8 @@ struct conn {
 	bool again;                /* something came while it was busy */
 	bool last;                 /* close after this response */
 	bool whole;                /* the request's body had come with it */
+	bool unread;               /* the handler is to read it in pieces, and some is left */
+	uint64_t left;             /* bytes of it */
 	bool passed;               /* the request may be answered by its handler */
 	bool large;                /* its answer has a place among the large ones */
 	bool streaming;            /* its answer is fcgi_stream's */
@@ -67,8 +69,11 @@ void fcgi_conn_recycle(struct conn *conn) __attribute__((nonnull));
 /* Looks at what has arrived and starts the request, if it is one. */
 void fcgi_conn_read(struct conn *conn) __attribute__((nonnull));
 void fcgi_conn_ready(struct loop_watch *watch) __attribute__((nonnull));
+/* Reads away what is left of a body, and the end of the request; may block when it is not all there. */
+void fcgi_conn_skip_body(struct conn *conn) __attribute__((nonnull));
 /* Of the transport. */
 void fcgi_conn_checked(struct request *req, bool passed) __attribute__((nonnull));
+ptrdiff_t fcgi_conn_read_piece(struct request *req, void *into, size_t n) __attribute__((nonnull));
 
 /* --- fcgi_answer.c, of the transport --- */
 

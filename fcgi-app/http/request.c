@@ -28,6 +28,7 @@ static const struct {
 	{STR_INIT("HTTP_IF_NONE_MATCH"), offsetof(struct request, if_none_match)},
 	{STR_INIT("HTTP_LAST_EVENT_ID"), offsetof(struct request, last_event_id)},
 	{STR_INIT("HTTP_ACCEPT"), offsetof(struct request, accept)},
+	{STR_INIT("HTTP_UPLOAD_OFFSET"), offsetof(struct request, upload_offset)},
 	{STR_INIT("HTTP_ORIGIN"), offsetof(struct request, origin)},
 	{STR_INIT("HTTP_SEC_FETCH_SITE"), offsetof(struct request, fetch_site)},
 	{STR_INIT("HTTP_TRACEPARENT"), offsetof(struct request, traceparent)},

@@ -62,6 +62,9 @@ struct transport {
 	bool (*reserve)(struct request *req);
 	/* The response is final (or the last piece was streamed): send it and recycle the request. Event thread. */
 	void (*respond)(struct request *req);
+	/* Reads the next bytes of a body that is streamed (ROUTE_STREAMED), at most n; blocks, within a timeout. 0: it
+	 * is over; negative: the peer is gone. What the handler leaves is read away. Threads of app->uploads only. */
+	ptrdiff_t (*read)(struct request *req, void *into, size_t n);
 	/* Sends a piece of the body now, the head first; blocks, within a timeout. False when the peer is gone: stop.
 	 * Slow threads only. */
 	bool (*stream)(struct request *req, struct str piece);
@@ -95,6 +98,7 @@ struct request {
 	struct str api_key, authorization, cookie, idempotency_key, origin, traceparent;
 	struct str content_encoding, tensors_offset_text; /* of the inference protocol: where binary tensors begin */
 	struct str if_none_match, last_event_id, accept;
+	struct str upload_offset; /* of tus: where the piece begins */
 	struct str acr_method, acr_headers; /* Access-Control-Request-* */
 	struct str fetch_site;              /* Sec-Fetch-Site: what a browser says of the page that asks */
 	struct request_sticky *sticky;      /* in the arena; the newest first */

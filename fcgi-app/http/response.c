@@ -20,9 +20,11 @@ static const struct {
 	{413, "Content Too Large"},
 	{415, "Unsupported Media Type"},
 	{422, "Unprocessable Content"},
+	{423, "Locked"},
 	{429, "Too Many Requests"},
 	{500, "Internal Server Error"},
 	{503, "Service Unavailable"},
+	{507, "Insufficient Storage"},
 };
 
 /* What a failed call means to a client. */

@@ -34,6 +34,8 @@ enum route_body {
 	ROUTE_FORM_BODY, /* the handler reads a form, and answers 422 to anything else */
 	ROUTE_LARGE,     /* JSON of up to BATCH_BODY_BYTES, which nginx must let pass, too */
 	ROUTE_TENSORS,   /* JSON, or JSON with binary tensors behind it; anything else is 415 */
+	ROUTE_STREAMED,  /* up to UPLOAD_BYTES, which nginx must let pass, too: the handler runs before the body is
+			    there, and reads it in pieces (request_read) on a thread of app->uploads */
 };
 
 /* Where the handler's work runs. Bodies that are not there yet, and answers that are large, are carried by the slow

@@ -15,6 +15,7 @@
 #include "store/retention.h"
 #include "store/sentiments.h"
 #include "store/sessions.h"
+#include "task/upload_expiry.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -146,7 +147,8 @@ enum status task_expiry(struct task_run *run, struct err *err)
 		{.name = "background_tasks", .fn = expire_tasks, .before_us = time.now_us},
 		{.name = "task_parts", .fn = expire_parts, .before_us = time.now_us},
 	};
-	return delete_each(run, pieces, sizeof(pieces) / sizeof(pieces[0]), err);
+	status = delete_each(run, pieces, sizeof(pieces) / sizeof(pieces[0]), err);
+	return status == STATUS_OK ? upload_expire(run, time.now_us, err) : status;
 }
 
 /* --- retention --- */

@@ -90,6 +90,21 @@ static bool stream(struct request *req, struct str piece)
 	return true;
 }
 
+static ptrdiff_t read_piece(struct request *req, void *into, size_t n)
+{
+	struct exchange *x = exchange_of(req);
+
+	must(req->slow, "only slow threads read bodies");
+	if (x->cut_body && x->late_body.n == 0)
+		return -1;
+	if (n > x->late_body.n)
+		n = x->late_body.n;
+	memcpy(into, x->late_body.p, n);
+	x->late_body.p += n;
+	x->late_body.n -= n;
+	return (ptrdiff_t)n;
+}
+
 static void park(struct request *req, struct parked *parked)
 {
 	struct exchange *x = exchange_of(req);
@@ -205,7 +220,7 @@ static void checked(struct request *req, bool passed)
 		return;
 	}
 	shm_working_on(req->edge.random);
-	if (!x->has_body || req->route->body == ROUTE_NO_BODY) {
+	if (!x->has_body || req->route->body == ROUTE_NO_BODY || req->route->body == ROUTE_STREAMED) {
 		app_run(req);
 	} else if (x->late) {
 		request_go_slow(req, req->app->slow, run_with_late_body);
@@ -217,7 +232,7 @@ static void checked(struct request *req, bool passed)
 }
 
 static const struct transport TRANSPORT = {
-	.checked = checked, .respond = respond, .stream = stream, .park = park, .push = push, .end = end};
+	.checked = checked, .respond = respond, .stream = stream, .read = read_piece, .park = park, .push = push, .end = end};
 
 struct exchange *harness_send(struct harness *h, const struct ask *ask)
 {
@@ -242,6 +257,7 @@ struct exchange *harness_send(struct harness *h, const struct ask *ask)
 	must(x->late_body.p != NULL, "out of memory");
 	x->has_body = ask->body != NULL;
 	x->late = ask->late_body;
+	x->cut_body = ask->cut_body;
 	app_begin(req);
 	return x;
 }
@@ -391,7 +407,7 @@ static void start_store(struct harness *h)
 	must(shadow_open(&h->app.shadow, &shadow), "no shadow");
 	const struct pool_options passwords = {.name = "passwords", .threads = 2, .queue = APP_SLOW_QUEUE};
 	must(pool_open(&h->app.passwords, &passwords), "no threads");
-	h->app.lists = h->app.slow;
+	h->app.lists = h->app.uploads = h->app.slow;
 }
 
 static void note_keys(void *arg)

@@ -36,6 +36,7 @@ struct ask {
 	const char *idem;    /* Idempotency-Key */
 	/* Further variables: name, value, …; they come last and so win. */
 	const char *params[14];
+	bool cut_body;  /* the peer is gone behind the bytes of a body that is streamed */
 	bool late_body; /* the body is read by a slow thread */
 	int gone_after; /* the peer is gone after that many streamed pieces; 0: it stays */
 };
@@ -60,7 +61,7 @@ struct exchange {
 	struct parked *parked; /* who pushes pieces into `body`; NULL: it isn't parked, or no more */
 	bool full;             /* by the test: it takes no more for now */
 	struct str late_body;  /* what app_run gets, now or from a slow thread */
-	bool has_body, late;
+	bool has_body, late, cut_body;
 	char edge_id[40];
 };
 
