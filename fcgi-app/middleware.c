@@ -119,7 +119,8 @@ static void answer_preflight(struct request *req, bool allowed)
  * answers. */
 #define EXPOSED                                                                                                        \
 	"X-Request-ID, Retry-After, X-RateLimit-Remaining, RateLimit, RateLimit-Policy, Location, Link, "              \
-	"X-Next-Cursor, Idempotency-Replayed, Inference-Header-Content-Length"
+	"X-Next-Cursor, Idempotency-Replayed, Inference-Header-Content-Length, Upload-Offset, Upload-Length, "         \
+	"Tus-Resumable, Content-Disposition"
 
 static enum middleware_result check_cors(struct request *req)
 {

@@ -115,6 +115,8 @@ const struct route ROUTES[] = {
 	ROUTE(GET,  "/api/v1/data/uploads/{upload_id}",    uploads_get_one,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(PATCH, "/api/v1/data/uploads/{upload_id}",   uploads_patch_one,     USER, PER_USER,  LISTED_ORIGINS, STREAMED,  WRITE),
 	ROUTE(DELETE, "/api/v1/data/uploads/{upload_id}",  uploads_delete_one,    USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   WRITE),
+	ROUTE(GET,  "/files/{file_id}/download",           files_get_download,    USER, PER_USER,  ANY_ORIGIN,     NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/files/{file_id}/download",    files_get_download,    USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 
 	/* service: /api/v1 */
 	ROUTE(GET,  "/api/v1/health",                      health_get,            OPEN, LIMITED,   LISTED_ORIGINS, NO_BODY,   READ),

@@ -174,6 +174,7 @@ set_sizes() {
 	V[WORKER_CONNECTIONS]=$((V[NOFILE] / 2))
 	V[MAX_BODY_BYTES]=$MAX_BODY_BYTES
 	V[BATCH_BODY_BYTES]=$BATCH_BODY_BYTES
+	V[UPLOAD_BYTES]=$UPLOAD_BYTES
 	V[KEEPALIVE]=${NGINX_KEEPALIVE:-128}
 	V[USER]=''
 	[ "$(id -u)" -ne 0 ] || V[USER]="user ${NGINX_USER:-root};"
@@ -186,6 +187,7 @@ set_paths() {
 	V[TEMP_DIR]=$nginx_dir/temp
 	V[LOG_DIR]=$(path NGINX_LOG_DIR "${NGINX_LOG_DIR:-$nginx_dir}")
 	V[RUN_DIR]=$(path RUN_DIR "$RUN_DIR")
+	V[DATA_DIR]=$(path DATA_DIR "$DATA_DIR")
 	V[EDGE_LOG]=$(path EDGE_LOG "$EDGE_LOG")
 	V[METRICS_FILE]=${V[RUN_DIR]}/metrics.prom
 	V[WEB_DIR]=$(path NGINX_WEB_DIR "${NGINX_WEB_DIR:-$([ -e "$home/Makefile" ] && echo "$home/build/web" || echo "$home/web")}")
@@ -245,6 +247,7 @@ main() {
 	fill files.conf.in >"$target/files_https.conf"
 	fill files.conf.in >"$target/files_direct.conf"
 	fill docs.conf.in >"$target/docs.conf"
+	fill downloads.conf.in >"$target/downloads.conf"
 	V[CONTRACT_GUARD]=$guard
 }
 

@@ -88,7 +88,8 @@ void uploads_check(struct upload_work *work, struct invalid *invalid, const char
 	if (why)
 		violate(invalid, where, "name", why, shown(work->req, row->name));
 	if (row->sha256.n > 0 && !is_sha256(row->sha256))
-		violate(invalid, where, "sha256", "Input should be 64 hexadecimal digits", shown(work->req, row->sha256));
+		violate(invalid, where, "sha256", "Input should be 64 hexadecimal digits",
+			shown(work->req, row->sha256));
 	if (row->pipeline.n == 0)
 		return;
 	enum status status = load_pipeline(work, &err);
@@ -105,9 +106,10 @@ bool uploads_load_pipeline(struct upload_work *work)
 
 	if (work->row.pipeline.n == 0 || load_pipeline(work, &err) == STATUS_OK)
 		return true;
-	request_answer_detail(work->req, 409,
-			      STR("The pipeline that is to read this upload is not there any more, or damaged. Send the last "
-				  "piece again when it is mended."));
+	request_answer_detail(
+		work->req, 409,
+		STR("The pipeline that is to read this upload is not there any more, or damaged. Send the last "
+		    "piece again when it is mended."));
 	return false;
 }
 
@@ -124,11 +126,13 @@ enum status uploads_find_room(struct upload_work *work, struct db *db, struct er
 void uploads_answer_no_room(struct upload_work *work)
 {
 	if (work->too_many)
-		request_answer_detail(work->req, 429,
-				      STR("Too many of your uploads are unfinished: at most 16 may be. Finish or delete some."));
+		request_answer_detail(
+			work->req, 429,
+			STR("Too many of your uploads are unfinished: at most 16 may be. Finish or delete some."));
 	else
-		request_answer_detail(work->req, 507,
-				      STR("Your uploads take too much room: at most 16 times UPLOAD_BYTES. Delete some."));
+		request_answer_detail(
+			work->req, 507,
+			STR("Your uploads take too much room: at most 16 times UPLOAD_BYTES. Delete some."));
 }
 
 enum status uploads_start_run(struct upload_work *work, struct db *db, struct err *err)
@@ -234,7 +238,8 @@ void uploads_answer_fault(struct request *req, enum status status, const struct 
 		request_answer_detail(req, 423, str_of(err->text));
 	} else if (status == STATUS_TOO_LARGE) {
 		req->error = arena_dup(&req->arena, str_of(err->text));
-		request_answer_detail(req, 507, STR("There is no room left for this upload; what was received before stays."));
+		request_answer_detail(req, 507,
+				      STR("There is no room left for this upload; what was received before stays."));
 	} else {
 		request_answer_error(req, status, err);
 	}
@@ -343,9 +348,10 @@ static bool read_body(struct request *req)
 	ptrdiff_t got = 1;
 
 	if (req->content_length > BODY_BYTES) {
-		request_answer_detail(req, 413,
-				      STR("The description of an upload is too large. To send the file itself, give its "
-					  "name: ?name=…"));
+		request_answer_detail(
+			req, 413,
+			STR("The description of an upload is too large. To send the file itself, give its "
+			    "name: ?name=…"));
 		return false;
 	}
 	if (!(body = arena_alloc(&req->arena, n + 1))) {

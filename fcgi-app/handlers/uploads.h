@@ -24,19 +24,19 @@ struct upload_work {
 	struct id run;              /* what to call it, and afterwards the run that is there */
 	char run_id[ID_TEXT_BYTES]; /* of it, as the row has it */
 	char path[UPLOAD_PATH_BYTES];
-	bool starts;       /* the run is to start */
-	bool started;      /* and did, now */
-	bool too_many;     /* of the user's are unfinished */
-	bool too_much;     /* their bytes */
-	bool repeated;     /* it was there already */
+	bool starts;   /* the run is to start */
+	bool started;  /* and did, now */
+	bool too_many; /* of the user's are unfinished */
+	bool too_much; /* their bytes */
+	bool repeated; /* it was there already */
 	char sha256[UPLOAD_SHA256_BYTES];
 };
 
 /* An upload_work, its caller's. NULL: answered and finished. */
 struct upload_work *uploads_begin(struct request *req) __attribute__((nonnull, warn_unused_result));
 
-/* Says in *invalid what is wrong with a name, a pipeline's, a SHA-256; `where` is "body" or "query". An empty one of the
- * last two was not given. The pipeline is loaded. */
+/* Says in *invalid what is wrong with a name, a pipeline's, a SHA-256; `where` is "body" or "query". An empty one of
+ * the last two was not given. The pipeline is loaded. */
 void uploads_check(struct upload_work *work, struct invalid *invalid, const char *where) __attribute__((nonnull));
 
 /* Loads the row's pipeline, if it has one. False: answered. */

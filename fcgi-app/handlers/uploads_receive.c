@@ -109,10 +109,11 @@ static void advanced(struct store_op *op)
 static void answer_offset(struct upload_work *work)
 {
 	uploads_put_offset(work->req, work->row.received);
-	request_answer_detail(work->req, 409,
-			      upload_is_complete(&work->row)
-				      ? STR("The upload is complete.")
-				      : STR("Upload-Offset is not where the upload is: see Upload-Offset of this answer."));
+	request_answer_detail(
+		work->req, 409,
+		upload_is_complete(&work->row)
+			? STR("The upload is complete.")
+			: STR("Upload-Offset is not where the upload is: see Upload-Offset of this answer."));
 }
 
 /* What is wrong with a piece, before it is read. False: answered. */

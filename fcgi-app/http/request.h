@@ -98,7 +98,7 @@ struct request {
 	struct str api_key, authorization, cookie, idempotency_key, origin, traceparent;
 	struct str content_encoding, tensors_offset_text; /* of the inference protocol: where binary tensors begin */
 	struct str if_none_match, last_event_id, accept;
-	struct str upload_offset; /* of tus: where the piece begins */
+	struct str upload_offset;           /* of tus: where the piece begins */
 	struct str acr_method, acr_headers; /* Access-Control-Request-* */
 	struct str fetch_site;              /* Sec-Fetch-Site: what a browser says of the page that asks */
 	struct request_sticky *sticky;      /* in the arena; the newest first */

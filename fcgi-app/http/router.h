@@ -6,11 +6,11 @@
 #include "http/request.h"
 
 enum route_auth {
-	ROUTE_OPEN, /* anybody */
-	ROUTE_KEY,  /* X-API-Key */
-	ROUTE_READ, /* as PREDICTIONS_READ says: open, or a key */
-	ROUTE_USER, /* a person: Authorization: Bearer with a token (401 otherwise), or X-API-Key with a key of theirs
-		     */
+	ROUTE_OPEN,  /* anybody */
+	ROUTE_KEY,   /* X-API-Key */
+	ROUTE_READ,  /* as PREDICTIONS_READ says: open, or a key */
+	ROUTE_USER,  /* a person: Authorization: Bearer with a token (401 otherwise), or X-API-Key with a key of theirs
+		      */
 	ROUTE_TOKEN, /* a person's token, in DataFlow's words: 403 without, 401 with one that is no good */
 	ROUTE_DATA,  /* as DATA_ACCESS says: open, or ROUTE_TOKEN */
 };

@@ -36,6 +36,9 @@ static enum status delete_piece(struct task_run *run, int64_t now_us, int *n, st
 }
 
 struct strays {
+	struct db *db;
+	enum status status;
+	struct err *err;
 	struct id ids[STRAYS_MOST];
 	int n;
 };
@@ -43,27 +46,27 @@ struct strays {
 static bool note_stray(void *arg, const struct id *id)
 {
 	struct strays *strays = arg;
+	bool has = true;
 
-	strays->ids[strays->n++] = *id;
-	return strays->n < STRAYS_MOST;
+	strays->status = uploads_has(strays->db, id, &has, strays->err);
+	if (strays->status == STATUS_OK && !has)
+		strays->ids[strays->n++] = *id;
+	return strays->status == STATUS_OK && strays->n < STRAYS_MOST;
 }
 
 /* One in which a worker writes is young, or locked. */
 static enum status remove_strays(struct task_run *run, int64_t now_us, struct err *err)
 {
 	struct strays *strays = arena_zalloc(run->arena, sizeof(*strays));
-	enum status status = STATUS_OK;
-	bool has;
 
 	if (!strays)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a list of uploads");
+	strays->db = run->db;
+	strays->err = err;
 	upload_each_old(run->config, now_us - STRAY_US, note_stray, strays);
-	for (int i = 0; i < strays->n && status == STATUS_OK; i++) {
-		status = uploads_has(run->db, &strays->ids[i], &has, err);
-		if (status == STATUS_OK && !has)
-			remove_files(run->config, &strays->ids[i]);
-	}
-	return status;
+	for (int i = 0; i < strays->n; i++)
+		remove_files(run->config, &strays->ids[i]);
+	return strays->status;
 }
 
 enum status upload_expire(struct task_run *run, int64_t now_us, struct err *err)

@@ -231,8 +231,13 @@ static void checked(struct request *req, bool passed)
 	shm_working_on(NULL);
 }
 
-static const struct transport TRANSPORT = {
-	.checked = checked, .respond = respond, .stream = stream, .read = read_piece, .park = park, .push = push, .end = end};
+static const struct transport TRANSPORT = {.checked = checked,
+					   .respond = respond,
+					   .stream = stream,
+					   .read = read_piece,
+					   .park = park,
+					   .push = push,
+					   .end = end};
 
 struct exchange *harness_send(struct harness *h, const struct ask *ask)
 {
