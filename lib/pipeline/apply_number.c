@@ -75,7 +75,7 @@ bool number_read(struct str text, struct pipeline_value *out)
 		text = text_trim(text); /* of ASCII, json_number_of_text knows the blanks */
 	if (text.n == 0 || !json_number_of_text(text, &number) || !isfinite(number))
 		return false;
-	*out = (struct pipeline_value){.kind = VALUE_NUMBER, .form = VALUE_COMPUTED, .number = number};
+	*out = (struct pipeline_value){.kind = VALUE_NUMBER, .form = VALUE_COMPUTED, .text = text, .number = number};
 	return true;
 }
 
@@ -103,7 +103,7 @@ bool number_read_strict(struct str text, struct pipeline_value *out)
 	bool fraction = memchr(text.p, '.', text.n) || memchr(text.p, 'e', text.n) || memchr(text.p, 'E', text.n);
 	if (!fraction && fabs(number) > 9007199254740992.0)
 		return false; /* an identifier: as a double it would be another one */
-	*out = (struct pipeline_value){.kind = VALUE_NUMBER, .form = VALUE_COMPUTED, .number = number};
+	*out = (struct pipeline_value){.kind = VALUE_NUMBER, .form = VALUE_COMPUTED, .text = text, .number = number};
 	return true;
 }
 
