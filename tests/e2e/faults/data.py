@@ -14,12 +14,12 @@ import signal
 import sqlite3
 import subprocess
 import time
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Tuple
 
 from disk import fill, small_disk
-from harness import HOME, Check, Service, note, run, skip, wait_for
+from harness import Check, Service, note, request, run, skip, wait_for
 
-from tasks import Worker
+from tasks import Worker, log_in
 
 PATIENCE_S = 120.0  # of a busy machine
 ROWS = 16000
@@ -296,6 +296,59 @@ def definition_changed(check: Check, data: Data) -> None:
     compare(check, what, data, midway.run_id, rows)
 
 
+# --- asked for ---
+
+
+def user(data: Data) -> Dict[str, str]:
+    """Headers of a superuser."""
+    headers = {**log_in(data.service, "operator"), "Content-Type": "application/json"}
+    done = data.command("user", "promote", "operator")
+    done.wait()
+    return headers
+
+
+def ask(data: Data, headers: Dict[str, str], verb: str, path: str, wanted: Tuple[int, ...] = (200, 202)) -> dict:
+    """Again when the worker has not ended yet, or does not know the user's new rights."""
+    told = None
+
+    def once() -> bool:
+        nonlocal told
+        told = request(data.service.direct, verb, f"/api/v1/data/runs/{path}", b"" if verb == "POST" else None, headers, 30)
+        return told.status in wanted
+
+    wait_for(once, 20, 0.1)
+    return {"status": told.status, "body": told.body[:200]} if told else {}
+
+
+def asked(check: Check, data: Data) -> None:
+    """Paused, continued, cancelled, continued; and what was refused, once more by rules that take it."""
+    what, rows, headers = "asked", Rows(3 * ROWS, first=3 * 10**7), user(data)
+    run_id, worker = data.ingest(data.put("asked.csv", rows.text)), Worker(data.service)
+    midway = wait_for(lambda: data.is_midway(run_id), PATIENCE_S, 0.002)
+    for verb, path, state in (("POST", "/pause", "paused"), ("DELETE", "", "cancelled")):
+        told = ask(data, headers, verb, run_id + path)
+        still = wait_for(lambda: data.run(run_id)["state"] == state and not data.sql(
+            f"SELECT 1 FROM background_tasks WHERE task_id = '{run_id}' AND status IN ('pending', 'processing')"), 30, 0.05)  # fmt: skip
+        row = data.run(run_id)
+        check(midway and still and row["rows_read"] < rows.n, f"{what}: {state} in the midst of it", f"{told} {row}" if not still else row["rows_read"])
+        ask(data, headers, "POST", run_id + "/resume")
+        midway = wait_for(lambda: data.is_midway(run_id, row["rows_read"]), PATIENCE_S, 0.002)
+    data.ended(run_id)
+    compare(check, what, data, run_id, rows)
+
+    data.define({**ORDERS, "fields": [{**f, "type": "text"} if f["name"] == "value" else f for f in ORDERS["fields"]]})  # type: ignore[attr-defined,index]
+    told = request(data.service.direct, "POST", f"/api/v1/data/runs/{run_id}/retry", b"", headers, 30)
+    again = [r for r in data.sql("SELECT id FROM data_runs WHERE retry_of > 0")]
+    state = data.ended(str(again[0][0])) if again else ""
+    row = data.run(str(again[0][0])) if again else {}
+    counts = (row.get("rows_read"), row.get("stored", 0) + row.get("skipped", 0), row.get("refused"))
+    n = len(rows.refused)
+    check(state == "completed" and counts == (n, n, 0), f"{what}: what was refused is read again by new rules, and nothing else",
+          f"{told.status} {told.body[:200]!r} {row}" if counts != (n, n, 0) else "")  # fmt: skip
+    data.define(ORDERS)
+    worker.end(signal.SIGKILL)
+
+
 # --- handed over at once ---
 
 
@@ -402,7 +455,7 @@ def each(check: Check, data: Data, parts: list) -> None:
             note(f"{part.__name__}: {time.monotonic() - began:.0f} s")
 
 
-SHARED = [killed, stopped_in_order, grows, shrinks, replaced, definition_changed, at_once]
+SHARED = [killed, stopped_in_order, grows, shrinks, replaced, definition_changed, asked, at_once]
 
 
 def main(check: Check) -> None:
