@@ -154,6 +154,35 @@ static void quote_that_never_closes(void)
 	READS("a,b\n\"1\n\",\"2\n3,4\n", CSV, "2 syntax \n4 [3][4]\n");
 }
 
+/* Lines that each close a quote and open the next one are one record without an end, refused up to the line of its last
+ * quote: nothing behind that opens one again, so that no byte is looked at more than twice. */
+static void quotes_without_end(void)
+{
+	struct buf text;
+	struct source *source;
+	struct source_block block = {0};
+	int faults = 0;
+
+	READS("a,b\nx\",\"\nx\nx\",\"\n3,4\n5,6\n", CSV, "2 syntax \n5 [3][4]\n6 [5][6]\n");
+	READS("a,b\nx\",\"\nx\nx\",\"", CSV, "2 syntax \n");
+	READS("a,b\nx\",\"\n3,4", CSV, "2 syntax \n3 [3][4]\n");
+	/* What follows the last end of a line within the bound is looked at when its turn comes. */
+	any_way(STR("a,b\nx\",\"\n1,2\nx\",\"\n3,4,\"\"\n5,6\n"), &CSV, 20, "2 syntax \n5 ragged [3][4]\n6 [5][6]\n");
+	buf_init_heap(&text);
+	buf_str(&text, STR("a,b\n"));
+	for (int i = 0; i < 500000; i++)
+		buf_str(&text, STR("x\",\"\n1,2\n"));
+	CU_ASSERT_EQUAL_FATAL(source_open_bytes(&source, buf_view(&text), &CSV, NULL), STATUS_OK);
+	while (source_next(source, &block, NULL) == STATUS_OK && block.n > 0)
+		faults += block.fault != NULL;
+	CU_ASSERT_EQUAL(source->at.offset, (int64_t)text.n);
+	CU_ASSERT_EQUAL(source->at.line, 1000002);
+	CU_ASSERT_TRUE(faults > 0 && faults < 10);
+	source_close(source);
+	source_block_release(&block);
+	buf_release(&text);
+}
+
 /* Of the first record that is none in `text`. */
 static void refused_as(struct str text, const struct pipeline_source *how, size_t record_max, const char *fault,
 		       const char *detail, const char *shown)
@@ -878,6 +907,7 @@ static const struct unit_case CASES[] = {
 	{"names of JSON are shared", names_are_shared},
 	{"longer than allowed", longer_than_allowed},
 	{"a quote that never closes", quote_that_never_closes},
+	{"quotes without end", quotes_without_end},
 	{"refusals say why", refusals_say_why},
 	{"bytes that are no UTF-8", bad_bytes},
 	{"long and odd", long_and_odd},
