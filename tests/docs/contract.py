@@ -363,6 +363,64 @@ def call_tasks(service, known):
     call("cancelTask", 404, task_id="none", headers=known)
 
 
+def call_data(service, known):
+    call = service.call
+    call("listPipelines", 200, headers=known)
+    call("getPipeline", 200, name="dataflow", headers=known)
+    call("getPipeline", 404, name="none", headers=known)
+    run = call("startRun", 202, json_body={"pipeline": "dataflow", "file": "contract.csv"}, headers=known).value["run_id"]
+    call("startRun", 422, json_body={"pipeline": "none", "file": "../x", "more": 1}, headers=known)
+    call("startRun", 401, json_body={})
+    until(lambda: call("getRun", 200, run_id=run, headers=known).value["state"] == "completed")
+    call("getRun", 404, run_id="none", headers=known)
+    page = call("listRuns", 200, query={"limit": 1, "state": "completed", "pipeline": "dataflow"}, headers=known).value
+    if [item["run_id"] for item in page["runs"]] != [run]:
+        service.wrong["listRuns"].append(f"the run is not listed: {page}")
+    call("listRuns", 422, query={"state": "none"}, headers=known)
+    errors = call("listRunErrors", 200, run_id=run, headers=known).value["errors"]
+    if len(errors) != 1:
+        service.wrong["listRunErrors"].append(f"one row was refused: {errors}")
+    call("listRunErrors", 200, run_id=run, query={"format": "csv"}, headers=known)
+    call("listRunErrors", 404, run_id="none", headers=known)
+    call("listRunErrors", 422, run_id=run, query={"limit": 0}, headers=known)
+    call("listenToRun", 200, run_id=run, headers=known)
+    call("listenToRun", 404, run_id="none", headers=known)
+    for name in ("pauseRun", "resumeRun", "cancelRun"):
+        call(name, 409, run_id=run, headers=known)
+        call(name, 404, run_id="none", headers=known)
+    # One that nobody works on (contract.sh).
+    waiting = f"01a1fbae-7d4e-7c3a-9a51-{call('getMe', 200, headers=known).value['id']:012d}"
+    call("pauseRun", 200, run_id=waiting, headers=known)
+    call("cancelRun", 200, run_id=waiting, headers=known)
+    call("resumeRun", 200, run_id=waiting, headers=known)
+    again = call("retryRun", 202, run_id=run, headers=known).value["run_id"]
+    call("retryRun", 404, run_id="none", headers=known)
+    until(lambda: call("getRun", 200, run_id=again, headers=known).value["state"] in ("completed", "failed"))
+    call("listRecords", 422, query={"pipeline": "dataflow", "value.gte": "much"}, headers=known)
+    call("listRecords", 404, query={"pipeline": "none"}, headers=known)
+    page = call("listRecords", 200, query={"pipeline": "dataflow", "value.lt": 3, "sort": "-value", "limit": 1}, headers=known).value
+    if [record["id"] for record in page["records"]] != ["1"]:
+        service.wrong["listRecords"].append(f"a condition chose {page}")
+    call("listRecords", 401, query={"pipeline": "dataflow"})
+    call("getRecord", 200, key="1", query={"pipeline": "dataflow"}, headers=known)
+    call("getRecord", 404, key="none", headers=known)
+    call("getAggregates", 200, query={"pipeline": "dataflow", "field": "value", "by": "category"}, headers=known)
+    call("getAggregates", 422, query={"pipeline": "dataflow", "quantiles": "2"}, headers=known)
+    for form in ("csv", "jsonl", "json"):
+        call("exportRecords", 200, query={"pipeline": "dataflow", "format": form}, headers=known)
+    call("exportRecords", 422, query={"pipeline": "dataflow", "format": "xml"}, headers=known)
+    for name, headers in (("", {}), ("DataFlow", known)):
+        call("listData" + name, 200, query={"status": "failed"}, headers=headers)
+        call("listData" + name, 422, query={"page": 0}, headers=headers)
+        call("getData" + name, 200, record_id="1", headers=headers)
+        call("getData" + name, 404, record_id="none", headers=headers)
+        call("processData" + name, 200, headers=headers)
+    call("getDataDataFlow", 403, record_id="1")
+    call("getDataDataFlow", 401, record_id="1", headers={"Authorization": "Bearer none"})
+    for name in ("getDataFlowHealth", "getSystemHealth", "getDatabaseHealth"):
+        call(name, 200)
+
+
 def call_limited(service):
     """A service that allows next to nothing."""
     call = service.call
@@ -406,6 +464,7 @@ def main(path, certificate, base, key, admin, limited):
     call_keys(service, known)
     call_sentiment(service, known)
     call_tasks(service, known)
+    call_data(service, known)
     service.url = urllib.parse.urlsplit(limited)
     call_limited(service)
     bad = 0
