@@ -58,9 +58,10 @@ enum status sqlite_open_file(sqlite3 **out, const char *path, enum db_mode mode,
 		sqlite3_db_config(*out, SQLITE_DBCONFIG_ENABLE_FKEY, 1, NULL);
 		sqlite3_db_config(*out, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 		sqlite3_db_config(*out, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-		rc = sqlite3_exec(*out, SETTINGS, NULL, NULL, NULL);
+		/* Before the schema is read, which may use them. */
+		rc = sqlite_add_functions(*out);
 		if (rc == SQLITE_OK)
-			rc = sqlite_add_functions(*out);
+			rc = sqlite3_exec(*out, SETTINGS, NULL, NULL, NULL);
 	}
 	if (rc == SQLITE_OK && mode == DB_READ)
 		rc = sqlite3_exec(*out, "PRAGMA query_only=ON", NULL, NULL, NULL);

@@ -91,8 +91,10 @@ typedef bool record_row_fn(void *arg, const struct record_row *row, const struct
 enum status records_query(struct db *db, const struct record_query *query, record_row_fn *fn, void *arg,
 			  struct err *err) __attribute__((nonnull(1, 2, 3), warn_unused_result));
 
-/* Makes sure that a pipeline's field has an index of its own, which both equality and order use. On a large table it
- * takes its time, in this machine's turn to write: call it outside of a transaction. */
+/* Makes sure that a pipeline's field has an index of its own, which both equality and order use: outside of a
+ * transaction. STATUS_TOO_LARGE: on SQLite it would take long, and nobody could write meanwhile; that is when there are
+ * more than RECORD_INDEX_MAX records. */
+enum { RECORD_INDEX_MAX = 300000 };
 enum status records_index_field(struct db *db, int64_t pipeline_id, struct str field, bool is_number, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
 

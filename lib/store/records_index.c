@@ -19,6 +19,42 @@ static void write_name(int64_t pipeline_id, struct str field, const char *kind, 
 	snprintf(out, RECORDS_INDEX_BYTES, "data_field_%" PRId64 "_%016" PRIx64 "%s", pipeline_id, hash, kind);
 }
 
+static enum status find_index(struct db *db, const char *name, bool *there, struct err *err)
+{
+	static const char sqlite[] = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = $1";
+	static const char postgresql[] = "SELECT 1 FROM pg_indexes WHERE tablename = 'data_records' AND indexname = $1";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, db_dialect(db) == DB_DIALECT_SQLITE ? sqlite : postgresql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_text(stmt, 1, str_of(name));
+	status = db_step(stmt, there, err);
+	db_reset(stmt);
+	return status;
+}
+
+/* SQLite has but one writer, and making an index takes as long as it takes. */
+static enum status is_small(struct db *db, struct err *err)
+{
+	static const char sql[] = "SELECT max(seq) FROM data_records";
+	struct stmt *stmt;
+	bool there;
+
+	if (db_dialect(db) != DB_DIALECT_SQLITE)
+		return STATUS_OK;
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	status = db_step(stmt, &there, err);
+	if (status == STATUS_OK && there && db_column_i64(stmt, 0) > RECORD_INDEX_MAX)
+		status = err_set(err, STATUS_TOO_LARGE,
+				 "with more than %d records an index would keep everybody from writing for seconds",
+				 RECORD_INDEX_MAX);
+	db_reset(stmt);
+	return status;
+}
+
 static enum status make_index(struct db *db, void *arg, struct err *err)
 {
 	return db_script(db, arg, err);
@@ -28,37 +64,29 @@ enum status records_index_field(struct db *db, int64_t pipeline_id, struct str f
 {
 	char name[RECORDS_INDEX_BYTES];
 	struct records_sql sql;
-	bool sqlite = db_dialect(db) == DB_DIALECT_SQLITE;
+	bool sqlite = db_dialect(db) == DB_DIALECT_SQLITE, there;
 
 	if (!record_field_is_good(field) || field.p[0] == '@')
 		return err_set(err, STATUS_INVALID, "a field of such a name can't have an index");
 	write_name(pipeline_id, field, sqlite ? "" : is_number ? "_n" : "_t", name);
+	enum status status = find_index(db, name, &there, err);
+	if (status != STATUS_OK || there)
+		return status;
+	status = is_small(db, err);
+	if (status != STATUS_OK)
+		return status;
 	records_sql_init(&sql, db);
 	buf_fmt(&sql.text, "CREATE INDEX IF NOT EXISTS %s ON data_records (", name);
 	records_put_field(&sql, field, is_number);
 	buf_fmt(&sql.text, "%s) WHERE pipeline_id = %" PRId64, sqlite ? "" : " NULLS FIRST, seq", pipeline_id);
 	buf_char(&sql.text, '\0');
-	enum status status = sql.text.failed ? err_set(err, STATUS_NO_MEMORY, "no memory for an index")
-					     : db_transact(db, TURN_WAIT_MS, make_index, sql.text.p, err);
+	status = sql.text.failed ? err_set(err, STATUS_NO_MEMORY, "no memory for an index")
+				 : db_transact(db, TURN_WAIT_MS, make_index, sql.text.p, err);
 	records_sql_release(&sql);
 	return status;
 }
 
 /* --- choosing one (SQLite) --- */
-
-static enum status find_index(struct db *db, const char *name, bool *there, struct err *err)
-{
-	static const char sql[] = "SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = $1";
-	struct stmt *stmt;
-
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_text(stmt, 1, str_of(name));
-	status = db_step(stmt, there, err);
-	db_reset(stmt);
-	return status;
-}
 
 static bool uses_index(const struct record_filter *filter)
 {

@@ -721,6 +721,25 @@ static enum status tell_begin(struct work *work, struct err *err)
 			       err);
 }
 
+/* Before the first records come in it costs nothing. One that can't be made is no reason not to run. */
+static void make_indexes(struct work *work)
+{
+	const struct pipeline *pipeline = work->pipeline;
+	struct err err = {0};
+
+	for (int i = 0; i < pipeline->fields_n; i++) {
+		const struct pipeline_field *field = &pipeline->fields[i];
+		bool is_number = field->type == PIPELINE_NUMBER || field->type == PIPELINE_INTEGER ||
+				 field->type == PIPELINE_BOOL;
+		if (!field->index || !(pipeline->to & PIPELINE_TO_RECORDS) ||
+		    records_index_field(work->run->db, work->row.pipeline_id, field->name, is_number, &err) ==
+			    STATUS_OK)
+			continue;
+		log_event(LOG_LEVEL_WARNING, "the field \"%.*s\" of the pipeline %s gets no index now: %s",
+			  STR_ARG(field->name), pipeline->name, err.text);
+	}
+}
+
 static void put_result(struct work *work)
 {
 	const struct run_counts *counts = &work->row.counts;
@@ -766,6 +785,8 @@ enum status task_pipeline_run(struct task_run *run, struct err *err)
 		status = pipeline_make_folders(run->config, err);
 		if (status == STATUS_OK)
 			status = tell_begin(work, err);
+		if (status == STATUS_OK)
+			make_indexes(work);
 		if (status == STATUS_OK)
 			status = read_source(work, err);
 		status = finish(work, status, err);

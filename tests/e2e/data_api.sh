@@ -20,6 +20,9 @@ touch -d '1 minute ago' "$dir/many.csv"
 mv "$dir/many.csv" "$dir/data/raw/many.csv"
 for i in 1 2 3 4; do curl -sS -m 30 --cacert "$scratch/tls/cert.pem" -X POST "$base/data/process" -o "$dir/process.$i" & done
 wait
+indexes="SELECT count(*) FROM sqlite_schema WHERE name LIKE 'data_field_%'"
+if on_postgres; then indexes="SELECT count(*) FROM pg_indexes WHERE indexname LIKE 'data_field_%'"; fi
+is 'the fields that the pipeline says have indexes' "$(sql "$indexes")" 3
 is 'four triggers at once are answered alike (D-037)' "$(cat "$dir"/process.?)" \
 	"$(printf '{"message":"Processing triggered","status":"started"}%.0s' 1 2 3 4)"
 stored() { sql "SELECT count(*) FROM data_records WHERE record_key LIKE 'n%'"; }
