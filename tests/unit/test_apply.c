@@ -642,6 +642,53 @@ static void scores_classes(void)
 	model_set_drop(set);
 }
 
+static struct str read_whole(const char *path)
+{
+	FILE *file = fopen(path, "r");
+	char *text = arena_alloc(&arena, 4 << 20);
+
+	CU_ASSERT_TRUE_FATAL(file && text);
+	size_t n = fread(text, 1, 4 << 20, file);
+	fclose(file);
+	return (struct str){text, n};
+}
+
+/* The model that ships, with two examples of its manifest. */
+static void scores_texts(void)
+{
+	static const char *const jsons[] = {"{\"t\":\"O my gosh the best phone I have ever had.\"}", "{\"t\":\"\"}",
+					    "{\"t\":5}", "{\"t\":null}", "{}"};
+	static const char *const wanted[] = {
+		"{\"t\":\"O my gosh the best phone I have ever "
+		"had.\",\"y\":\"positive\",\"y_probability\":0.716009489471",
+		"{\"t\":\"\",\"y\":\"negative\",\"y_probability\":0.5}",
+		"!t: model test 1 takes a text",
+		"!t: model test 1 needs a text",
+		"!t: model test 1 needs a text",
+	};
+	struct manifest *manifest = NULL;
+	struct model *model = NULL;
+	struct pipeline_row rows[5];
+	struct err err = {0};
+
+	CU_ASSERT_EQUAL_FATAL(manifest_parse(&manifest, read_whole("models/sentiment/1/manifest.json"), &err),
+			      STATUS_OK);
+	CU_ASSERT_EQUAL_FATAL(kind_load_model(&model, STR("test"), STR("1"), manifest,
+					      read_whole("models/sentiment/1/model.json"), &err),
+			      STATUS_OK);
+	struct model_set *set = set_of(model);
+	score_all(load("{\"name\":\"s\",\"fields\":[{\"name\":\"t\"}],\"model\":{\"name\":\"test\",\"inputs\":[\"t\"],"
+		       "\"into\":\"y\"}}"),
+		  set, jsons, rows, 5);
+	for (size_t i = 0; i < 5; i++) {
+		bool refused = wanted[i][0] == '!';
+		CU_ASSERT_EQUAL(rows[i].refusal, refused ? REFUSAL_MODEL : REFUSAL_NONE);
+		CU_ASSERT_TRUE(refused ? is(rows[i].message, wanted[i] + 1)
+				       : str_starts(rows[i].data, str_of(wanted[i])));
+	}
+	model_set_drop(set);
+}
+
 static void lacks_model(void)
 {
 	static const struct {
@@ -725,6 +772,7 @@ static const struct unit_case CASES[] = {
 	{"numbers are scored", scores_numbers},
 	{"many are scored", scores_many},
 	{"classes", scores_classes},
+	{"texts are scored", scores_texts},
 	{"without the model", lacks_model},
 	{"cells of a CSV that is written", csv_cells},
 	{"transformations", transforms},
