@@ -158,8 +158,10 @@ enum status runs_update(struct db *db, const struct run_row *row, struct err *er
 {
 	static const char sql[] =
 		"UPDATE data_runs SET state = CASE WHEN state IN ('paused', 'cancelled') AND $1 = 'running' THEN state"
-		" ELSE $1 END, position = $2, identity = $3, path = $4, error = $5, started_us = $6, ended_us = $7,"
-		" busy_key = $8, rows_read = $9, stored = $10, replaced = $11, skipped = $12, refused = $13,"
+		" ELSE $1 END, position = $2, identity = $3, path = $4, error = $5, started_us = $6,"
+		" ended_us = CASE WHEN state = 'cancelled' AND $1 = 'running' THEN ended_us ELSE $7 END,"
+		" busy_key = CASE WHEN state = 'cancelled' AND $1 = 'running' THEN busy_key ELSE $8 END,"
+		" rows_read = $9, stored = $10, replaced = $11, skipped = $12, refused = $13,"
 		" bytes_read = $14, bytes_total = $15 WHERE id = $16";
 	const struct run_counts *counts = &row->counts;
 	struct stmt *stmt;
@@ -264,20 +266,31 @@ enum status runs_take_source(struct db *db, const struct id *id, struct err *err
 	return status;
 }
 
+/* As runs_park does, for all of them. */
 enum status runs_end_strays(struct db *db, int64_t now_us, int64_t *changed, struct err *err)
 {
+#define STRAY(r)                                                                                                       \
+	r ".state IN ('pending', 'running') AND NOT EXISTS (SELECT 1 FROM background_tasks t WHERE t.task_id = " r     \
+	  ".id AND t.status IN ('pending', 'processing'))"
+	static const char others[] = "UPDATE data_runs SET busy_key = NULL WHERE busy_key IN"
+				     " (SELECT 'parked:' || s.path FROM data_runs s WHERE " STRAY("s") ")";
 	static const char sql[] =
 		"UPDATE data_runs SET ended_us = $1,"
+		" busy_key = CASE WHEN path <> '' AND busy_key = path THEN 'parked:' || path END,"
 		" state = CASE WHEN EXISTS (SELECT 1 FROM background_tasks t WHERE t.task_id = data_runs.id"
 		" AND t.status IN ('failed', 'dead')) THEN 'failed' ELSE 'cancelled' END,"
 		" error = COALESCE((SELECT t.error_message FROM background_tasks t WHERE t.task_id = data_runs.id"
 		" AND t.status IN ('failed', 'dead')), 'Its task was cancelled.')"
-		" WHERE state IN ('pending', 'running') AND NOT EXISTS (SELECT 1 FROM background_tasks t"
-		" WHERE t.task_id = data_runs.id AND t.status IN ('pending', 'processing'))";
+		" WHERE " STRAY("data_runs");
+#undef STRAY
 	struct stmt *stmt;
 
 	*changed = 0;
-	enum status status = db_prepare(db, sql, &stmt, err);
+	enum status status = db_prepare(db, others, &stmt, err);
+	if (status == STATUS_OK)
+		status = db_run(stmt, NULL, err);
+	if (status == STATUS_OK)
+		status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	db_bind_i64(stmt, 1, now_us);

@@ -71,8 +71,8 @@ enum status runs_find_parked(struct db *db, struct str path, int64_t *ended_us, 
 enum status runs_take_source(struct db *db, const struct id *id, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Ends the runs that wait or run and whose task is over or gone (cancelled or dead, without a word to its run).
- * *changed of them. */
+/* Ends the runs that wait or run and whose task is over or gone (cancelled or dead, without a word to its run),
+ * and parks their files. *changed of them. */
 enum status runs_end_strays(struct db *db, int64_t now_us, int64_t *changed, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));
 

@@ -117,19 +117,26 @@ enum status ingest_pause(struct db *db, const struct id *id, struct err *err)
 	return stop(db, id, RUN_PAUSED, err);
 }
 
-/* Its task again; one that has expired meanwhile is made anew. */
-static enum status queue_again(struct db *db, const struct run_row *run, struct err *err)
+/* Its task again; one that has expired meanwhile is made anew. Whether it can be is known before anything is written:
+ * callers commit what a conflict leaves. */
+static enum status queue_again(struct db *db, const struct run_row *run, struct arena *arena, struct err *err)
 {
+	struct task_row task;
 	int64_t change;
+	bool there;
 
 	enum status status = tasks_begin_change(db, &change, err);
 	if (status == STATUS_OK)
-		status = tasks_retry(db, &run->id, change, clock_wall_us(), err);
-	if (status == STATUS_NOT_FOUND)
-		return add_task(db, &run->id, run->user_id, run->pipeline, run->source, err);
-	if (status == STATUS_CONFLICT)
+		status = tasks_find(db, &run->id, -1, arena, &task, err);
+	there = status == STATUS_OK;
+	if (there && (!task_is_over(task.status) || task.status == TASK_COMPLETED))
 		return err_set(err, STATUS_CONFLICT, "The run's worker has not ended yet; try again in a moment.");
-	return status;
+	if (there || status == STATUS_NOT_FOUND)
+		status = runs_take_source(db, &run->id, err);
+	if (status != STATUS_OK)
+		return status;
+	return there ? tasks_retry(db, &run->id, change, clock_wall_us(), err)
+		     : add_task(db, &run->id, run->user_id, run->pipeline, run->source, err);
 }
 
 enum status ingest_resume(struct db *db, const struct id *id, struct err *err)
@@ -142,9 +149,7 @@ enum status ingest_resume(struct db *db, const struct id *id, struct err *err)
 	if (status == STATUS_OK && run.state == RUN_COMPLETED)
 		status = err_set(err, STATUS_CONFLICT, "The run is over: it is completed.");
 	else if (status == STATUS_OK && run.state != RUN_PENDING && run.state != RUN_RUNNING) {
-		status = runs_take_source(db, id, err);
-		if (status == STATUS_OK)
-			status = queue_again(db, &run, err);
+		status = queue_again(db, &run, &arena, err);
 		if (status == STATUS_OK)
 			status = runs_set_state(db, id, RUN_PENDING, STR(""), 0, err);
 	}

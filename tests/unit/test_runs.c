@@ -291,6 +291,58 @@ static void strays_are_ended(void)
 	commit(db);
 	CU_ASSERT_EQUAL(state_of(db, &id), RUN_CANCELLED);
 	CU_ASSERT_EQUAL(state_of(db, &other), RUN_PENDING);
+	arena_reset(&arena);
+	CU_ASSERT(str_eq(run_of(db, &id, &arena).busy_key, STR("parked:/raw/a.csv")));
+	CU_ASSERT(str_eq(run_of(db, &other, &arena).busy_key, STR("/raw/b.csv")));
+	/* The file was changed: another run, and it strays, too. */
+	struct id second = new_id();
+	CU_ASSERT(start(db, "/raw/a.csv", &second));
+	begin(db);
+	OK(tasks_begin_change(db, &change, NULL));
+	OK(tasks_cancel(db, &second, -1, change, clock_wall_us(), &arena, &task, NULL));
+	OK(runs_end_strays(db, clock_wall_us(), &changed, NULL));
+	CU_ASSERT_EQUAL(changed, 1);
+	commit(db);
+	arena_reset(&arena);
+	CU_ASSERT(run_of(db, &id, &arena).busy_key.n == 0);
+	CU_ASSERT(str_eq(run_of(db, &second, &arena).busy_key, STR("parked:/raw/a.csv")));
+	arena_release(&arena);
+	db_close(db);
+}
+
+/* Cancelled while its worker is at it, which stores one more batch before it hears of it. */
+static void one_that_is_cancelled_stays_so(void)
+{
+	struct db *db = test_database("cancelled.db");
+	struct tasks_claim claim = {.worker = "w", .wish = {.now_us = clock_wall_us() + 1000000}};
+	struct id id = new_id();
+	struct task_row task;
+	struct arena arena;
+	int found;
+
+	claim.lease_until_us = claim.wish.now_us + 60000000;
+	CU_ASSERT(start(db, "/raw/a.csv", &id));
+	arena_init(&arena, 1 << 20);
+	begin(db);
+	OK(tasks_begin_change(db, &claim.change, NULL));
+	OK(tasks_claim(db, &claim, &task, 1, &arena, &found, NULL));
+	CU_ASSERT_EQUAL(found, 1);
+	commit(db);
+	struct run_row row = run_of(db, &id, &arena);
+	row.state = RUN_RUNNING;
+	begin(db);
+	OK(ingest_cancel(db, &id, NULL));
+	OK(runs_update(db, &row, NULL));
+	commit(db);
+	row = run_of(db, &id, &arena);
+	CU_ASSERT_EQUAL(row.state, RUN_CANCELLED);
+	CU_ASSERT(row.ended_us > 0);
+	CU_ASSERT(str_eq(row.busy_key, STR("parked:/raw/a.csv")));
+	/* Nor does it take its file, to go on, before the worker has ended. */
+	begin(db);
+	IS(ingest_resume(db, &id, NULL), STATUS_CONFLICT);
+	commit(db);
+	CU_ASSERT(str_eq(run_of(db, &id, &arena).busy_key, STR("parked:/raw/a.csv")));
 	arena_release(&arena);
 	db_close(db);
 }
@@ -344,6 +396,7 @@ static const struct unit_case CASES[] = {
 	{"a source is read by one run", a_source_is_read_by_one_run},
 	{"runs stop and go on", runs_stop_and_go_on},
 	{"strays are ended", strays_are_ended},
+	{"one that is cancelled stays so", one_that_is_cancelled_stays_so},
 	{"what is refused is told", what_is_refused_is_told},
 };
 
