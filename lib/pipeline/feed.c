@@ -16,14 +16,15 @@ enum {
 	SLOTS_MORE = 2,         /* that are cut ahead of the threads */
 	STEP = 128,             /* records that are read and then applied: they stay in the processor's cache */
 	CHUNK_BYTES = 96 << 20, /* memory of one chunk's arena: a block of records of READER_RECORD_MAX, as JSON */
-	CHUNK_KEEP = 2 << 20,   /* what of it stays for the next one */
+	CHUNK_KEEP = 3 << 20,   /* what of it stays for the next one */
 };
 
 enum slot_state { SLOT_FREE, SLOT_TAKEN, SLOT_DONE };
 
 struct slot {
 	struct feed_chunk chunk;
-	size_t cap; /* of chunk.rows */
+	size_t cap;    /* of chunk.rows */
+	size_t before; /* rows of its last chunk */
 	enum slot_state state;
 	enum status status;
 	struct err err;
@@ -61,18 +62,22 @@ static struct slot *slot_of(struct feed *feed, uint64_t number)
 
 /* --- the threads --- */
 
+/* In the chunk's arena, like what they hold. A slot's chunks are of about one size. */
 static bool make_room(struct slot *slot, size_t more)
 {
-	size_t cap = slot->cap ? slot->cap : 1024;
+	struct feed_chunk *chunk = &slot->chunk;
+	size_t cap = slot->cap ? slot->cap : slot->before + slot->before / 8 + 256;
 
-	while (cap < slot->chunk.n + more)
-		cap *= 2;
-	if (cap == slot->cap)
+	if (chunk->n + more <= slot->cap)
 		return true;
-	struct pipeline_row *rows = realloc(slot->chunk.rows, cap * sizeof(*rows));
+	while (cap < chunk->n + more)
+		cap *= 2;
+	struct pipeline_row *rows = arena_alloc(&chunk->arena, cap * sizeof(*rows));
 	if (!rows)
 		return false;
-	slot->chunk.rows = rows;
+	if (chunk->n > 0)
+		memcpy(rows, chunk->rows, chunk->n * sizeof(*rows));
+	chunk->rows = rows;
 	slot->cap = cap;
 	return true;
 }
@@ -128,7 +133,9 @@ static struct slot *cut(struct feed *feed)
 		slot->last = slot->status == STATUS_OK && chunk->block.n == 0;
 		chunk->from = chunk->block.from;
 		chunk->to = chunk->block.to;
-		chunk->n = 0;
+		slot->before = chunk->n;
+		slot->cap = chunk->n = 0;
+		chunk->rows = NULL;
 		source_progress(feed->source, &chunk->bytes_done, &chunk->bytes_total);
 		pthread_mutex_lock(&feed->lock);
 		feed->next_cut++;
@@ -165,6 +172,8 @@ static void *worker_main(void *arg)
 static enum status start_threads(struct feed *feed, const struct pipeline *pipeline, struct model_set *models,
 				 struct err *err)
 {
+	if (!feed->workers)
+		return no_memory(err);
 	for (int i = 0; i < feed->workers_n; i++) {
 		struct worker *worker = &feed->workers[i];
 		worker->feed = feed;
@@ -201,7 +210,7 @@ enum status feed_open(struct feed **out, struct source *source, const struct pip
 		feed->workers_n = threads;
 		feed->slots_n = (size_t)threads + SLOTS_MORE;
 	}
-	for (size_t i = 0; i < feed->slots_n; i++) {
+	for (size_t i = 0; feed->slots && i < feed->slots_n; i++) {
 		arena_init(&feed->slots[i].chunk.arena, CHUNK_BYTES);
 		arena_keep(&feed->slots[i].chunk.arena, CHUNK_KEEP);
 	}
@@ -265,7 +274,6 @@ void feed_close(struct feed *feed)
 		struct slot *slot = &feed->slots[i];
 		source_block_release(&slot->chunk.block);
 		arena_release(&slot->chunk.arena);
-		free(slot->chunk.rows);
 	}
 	free(feed->slots);
 	free(feed->workers);
