@@ -69,17 +69,16 @@ enum status pg_stmt_new(struct db *base, const char *sql, struct stmt **out, str
 /* Its parameters are those that are bound: a text may hold a "$5" that is none. */
 enum status pg_stmt_new_once(struct db *base, const char *sql, int within_ms, struct stmt **out, struct err *err)
 {
-	struct pg_stmt *stmt = calloc(1, sizeof(*stmt));
-
-	if (!stmt)
+	*out = calloc(1, sizeof(struct pg_stmt));
+	if (!*out)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a statement");
+	struct pg_stmt *stmt = stmt_of(*out);
 	stmt->db = (struct pg_db *)base;
 	stmt->own.sql = sql;
 	stmt->text = &stmt->own;
 	stmt->once = true;
 	stmt->end_ms = within_ms > 0 ? clock_mono_ms() + (uint64_t)within_ms : 0;
 	stmt->owner = stmt->db->current;
-	*out = &stmt->base;
 	return STATUS_OK;
 }
 

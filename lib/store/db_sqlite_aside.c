@@ -250,11 +250,14 @@ enum status sqlite_aside_open(struct sqlite_aside **out, const char *path, bool 
 	struct sqlite_aside *aside = list;
 	while (aside && strcmp(aside->path, path) != 0)
 		aside = aside->next;
-	if (!aside && (status = aside_new(&aside, path, polite, err)) == STATUS_OK) {
-		aside->next = list;
-		list = aside;
+	if (!aside) {
+		status = aside_new(&aside, path, polite, err);
+		if (aside) {
+			aside->next = list;
+			list = aside;
+		}
 	}
-	if (status == STATUS_OK) {
+	if (aside) {
 		aside->users++;
 		*out = aside;
 	}

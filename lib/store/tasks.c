@@ -166,7 +166,7 @@ static const char INSERT[DB_DIALECT__MAX][sizeof(INTO " VALUES (" VALUES(TASKS_G
 /* Of no more than one needs to see to know that there is no room. */
 #define WAITING(user, most)                                                                                            \
 	"(SELECT count(*) AS tasks, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes FROM (SELECT bytes"               \
-	" FROM background_tasks WHERE status = 'pending' AND small IN (0, 1) AND user_id <> 0 AND user_id = " user      \
+	" FROM background_tasks WHERE status = 'pending' AND small IN (0, 1) AND user_id <> 0 AND user_id = " user     \
 	" LIMIT " most ") one) waiting"
 
 /* Looking and adding in one statement, for PostgreSQL, where the writes of a transaction run side by side. */

@@ -19,7 +19,7 @@
 #define TASKS_TURN(greatest, small_, user_, priority_)                                                                 \
 	"CASE WHEN " user_ " > 0 THEN " greatest                                                                       \
 	"(coalesce((SELECT max(w.turn) + 1 FROM background_tasks w WHERE w.status = 'pending'"                         \
-	" AND w.small = " small_ " AND w.user_id = " user_ " AND w.user_id <> 0 AND w.priority = " priority_ "), 1),"   \
+	" AND w.small = " small_ " AND w.user_id = " user_ " AND w.user_id <> 0 AND w.priority = " priority_ "), 1),"  \
 	" coalesce((SELECT max(r.turn) FROM background_tasks r WHERE r.status = 'processing'"                          \
 	" AND r.small = 0 AND " small_ " = 0 AND r.priority = " priority_ "),"                                         \
 	" (SELECT f.turn FROM background_tasks f WHERE f.status = 'pending' AND f.turn > 0"                            \
