@@ -109,7 +109,10 @@ const struct route ROUTES[] = {
 	ROUTE(GET,  "/api/dataflow/health/system",         dataflow_get_health_system, OPEN, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
 	ROUTE(GET,  "/api/dataflow/health/database",       dataflow_get_health_database, OPEN, LIMITED, LISTED_ORIGINS, NO_BODY, READ),
 
-	/* files on their way in */
+	/* files on their way out and in */
+	ROUTE(POST, "/api/v1/data/exports",                exports_post,          USER, PER_USER,  LISTED_ORIGINS, JSON_BODY, WRITE),
+	ROUTE(GET,  "/api/v1/data/exports/{export_id}",    exports_get_one,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
+	ROUTE(GET,  "/api/v1/data/exports/{export_id}/file", exports_get_file,    USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),
 	ROUTE(POST, "/api/v1/data/uploads",                uploads_post,          USER, PER_USER,  LISTED_ORIGINS, STREAMED,  WRITE),
 	ROUTE(PUT,  "/api/v1/data/uploads",                uploads_receive_whole, USER, PER_USER,  LISTED_ORIGINS, STREAMED,  WRITE),
 	ROUTE(GET,  "/api/v1/data/uploads/{upload_id}",    uploads_get_one,       USER, PER_USER,  LISTED_ORIGINS, NO_BODY,   READ),

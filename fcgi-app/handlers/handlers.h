@@ -54,6 +54,9 @@ route_handler data_get_records, data_get_record, data_get_aggregates, data_get_e
 /* data_legacy.c */
 route_handler dataflow_get_list, dataflow_get_health, dataflow_get_health_system, dataflow_get_health_database;
 
+/* exports.c */
+route_handler exports_post, exports_get_one, exports_get_file;
+
 /* files.c */
 route_handler files_get_download;
 

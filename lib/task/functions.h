@@ -27,6 +27,9 @@ const char *task_sentiment_check(struct str payload, const char **field);
 enum status task_send_email(struct task_run *run, struct err *err);
 const char *task_send_email_check(struct str payload, const char **field);
 
+/* --- export.c --- */
+enum status task_data_export(struct task_run *run, struct err *err);
+
 /* --- pipeline_run.c, pipeline_look.c --- */
 enum status task_pipeline_run(struct task_run *run, struct err *err);
 enum status task_pipeline_ingest(struct task_run *run, struct err *err);

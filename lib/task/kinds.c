@@ -1,4 +1,5 @@
 /* The kinds of tasks. What a column means stands in kinds.h. */
+#include "task/export.h"
 #include "task/functions.h"
 #include "task/ingest.h"
 #include "task/sentiment.h"
@@ -88,6 +89,13 @@ const struct task_kind TASK_KINDS[] = {
 	 .backoff_s = 10,
 	 .time_limit_s = HOUR,
 	 .result_lifetime_s = DAY},
+	{.name = EXPORT_KIND,
+	 .run = task_data_export,
+	 .callers = TASK_CALLERS_NONE, /* POST /api/v1/data/exports checks what it asks for */
+	 .attempts = 5,
+	 .backoff_s = 5,
+	 .time_limit_s = 6 * HOUR,
+	 .result_lifetime_s = 7 * DAY}, /* and its file's */
 #ifdef APPCORE_FAULTS
 	{.name = "crash", .run = task_crash, .small = true, .attempts = 3, .backoff_s = 1, .time_limit_s = 10},
 #endif

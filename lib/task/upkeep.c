@@ -15,6 +15,7 @@
 #include "store/retention.h"
 #include "store/sentiments.h"
 #include "store/sessions.h"
+#include "task/export.h"
 #include "task/upload_expiry.h"
 
 #include <dirent.h>
@@ -148,6 +149,8 @@ enum status task_expiry(struct task_run *run, struct err *err)
 		{.name = "task_parts", .fn = expire_parts, .before_us = time.now_us},
 	};
 	status = delete_each(run, pieces, sizeof(pieces) / sizeof(pieces[0]), err);
+	if (status == STATUS_OK)
+		export_expire(run, time.now_us);
 	return status == STATUS_OK ? upload_expire(run, time.now_us, err) : status;
 }
 

@@ -119,6 +119,43 @@ is 'and has read the file' "$(sql "SELECT state, rows_read FROM data_runs WHERE 
 req GET "/files/$file/download" "${bearer[@]}"
 is 'which can be had from the archive' "$(cksum <"$dir/body")" "$(cksum <"$dir/products.csv")"
 
+# --- exports ---
+
+exports=/api/v1/data/exports
+export_of() { # JSON: waits for it; the last answer tells of it
+	req POST "$exports" "${bearer[@]}" "${json[@]}" -d "$1"
+	[ "$status" = 202 ] || return 0
+	id=$(field export_id)
+	export_is_over() { req GET "$exports/$id" "${bearer[@]}" && [[ $(field state) =~ ^(completed|failed|dead)$ ]]; }
+	within "the export of $1" 60 export_is_over
+}
+export_of '{"pipeline":"dataflow","format":"jsonl","fields":[]}'
+is 'all records' "$(field state) $(field rows)" 'completed 500'
+bytes=$(field bytes)
+req GET "$(field file)" "${bearer[@]}"
+is 'in a file' "$status $(wc -c <"$dir/body") $(wc -l <"$dir/body") ${h["content-type"]}" "200 $bytes 500 application/x-ndjson"
+is 'one JSON object a line' "$(jq -s 'length' "$dir/body")" 500
+like 'with a name' "${h["content-disposition"]}" 'filename="dataflow.jsonl"'
+req GET "$exports/$id/file" "${stranger[@]}"
+answer 'not for others' 404 '{"detail":"Export not found"}'
+req GET "$exports/$id/file" "${bearer[@]}" -H 'Range: bytes=0-9'
+is 'a range' "$status ${h["content-length"]}" '206 10'
+export_of '{"pipeline":"dataflow","filters":{"value.gt":8},"gzip":true,"fields":["id","value"]}'
+is 'a condition' "$(field state) $(field rows)" "completed $(sql "SELECT count(*) FROM data_records WHERE CAST(data AS TEXT) LIKE '%8.5%'")"
+rows=$(field rows)
+req GET "$(field file)" "${bearer[@]}"
+is 'compressed CSV' "$status $(gunzip <"$dir/body" | head -n 1 | tr -d '\r') $(gunzip <"$dir/body" | wc -l)" "200 id,value $((rows + 1))"
+export_of '{"pipeline":"dataflow","format":"json"}'
+req GET "$(field file)" "${bearer[@]}"
+is 'a JSON array' "$(jq length "$dir/body")" 500
+req POST "$exports" "${bearer[@]}" "${json[@]}" -d '{"pipeline":"none"}'
+is 'no such pipeline' "$status" 404
+req POST "$exports" "${bearer[@]}" "${json[@]}" -d '{"pipeline":"dataflow","format":"xls"}'
+is 'no such format' "$status" 422
+change "DELETE FROM background_tasks WHERE task_id = '$id'"
+touch -d '3 days ago' "$dir/data/exports/$id.json"
+stale=$dir/data/exports/$id.json
+
 # --- what is old ends ---
 
 req POST "$uploads" "${bearer[@]}" "${json[@]}" -d '{"name":"old","bytes":10}'
@@ -128,8 +165,8 @@ change "UPDATE data_uploads SET expires_us = 1 WHERE id = '$id'"
 mkdir "$dir/data/uploads/01900000-0000-7000-8000-000000000001"
 touch -d '3 days ago' "$dir/data/uploads/01900000-0000-7000-8000-000000000001"
 appcore task add expiry >/dev/null
-expired() { [ ! -e "$dir/data/uploads/$id" ] && [ ! -e "$dir/data/uploads/01900000-0000-7000-8000-000000000001" ]; }
-within 'an unfinished upload expires, and what belongs to none' 30 expired
+expired() { [ ! -e "$stale" ] && [ ! -e "$dir/data/uploads/$id" ] && [ ! -e "$dir/data/uploads/01900000-0000-7000-8000-000000000001" ]; }
+within 'an unfinished upload expires, and the files that belong to nothing' 30 expired
 req GET "$uploads/$id" "${bearer[@]}"
 is 'it is not told of' "$status" 404
 req GET "/files/$file/download" "${bearer[@]}"

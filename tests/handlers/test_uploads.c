@@ -325,7 +325,69 @@ static void how_much_a_user_may(void)
 	harness_close(&h);
 }
 
+static void exports(void)
+{
+	static const struct {
+		const char *body, *says;
+		int status;
+	} cases[] = {
+		{"{}", "pipeline", 422},
+		{"{\"pipeline\":\"none\"}", "", 404},
+		{"{\"pipeline\":\"dataflow\",\"format\":\"xls\"}", "jsonl", 422},
+		{"{\"pipeline\":\"dataflow\",\"gzip\":1}", "true or false", 422},
+		{"{\"pipeline\":\"dataflow\",\"filters\":[1]}", "object of conditions", 422},
+		{"{\"pipeline\":\"dataflow\",\"filters\":{\"limit\":1}}", "data.NAME", 422},
+		{"{\"pipeline\":\"dataflow\",\"filters\":{\"value\":null}}", "a text, a number", 422},
+		{"{\"pipeline\":\"dataflow\",\"filters\":{\"status\":\"odd\"}}", "processed", 422},
+		{"{\"pipeline\":\"dataflow\",\"fields\":[1]}", "list of field names", 422},
+		{"{\"pipeline\":\"dataflow\",\"sort\":\"id\"}", "alone", 422},
+	};
+	struct harness h;
+	struct harness_user user, other;
+	char path[200], id[64];
+
+	open_with(&h, &user);
+	harness_add_user(&h, "eve", &other);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct exchange *x = ASK(&h, .path = "/api/v1/data/exports", .body = cases[i].body,
+					 .token = user.token);
+		ANSWERS(x, cases[i].status, NULL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(answer_body(x), cases[i].says));
+	}
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks"), 0);
+	struct exchange *x = ASK(&h, .path = "/api/v1/data/exports", .token = user.token,
+				 .body = "{\"pipeline\":\"dataflow\",\"filters\":{\"value.gte\":5,\"data.a&b\":\"=1\"},"
+					 "\"fields\":[\"id\"]}");
+	ANSWERS(x, 202, NULL);
+	snprintf(id, sizeof(id), "%s", member(x, "export_id"));
+	snprintf(path, sizeof(path), "/api/v1/data/exports/%s", id);
+	HEADER_IS(x, "Location", path);
+	ANSWERS(ASK(&h, .path = path, .token = user.token), 200, NULL);
+	ANSWERS(ASK(&h, .path = path, .token = other.token), 404, DETAIL("Export not found"));
+	snprintf(path, sizeof(path), "/api/v1/tasks/%s", id);
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer_body(ASK(&h, .path = path, .token = user.token)),
+				      "\"filters\":[{\"field\":\"value\",\"compare\":5,\"number\":5.0},"
+				      "{\"field\":\"a&b\",\"compare\":0,\"text\":\"=1\"}]"));
+	snprintf(path, sizeof(path), "/api/v1/data/exports/%s/file", id);
+	ANSWERS(ASK(&h, .path = path, .token = user.token), 409, DETAIL("The export is not written yet."));
+	harness_sql(&h, "UPDATE background_tasks SET status = 'completed', result = "
+			"'{\"file\":\"x.csv\",\"rows\":1,\"bytes\":2}'");
+	ANSWERS(ASK(&h, .path = path, .token = user.token), 404, DETAIL("The export's file is gone."));
+	char file[1024];
+	snprintf(file, sizeof(file), "%s/exports", h.dir);
+	CU_ASSERT_EQUAL(mkdir(file, 0700), 0);
+	snprintf(file, sizeof(file), "%s/exports/x.csv", h.dir);
+	close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	x = ASK(&h, .path = path, .token = user.token);
+	ANSWERS(x, 200, "");
+	HEADER_IS(x, "X-Accel-Redirect", "/.appcore/files/exports/x.csv");
+	HEADER_IS(x, "Content-Disposition", "attachment; filename=\"dataflow.csv\"; filename*=UTF-8''dataflow.csv");
+	ANSWERS(ASK(&h, .path = path, .token = other.token), 404, DETAIL("Export not found"));
+	harness_close(&h);
+}
+
 static const struct unit_case CASES[] = {
+	{"exports", exports},
 	{"piece by piece", piece_by_piece},
 	{"after a death", after_a_death},
 	{"at once", at_once},
