@@ -313,7 +313,7 @@ enum status records_aggregate(struct db *db, const struct record_query *query, c
 				 RECORD_GROUPS_MAX);
 	else if (status == STATUS_OK)
 		status = summarise(&a, out, err);
-	for (int i = 0; i < a.n; i++)
+	for (int i = 0; a.groups && i < a.n; i++)
 		free(a.groups[i].values);
 	free(a.groups);
 	free(a.table);

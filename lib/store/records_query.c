@@ -521,7 +521,7 @@ static enum status read_part(struct page *page, enum part part, struct err *err)
 	records_sql_init(&sql, page->db);
 	write_part(&sql, page, part);
 	status = records_prepare(page->db, &sql, page->end_ms > 0 ? (int)(page->end_ms - now) : 0, &stmt, err);
-	if (status == STATUS_OK)
+	if (status == STATUS_OK && stmt)
 		status = give_rows(page, stmt, err);
 	db_finish(stmt);
 	records_sql_release(&sql);

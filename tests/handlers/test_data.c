@@ -655,7 +655,8 @@ static void health_has_figures(void)
 	double now = (double)clock_wall_us() / 1e6;
 	struct exchange *x = GET(&h, "/api/dataflow/health/system");
 	ANSWERS(x, 200, NULL);
-	CU_ASSERT(strstr(answer_body(x), "{\"service\":\"system\",\"status\":\"healthy\",\"timestamp\":") == answer_body(x));
+	CU_ASSERT(strstr(answer_body(x), "{\"service\":\"system\",\"status\":\"healthy\",\"timestamp\":") ==
+		  answer_body(x));
 	CU_ASSERT(number_of(x, "timestamp") >= now);
 	CU_ASSERT(number_of(x, "cpu_percent") >= 0 && number_of(x, "cpu_percent") <= 100);
 	CU_ASSERT(number_of(x, "memory_percent") > 0 && number_of(x, "memory_percent") <= 100);
