@@ -5,7 +5,7 @@ VERSION := $(shell sed -n 's/.*APPCORE_VERSION "\(.*\)"/\1/p' lib/base/version.h
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 CC        ?= gcc
-PKGS      := libsodium sqlite3 json-c libpq hiredis zlib
+PKGS      := libsodium sqlite3 json-c libpq hiredis zlib libcurl
 WARNINGS  := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
              -Wundef -Wwrite-strings -Wcast-qual -Wimplicit-fallthrough $(if $(CI),-Werror)
 CPPFLAGS  += -D_GNU_SOURCE -Ilib -Ifcgi-app $(shell pkg-config --cflags $(PKGS)) -I$(OUT)/gen -DAPPCORE_COMMIT='"$(COMMIT)"'
@@ -25,11 +25,12 @@ LDFLAGS += $(filter -fsanitize% --coverage,$(CFLAGS_$(VARIANT)))
 
 # Debian's packages (12 or 13), with the least version where an older one would not do. "make deps" installs them all.
 RUNTIME_PACKAGES := nginx>=1.22.1 spawn-fcgi>=1.6.4 libfcgi0ldbl|libfcgi0t64 libjson-c5>=0.16 libsqlite3-0>=3.40 libpq5>=15 \
-                    libsodium23>=1.0.18 libhiredis0.14|libhiredis1.1.0 zlib1g>=1:1.2.13 \
+                    libsodium23>=1.0.18 libhiredis0.14|libhiredis1.1.0 zlib1g>=1:1.2.13 libcurl4>=7.88|libcurl4t64 \
                     libunistring2|libunistring5 libcrypt1 curl openssl ca-certificates
 BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2 libjson-c-dev>=0.16 \
                     libsqlite3-dev>=3.40 libpq-dev>=15 libsodium-dev>=1.0.18 \
-                    libhiredis-dev>=0.14 libunistring-dev>=1.0 libcrypt-dev zlib1g-dev>=1:1.2.13 python3 python3-yaml
+                    libhiredis-dev>=0.14 libunistring-dev>=1.0 libcrypt-dev zlib1g-dev>=1:1.2.13 libcurl4-openssl-dev>=7.88 \
+                    python3 python3-yaml
 TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr jq sqlite3 wrk \
                     nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2 e2fsprogs systemd-container \
                     redis-server

@@ -1,4 +1,5 @@
-/* appcore ingest: a file becomes a run of a pipeline. The service's workers do the work; this hands it over, and with
+/* appcore ingest: a file, or without one the pipeline's API, becomes a run of a pipeline. The service's workers do the
+ * work; this hands it over, and with
  * --follow watches until it has ended. A file that does not lie in DATA_DIR/raw is copied to DATA_DIR/incoming first: a
  * worker may not see other folders, and nobody changes the copy while it is read. */
 #include "base/clock.h"
@@ -176,6 +177,8 @@ static enum status start(struct db *db, void *arg, struct err *err)
 	};
 
 	errand->id = id_of_edge(&errand->edge);
+	if (!errand->file)
+		return ingest_start_api(db, errand->pipeline, 0, &errand->id, &errand->started, err);
 	return ingest_start(db, &ingest, &errand->id, &errand->started, err);
 }
 
@@ -348,7 +351,11 @@ static int run(struct errand *errand, const char *pipeline)
 
 	edge_generate(&errand->edge);
 	errand->id = id_of_edge(&errand->edge);
-	if (code == EXIT_OK)
+	if (code == EXIT_OK && errand->file && errand->pipeline->source.api)
+		return command_fail(EXIT_USAGE, "the pipeline %s reads an API: leave FILE out.", pipeline);
+	if (code == EXIT_OK && !errand->file && !errand->pipeline->source.api)
+		return command_fail(EXIT_USAGE, "FILE is wanted: the pipeline %s reads files.", pipeline);
+	if (code == EXIT_OK && errand->file)
 		code = take_file(errand);
 	if (code != EXIT_OK)
 		return code;
@@ -360,7 +367,8 @@ static int run(struct errand *errand, const char *pipeline)
 	}
 	tell_workers(errand);
 	if (!errand->started)
-		fprintf(stderr, "appcore ingest: the file is being read by an earlier run.\n");
+		fprintf(stderr, "appcore ingest: %s is being read by an earlier run.\n",
+			errand->file ? "the file" : "the API");
 	return errand->follow ? follow(errand) : print_id(errand);
 }
 
@@ -377,9 +385,9 @@ int ingest_main(int argc, char **argv)
 		return EXIT_USAGE;
 	if (done)
 		return EXIT_OK;
-	if (argc != 2 || !pipeline)
+	if (argc > 2 || !pipeline)
 		return command_fail(EXIT_USAGE, "FILE and --pipeline NAME are wanted; see --help.");
-	errand.file = argv[1];
+	errand.file = argc == 2 ? argv[1] : NULL;
 	if (!command_open_db(&errand.config, &errand.db, DB_WRITE, &code))
 		return code;
 	arena_init(&errand.arena, ARENA_MAX);

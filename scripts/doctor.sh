@@ -43,6 +43,7 @@ if command -v pkg-config >/dev/null; then
 	is libpq 15 "$(library libpq)"
 	is hiredis 0.14 "$(library hiredis)"
 	is zlib 1.2.13 "$(library zlib)"
+	is libcurl 7.88 "$(library libcurl)"
 	is libcrypt 4.4 "$(library libcrypt)"
 else
 	is pkg-config 0.29 ''

@@ -31,6 +31,7 @@ struct changing {
 	struct id id, made; /* the run that is meant; the one that came of it */
 	bool started, foreign;
 	struct ingest ingest;
+	const struct pipeline *api; /* the one whose API is read; NULL: a file is */
 	char path[FILE_NAME_BYTES + PIPELINE_NAME_BYTES + 8];
 	struct err refused; /* its status: STATUS_OK, or why nothing was changed */
 	struct run_row row;
@@ -74,6 +75,9 @@ static enum status apply_change(struct db *db, struct changing *changing, struct
 	switch (changing->change) {
 	case CHANGE_START:
 		changing->made = id_of_edge(&req->edge);
+		if (changing->api)
+			return ingest_start_api(db, changing->api, req->caller.user_id, &changing->made,
+						&changing->started, err);
 		return ingest_start(db, &changing->ingest, &changing->made, &changing->started, err);
 	case CHANGE_CANCEL:
 		return ingest_cancel(db, &changing->id, err);
@@ -261,7 +265,6 @@ static bool read_start(struct request *req, struct changing *changing)
 			value);
 	}
 	ingest->pipeline = read_name(&invalid, req, root, "pipeline");
-	ingest->source = read_name(&invalid, req, root, "file");
 	enum status status = ingest->pipeline.p ? data_load_pipeline(req, ingest->pipeline, &definition, NULL, &err)
 						: STATUS_OK;
 	if (status == STATUS_NOT_FOUND && json_member(root, STR("pipeline"), &value))
@@ -271,7 +274,13 @@ static bool read_start(struct request *req, struct changing *changing)
 			"pipeline", value);
 	else if (status != STATUS_OK)
 		violate(&invalid, req, "value_error", "The pipeline's file can't be read", "pipeline", root);
-	if (definition && ingest->source.p && json_member(root, STR("file"), &value) &&
+	if (definition && definition->source.api && json_member(root, STR("file"), &value))
+		violate(&invalid, req, "value_error", "The pipeline reads an API: leave the file out", "file", value);
+	else if (!definition || !definition->source.api)
+		ingest->source = read_name(&invalid, req, root, "file");
+	else
+		changing->api = definition;
+	if (definition && !definition->source.api && ingest->source.p && json_member(root, STR("file"), &value) &&
 	    (!is_file_name(ingest->source) || !find_file(changing, ingest->pipeline, ingest->source)))
 		violate(&invalid, req, "value_error", "There is no such file in the folder raw of the data", "file",
 			value);

@@ -163,6 +163,12 @@ static void read_source(struct loader *l, struct json_value value, struct pipeli
 	    loader_text(l, PLACE_MEMBER(at, "items"), got[SOURCE_ITEMS], ITEMS_BYTES, &out->items) &&
 	    out->format != PIPELINE_JSON)
 		loader_problem(l, PLACE_MEMBER(at, "items"), "is for the format json: where its array is");
+	if (out->http.p)
+		out->api = loader_http(l, PLACE_MEMBER(at, "http"), got[SOURCE_HTTP]);
+	if (out->http.p && out->format != PIPELINE_JSON)
+		loader_problem(l, PLACE_MEMBER(at, "format"), "should be json: that is what is read from an API");
+	if (out->http.p && out->match.n > 0)
+		loader_problem(l, PLACE_MEMBER(at, "match"), "is for files; there is \"http\"");
 	out->kind = out->http.p ? STR("api") : str_of(FORMATS[format]);
 	if (got[SOURCE_KIND].text.p)
 		loader_text(l, PLACE_MEMBER(at, "kind"), got[SOURCE_KIND], PIPELINE_NAME_BYTES - 1, &out->kind);

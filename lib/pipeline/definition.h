@@ -64,6 +64,7 @@ enum pipeline_type {
 };
 enum { PIPELINE_TO_RECORDS = 1 << 0, PIPELINE_TO_CSV = 1 << 1, PIPELINE_TO_JSON_LINES = 1 << 2 };
 
+struct http_source;
 struct pipeline_step;  /* a transformation: apply_impl.h */
 struct pipeline_value; /* as fields have them while they are worked on */
 
@@ -89,7 +90,8 @@ struct pipeline_source {
 	int header_n;
 	struct str items; /* JSON: the member that is the array, "data.items"; empty: the first one that is */
 	struct str kind;  /* of records: "csv", "api", … */
-	struct str http;  /* the object "http" as written (http_source.h reads it); p is NULL: not an API */
+	struct str http;  /* the object "http" as written; p is NULL: not an API */
+	const struct http_source *api; /* what it says (http_source.h); NULL: not an API */
 };
 
 struct pipeline {

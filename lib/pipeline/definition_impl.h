@@ -51,4 +51,8 @@ bool loader_index(struct loader *l, struct names *index, const struct str *names
 void loader_steps(struct loader *l, const struct place *at, struct json_value transform, struct json_value fallback,
 		  struct pipeline_field *field) __attribute__((nonnull(1, 2, 5)));
 
+/* "http" of a source (http_source.c); NULL without memory. */
+const struct http_source *loader_http(struct loader *l, const struct place *at, struct json_value value)
+	__attribute__((nonnull(1, 2)));
+
 #endif

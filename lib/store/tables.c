@@ -220,8 +220,10 @@ const struct table TABLES[] = {
 	},
 	{
 		.name = "data_cursors",
-		.n = 7,
+		.n = 9,
 		.columns = {{"pipeline_id", DB_I64},
+			    {"source", DB_TEXT},
+			    {"request", DB_TEXT},
 			    {"etag", DB_TEXT},
 			    {"last_modified", DB_TEXT},
 			    {"since", DB_TEXT},

@@ -4,9 +4,15 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "pipeline/definition.h"
+#include "pipeline/http_source.h"
+#include "pipeline/http_url.h"
 #include "store/tasks.h"
+#include "task/pipeline_impl.h"
 
 #include <stdio.h>
+
+#define API_PATH PIPELINE_API_PATH
 
 enum { RUN_BYTES = 2 << 20 /* of a run's row, definition and all */ };
 
@@ -72,6 +78,32 @@ enum status ingest_start(struct db *db, const struct ingest *ingest, struct id *
 	};
 
 	return start(db, &row, id, started, err);
+}
+
+enum status ingest_start_api(struct db *db, const struct pipeline *pipeline, int64_t user_id, struct id *id,
+			     bool *started, struct err *err)
+{
+	char path[PIPELINE_NAME_BYTES + sizeof(API_PATH)];
+	struct buf source;
+
+	*started = false;
+	if (!pipeline->source.api)
+		return err_set(err, STATUS_INVALID, "The pipeline %s reads files: it has no \"http\".", pipeline->name);
+	snprintf(path, sizeof(path), "%s%s", API_PATH, pipeline->name);
+	buf_init_heap(&source);
+	http_url_put_shown(&source, pipeline->source.api->url);
+	struct ingest ingest = {
+		.pipeline = str_of(pipeline->name),
+		.definition = pipeline->text,
+		.user_id = user_id,
+		.source = buf_view(&source),
+		.path = str_of(path),
+		.origin = STR("http"),
+	};
+	enum status status = source.failed ? err_set(err, STATUS_NO_MEMORY, "no memory for a run")
+					   : ingest_start(db, &ingest, id, started, err);
+	buf_release(&source);
+	return status;
 }
 
 /* Asks the task to end. One that is over already, or gone, has ended. */
@@ -166,7 +198,8 @@ enum status ingest_retry(struct db *db, const struct id *of, struct str definiti
 	*started = false;
 	arena_init(&arena, RUN_BYTES);
 	enum status status = runs_find(db, of, &arena, &run, err);
-	if (status == STATUS_OK && (run.state < RUN_COMPLETED || run.counts.refused == 0 || run.path.n == 0))
+	if (status == STATUS_OK && (run.state < RUN_COMPLETED || run.counts.refused == 0 || run.path.n == 0 ||
+				    str_starts(run.path, STR(API_PATH))))
 		status = err_set(err, STATUS_CONFLICT, "%s",
 				 run.state < RUN_COMPLETED ? "The run is not over yet."
 				 : run.counts.refused == 0 ? "The run refused nothing."

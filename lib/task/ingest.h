@@ -15,6 +15,8 @@
 #define INGEST_KIND_RUN  "pipeline_run"
 #define INGEST_KIND_LOOK "pipeline_ingest"
 
+struct pipeline;
+
 /* A run that somebody wants. */
 struct ingest {
 	struct str pipeline; /* its name, and its definition's text (struct pipeline), of which the run keeps a copy */
@@ -31,6 +33,10 @@ struct ingest {
  * that reads the same source may be under way (*started is false then). */
 enum status ingest_start(struct db *db, const struct ingest *ingest, struct id *id, bool *started, struct err *err)
 	__attribute__((nonnull(1, 2, 3, 4), warn_unused_result));
+
+/* The same for a pipeline whose source is an API: one run reads it at a time. STATUS_INVALID: its source is none. */
+enum status ingest_start_api(struct db *db, const struct pipeline *pipeline, int64_t user_id, struct id *id,
+			     bool *started, struct err *err) __attribute__((nonnull(1, 2, 4, 5), warn_unused_result));
 
 /* Ends a run's work at the next batch: for good, or until ingest_resume, which goes on exactly where it was; also one
  * that failed or was cancelled goes on. What has been stored stays. STATUS_NOT_FOUND; STATUS_CONFLICT: it is over, not

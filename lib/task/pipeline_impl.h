@@ -64,4 +64,29 @@ bool pipeline_archive(const struct config *config, const struct run_row *run, co
 bool pipeline_find_archived(const struct config *config, const struct run_row *run,
 			    char path[static PIPELINE_PATH_BYTES]) __attribute__((nonnull, warn_unused_result));
 
+/* --- pipeline_http.c: APIs --- */
+
+#define PIPELINE_API_PATH "api:" /* what a run's path begins with that reads one */
+
+struct api;
+
+/* Goes on where the row's position is. */
+enum status api_open(struct api **out, struct task_run *run, const struct run_row *row, const struct pipeline *pipeline,
+		     struct err *err) __attribute__((nonnull, warn_unused_result));
+void api_close(struct api *api); /* NULL is allowed */
+
+/* The page where it is: its array, borrowed until the next call, and how many items that has; p is NULL: there is
+ * nothing (more). *same: the page is the one that the position was in; if not, it is to be read from its beginning. */
+enum status api_fetch(struct api *api, struct str *array, int64_t *items, bool *same, struct err *err)
+	__attribute__((nonnull, warn_unused_result));
+
+/* Appends the member "page" of a position: in this page, or behind it. */
+void api_put_position(const struct api *api, bool page_done, struct buf *out) __attribute__((nonnull));
+/* In the transaction that stores the last of a page, or of a run for which there was none. */
+enum status api_store(struct db *db, const struct api *api, struct err *err)
+	__attribute__((nonnull, warn_unused_result));
+/* After it: to the next page. */
+void api_advance(struct api *api) __attribute__((nonnull));
+int64_t api_pages(const struct api *api) __attribute__((nonnull)); /* that are done */
+
 #endif

@@ -12,9 +12,12 @@
 #include "task/pipeline_impl.h"
 
 #include "base/clock.h"
+#include "base/cron.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "pipeline/http_source.h"
 #include "shared/wake.h"
+#include "store/schedules.h"
 #include "task/measure.h"
 
 #include <dirent.h>
@@ -227,6 +230,81 @@ static enum status look_around(struct look *look, struct err *err)
 	return status;
 }
 
+/* --- APIs --- */
+
+struct due {
+	struct look *look;
+	const struct pipeline *pipeline;
+	struct edge_identity edge;
+	bool started;
+};
+
+/* Whether it is time for one that says when ("every"), and when it is next. Whoever asks for it does not wait. */
+static enum status is_due(struct db *db, const struct due *due, bool *now, struct err *err)
+{
+	const struct http_source *api = due->pipeline->source.api;
+	int64_t now_us = clock_wall_us();
+	char name[PIPELINE_NAME_BYTES + 16];
+	struct schedule_row row;
+	struct cron cron;
+	bool found;
+
+	*now = true;
+	if (api->every.n == 0 || cron_parse(api->every, &cron) != NULL)
+		return STATUS_OK;
+	snprintf(name, sizeof(name), "pipeline %s", due->pipeline->name);
+	enum status status = schedules_find(db, str_of(name), &found, &row, err);
+	if (status != STATUS_OK)
+		return status;
+	bool known = found && str_eq(str_of(row.expression), api->every);
+	int64_t next_us = cron_next(&cron, now_us);
+	/* One that lies further ahead than the next time is from a clock that was. */
+	*now = due->look->run->task->priority < TASK_PRIORITY_SERVICE || (known && row.next_us <= now_us);
+	if (known && !*now && row.next_us <= next_us)
+		return STATUS_OK;
+	return schedules_set(db, str_of(name), api->every, next_us, err);
+}
+
+static enum status start_api(struct db *db, void *arg, struct err *err)
+{
+	struct due *due = arg;
+	struct id id = id_of_edge(&due->edge), is = id;
+	bool now;
+
+	due->started = false;
+	enum status status = is_due(db, due, &now, err);
+	if (status == STATUS_OK && now)
+		status = ingest_start_api(db, due->pipeline, due->look->run->task->user_id, &is, &due->started, err);
+	due->started = due->started && memcmp(&is, &id, sizeof(id)) == 0;
+	return status;
+}
+
+static void tell_started(struct look *look)
+{
+	look->started++;
+	if (!look->run->shm)
+		return;
+	task_created_count(look->run->shm, STR(INGEST_KIND_RUN), 1);
+	wake_all(look->run->shm, WAKE_TASKS);
+	wake_all(look->run->shm, WAKE_EVENTS);
+}
+
+static enum status look_at_apis(struct look *look, struct err *err)
+{
+	enum status status = STATUS_OK;
+
+	for (int i = 0; status == STATUS_OK && i < look->pipelines_n; i++) {
+		struct due due = {.look = look, .pipeline = look->pipelines[i]};
+		if (!due.pipeline->source.api)
+			continue;
+		edge_generate(&due.edge);
+		status = db_transact(look->run->db, -1, start_api, &due, err);
+		if (status == STATUS_OK && due.started)
+			tell_started(look);
+	}
+	return status;
+}
+
 /* --- the kind --- */
 
 static enum status end_strays(struct db *db, void *arg, struct err *err)
@@ -265,6 +343,8 @@ enum status task_pipeline_ingest(struct task_run *run, struct err *err)
 		status = pipeline_each(run->config->pipelines_dir, note_pipeline, look, err);
 	if (status == STATUS_NOT_FOUND)
 		status = STATUS_OK; /* there are no pipelines */
+	if (status == STATUS_OK)
+		status = look_at_apis(look, err);
 	if (status == STATUS_OK)
 		status = look_twice(look, err);
 	if (status == STATUS_OK) {

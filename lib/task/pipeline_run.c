@@ -38,6 +38,9 @@ struct work {
 	struct pipeline *pipeline;
 	struct source *source;
 	struct feed *feed;
+	struct api *api;    /* NULL: the source is a file */
+	int64_t page_items; /* of the page that is read */
+	int64_t before;     /* bytes of the pages before it */
 	char path[PIPELINE_PATH_BYTES], identity[200], archived[PIPELINE_PATH_BYTES];
 	struct stat was; /* of the source when it was opened */
 	struct source_position at;
@@ -71,6 +74,7 @@ struct batch {
 	int64_t lengths[OUTPUTS];
 	size_t lines_at;
 	uint64_t us;
+	bool page_done; /* it is the last of an API's page */
 	bool wanted, stored;
 	struct pipeline_counted counted;
 };
@@ -88,8 +92,11 @@ static void put_member(struct buf *out, struct str before, int64_t value)
 	json_put_i64(out, value);
 }
 
-static bool write_position(struct buf *out, struct source_position at, int64_t skip, const int64_t lengths[OUTPUTS])
+static bool write_position(struct work *work, bool page_done, struct source_position at, int64_t skip,
+			   const int64_t lengths[OUTPUTS])
 {
+	struct buf *out = &work->position;
+
 	out->n = 0;
 	put_member(out, STR("{\"offset\":"), at.offset);
 	put_member(out, STR(",\"line\":"), at.line);
@@ -97,6 +104,10 @@ static bool write_position(struct buf *out, struct source_position at, int64_t s
 	put_member(out, STR(",\"skip\":"), skip);
 	put_member(out, STR(",\"csv\":"), lengths[OUTPUT_CSV]);
 	put_member(out, STR(",\"jsonl\":"), lengths[OUTPUT_JSON_LINES]);
+	if (work->api) {
+		put_member(out, STR(",\"before\":"), work->before);
+		api_put_position(work->api, page_done, out);
+	}
 	buf_char(out, '}');
 	return !out->failed;
 }
@@ -117,12 +128,13 @@ static void read_position(struct work *work)
 	struct json_fault fault;
 	struct json_value root;
 
-	if (!json_check(work->row.position, 2, &root, &fault))
+	if (!json_check(work->row.position, 3, &root, &fault))
 		return;
 	work->at = (struct source_position){.offset = read_member(root, STR("offset")),
 					    .line = read_member(root, STR("line")),
 					    .records = read_member(root, STR("records"))};
 	work->skip = read_member(root, STR("skip"));
+	work->before = read_member(root, STR("before"));
 	work->outputs.length[OUTPUT_CSV] = read_member(root, STR("csv"));
 	work->outputs.length[OUTPUT_JSON_LINES] = read_member(root, STR("jsonl"));
 }
@@ -271,7 +283,7 @@ static enum status store_row(struct db *db, struct batch *batch, struct err *err
 	struct work *work = batch->work;
 	struct run_row row = work->row;
 
-	if (!write_position(&work->position, batch->at, batch->skip, batch->lengths))
+	if (!write_position(work, batch->page_done, batch->at, batch->skip, batch->lengths))
 		return no_memory(err);
 	row.state = RUN_RUNNING;
 	row.position = buf_view(&work->position);
@@ -300,7 +312,7 @@ static enum status store_batch(struct db *db, struct task_run *run, void *arg, s
 	if (!of || !fill(batch, of, &records, &refused, clock_wall_us()))
 		return no_memory(err);
 	memset(work->outcome, 'n', records);
-	if (work->pipeline->to & PIPELINE_TO_RECORDS)
+	if (records > 0 && work->pipeline->to & PIPELINE_TO_RECORDS)
 		status = records_insert(db, work->records, records, duplicates_of(work->pipeline), work->outcome, err);
 	if (status == STATUS_OK) {
 		count(batch, of, records, &refused);
@@ -310,6 +322,8 @@ static enum status store_batch(struct db *db, struct task_run *run, void *arg, s
 		status = outputs_write(&work->outputs, work->records, work->wanted, records, batch->lengths, err);
 	if (status == STATUS_OK)
 		status = store_row(db, batch, err);
+	if (status == STATUS_OK && batch->page_done)
+		status = api_store(db, work->api, err);
 	batch->us = (clock_mono_ns() - start_ns) / 1000;
 	batch->wanted = db_turn_is_wanted(db);
 	batch->stored = status == STATUS_OK;
@@ -319,7 +333,7 @@ static enum status store_batch(struct db *db, struct task_run *run, void *arg, s
 /* The next batch takes as long as one should, by what this one took. */
 static void adapt(struct work *work, const struct batch *batch)
 {
-	if (db_is_remote(work->run->db))
+	if (db_is_remote(work->run->db) || batch->n == 0)
 		return;
 	work->short_steps = batch->wanted ? STEPS_SHORT : work->short_steps - (work->short_steps > 0);
 	double us = work->short_steps > 0 ? STEP_SHORT_US : STEP_US;
@@ -357,6 +371,10 @@ static void take_over(struct work *work, struct batch *batch)
 	work->lines_at = batch->lines_at;
 	for (int i = 0; i < OUTPUTS; i++)
 		work->outputs.length[i] = batch->lengths[i];
+	if (batch->page_done) {
+		work->before = batch->bytes_done;
+		api_advance(work->api);
+	}
 	adapt(work, batch);
 }
 
@@ -365,16 +383,20 @@ static enum status store_chunk(struct work *work, const struct feed_chunk *chunk
 {
 	enum status status = STATUS_OK;
 	size_t at = (size_t)work->skip < chunk->n ? (size_t)work->skip : chunk->n;
-	int64_t from = work->row.counts.bytes_read, bytes = chunk->bytes_done - from;
+	int64_t from = work->row.counts.bytes_read, done = work->before + chunk->bytes_done, bytes = done - from;
+	int64_t total = work->before + chunk->bytes_total;
+	bool page_ends = work->api && chunk->to.records == work->page_items;
 
 	while (status == STATUS_OK && at < chunk->n) {
-		struct batch batch = {.work = work, .rows = chunk->rows + at, .bytes_total = chunk->bytes_total};
+		struct batch batch = {.work = work, .rows = chunk->rows + at, .bytes_total = total};
 		batch.n = size_of_batch(work, batch.rows, chunk->n - at);
 		bool last = at + batch.n == chunk->n;
-		batch.at = last ? chunk->to : chunk->from;
+		batch.page_done = last && page_ends;
+		batch.at = batch.page_done ? (struct source_position){0} : last ? chunk->to : chunk->from;
 		batch.skip = last ? 0 : (int64_t)(at + batch.n);
-		batch.bytes_done = last ? chunk->bytes_done
-					: from + bytes * (int64_t)(at + batch.n) / (int64_t)chunk->n;
+		batch.bytes_done = batch.page_done ? total
+				   : last          ? done
+						   : from + bytes * (int64_t)(at + batch.n) / (int64_t)chunk->n;
 		status = task_checkpoint(work->run, batch.bytes_done, batch.bytes_total, store_batch, &batch, err);
 		if (status == STATUS_OK || (status == STATUS_CANCELLED && batch.stored))
 			take_over(work, &batch);
@@ -485,6 +507,75 @@ static enum status open_source(struct work *work, struct err *err)
 	return status;
 }
 
+/* --- reading an API --- */
+
+/* A page without items, or that nothing came of: the same as its last batch would do. */
+static enum status store_page_end(struct work *work, struct err *err)
+{
+	struct batch batch = {.work = work, .page_done = true, .bytes_done = work->row.counts.bytes_read};
+
+	batch.bytes_total = batch.bytes_done;
+	enum status status = task_checkpoint(work->run, batch.bytes_done, batch.bytes_total, store_batch, &batch, err);
+	if (status == STATUS_OK || (status == STATUS_CANCELLED && batch.stored))
+		take_over(work, &batch);
+	return status;
+}
+
+static enum status open_page(struct work *work, struct str array, bool same, struct err *err)
+{
+	struct pipeline_source how = work->pipeline->source;
+
+	how.items = STR("");
+	if (!same) {
+		work->at = (struct source_position){0};
+		work->skip = 0;
+	}
+	enum status status = source_open_bytes(&work->source, array, &how, err);
+	if (status == STATUS_OK && work->at.offset > 0)
+		status = source_seek(work->source, work->at, err);
+	if (status == STATUS_OK && !outputs_are_wanted(&work->outputs))
+		status = outputs_open(&work->outputs, work->run->config, work->pipeline, source_shape(work->source),
+				      work->row.source, &work->row.id, work->run->arena, err);
+	if (status == STATUS_OK)
+		status = feed_open(&work->feed, work->source, work->pipeline, work->run->models,
+				   (int)work->run->config->max_workers, err);
+	return status;
+}
+
+static enum status read_page(struct work *work, struct str array, bool same, struct err *err)
+{
+	const struct feed_chunk *chunk = NULL;
+	int64_t pages = api_pages(work->api);
+	enum status status = open_page(work, array, same, err);
+
+	while (status == STATUS_OK && api_pages(work->api) == pages) {
+		status = feed_next(work->feed, &chunk, err);
+		if (status != STATUS_OK || !chunk)
+			break;
+		status = store_chunk(work, chunk, err);
+	}
+	close_source(work);
+	return status == STATUS_OK && api_pages(work->api) == pages ? store_page_end(work, err) : status;
+}
+
+static enum status read_api(struct work *work, struct err *err)
+{
+	struct str array;
+	bool same;
+
+	enum status status = api_open(&work->api, work->run, &work->row, work->pipeline, err);
+	while (status == STATUS_OK) {
+		int64_t pages = api_pages(work->api);
+		status = api_fetch(work->api, &array, &work->page_items, &same, err);
+		if (status != STATUS_OK)
+			break;
+		if (!array.p)
+			return pages == 0 ? store_page_end(work, err) : STATUS_OK;
+		status = work->page_items > 0 ? read_page(work, array, same, err) : store_page_end(work, err);
+	}
+	return status;
+}
+
 static enum status read_source(struct work *work, struct err *err)
 {
 	static const struct timespec nap = {.tv_nsec = GROWING_MS * 1000000L};
@@ -529,7 +620,7 @@ static enum status end_run(struct work *work, enum run_state state, struct str e
 	struct end end = {.row = work->row, .park = park};
 	const struct run_counts *counts = &work->row.counts;
 
-	if (!write_position(&work->position, work->at, work->skip, work->outputs.length))
+	if (!write_position(work, false, work->at, work->skip, work->outputs.length))
 		return no_memory(err);
 	end.row.position = buf_view(&work->position);
 	end.row.state = state;
@@ -544,7 +635,8 @@ static enum status end_run(struct work *work, enum run_state state, struct str e
 
 static bool lies_in_data_dir(const struct run_row *row)
 {
-	return row->path.n > 0 && row->path.p[0] != '/' && !str_starts(row->path, STR("archive/"));
+	return row->path.n > 0 && row->path.p[0] != '/' && !str_starts(row->path, STR("archive/")) &&
+	       !str_starts(row->path, STR(PIPELINE_API_PATH));
 }
 
 static enum status complete(struct work *work, struct err *err)
@@ -688,6 +780,8 @@ static enum status begin(struct work *work, struct err *err)
 				 problems.n < 180 ? (int)problems.n : 180, problems.p);
 	if (status != STATUS_OK)
 		return status;
+	if (str_starts(work->row.path, STR(PIPELINE_API_PATH)) && !work->pipeline->source.api)
+		return err_set(err, STATUS_INVALID, "The run has no file to read.");
 	read_position(work);
 	if (work->row.started_us == 0)
 		work->row.started_us = clock_wall_us();
@@ -751,6 +845,8 @@ static void put_result(struct work *work)
 	put_member(&out, STR(",\"replaced\":"), counts->replaced);
 	put_member(&out, STR(",\"skipped\":"), counts->skipped);
 	put_member(&out, STR(",\"refused\":"), counts->refused);
+	if (work->api)
+		put_member(&out, STR(",\"pages\":"), api_pages(work->api));
 	buf_char(&out, '}');
 	work->run->result = out.failed ? STR("{}") : buf_view(&out);
 }
@@ -758,6 +854,7 @@ static void put_result(struct work *work)
 static void release(struct work *work)
 {
 	close_source(work);
+	api_close(work->api);
 	outputs_close(&work->outputs);
 	arena_release(&work->arena);
 	buf_release(&work->position);
@@ -788,7 +885,8 @@ enum status task_pipeline_run(struct task_run *run, struct err *err)
 		if (status == STATUS_OK)
 			make_indexes(work);
 		if (status == STATUS_OK)
-			status = read_source(work, err);
+			status = str_starts(work->row.path, STR(PIPELINE_API_PATH)) ? read_api(work, err)
+										    : read_source(work, err);
 		status = finish(work, status, err);
 	} else if (status == STATUS_INVALID && work->row.number > 0) {
 		status = finish(work, status, err);

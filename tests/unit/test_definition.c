@@ -78,9 +78,10 @@ static void defaults(void)
 	CU_ASSERT_TRUE(p->to == PIPELINE_TO_RECORDS && p->batch_size == 0 && p->model.n == 0);
 	CU_ASSERT_STRING_EQUAL(p->name, "d");
 	/* (D-015) */
-	CU_ASSERT_EQUAL_FATAL(parse(STR("{\"source\":{\"http\":{\"url\":\"x\"}}}"), "d", &p, &problems), STATUS_OK);
+	CU_ASSERT_EQUAL_FATAL(
+		parse(STR("{\"source\":{\"http\":{\"url\":\"https://x.example/\"}}}"), "d", &p, &problems), STATUS_OK);
 	CU_ASSERT_TRUE(p->source.format == PIPELINE_JSON && str_eq(p->source.kind, STR("api")));
-	CU_ASSERT_TRUE(str_eq(p->source.http, STR("{\"url\":\"x\"}")));
+	CU_ASSERT_TRUE(str_eq(p->source.http, STR("{\"url\":\"https://x.example/\"}")));
 }
 
 #define FIELD(members)   "{\"fields\":[{\"name\":\"x\"," members "}]}"

@@ -94,6 +94,8 @@ CREATE INDEX idx_data_uploads_expires ON data_uploads (expires_us);
 -- How far an API has been read, so that nothing is fetched twice.
 CREATE TABLE data_cursors (
     pipeline_id   INTEGER PRIMARY KEY,
+    source        TEXT NOT NULL DEFAULT '', -- what since is of
+    request       TEXT NOT NULL DEFAULT '', -- what etag and last_modified are of
     etag          TEXT NOT NULL DEFAULT '',
     last_modified TEXT NOT NULL DEFAULT '',
     since         TEXT NOT NULL DEFAULT '',

@@ -1,0 +1,93 @@
+# Pipelines that read APIs: a stub on the loopback network pages in every way, and does what APIs should not do.
+# shellcheck shell=bash disable=SC2154
+
+new_service apis PIPELINES_DIR="mine" SOURCE_NETWORKS=127.0.0.0/8 SCHEDULE_INGEST=off STUB_KEY=key-of-the-stub
+mkdir -p "$dir/state" "$dir/mine"
+/usr/bin/python3 "$home/tests/e2e/api_stub.py" "$dir/port" "$dir/api.log" "$dir/state" &
+helpers+=($!)
+within 'the API is there' 20 test -s "$dir/port"
+api=http://127.0.0.1:$(cat "$dir/port")
+printf 'a-very-secret-token\n' >"$dir/token"
+
+pipeline() { # NAME HTTP [MORE OF THE SOURCE]: its items have an id and a value
+	jq -n --arg name "$1" --argjson http "$2" --argjson more "${3:-{\}}" '{name: $name, source: ({http: $http} + $more),
+		fields: [{name: "id", type: "text", required: true}, {name: "value", type: "number"}], key: ["id"]}' >"$dir/mine/$1.json"
+}
+for name in etag hang trickle bomb away private file round reset broken; do
+	pipeline "$name" "{\"url\": \"$api/$name\", \"timeout_s\": 2, \"retries\": 0, \"token\": {\"file\": \"$dir/token\"}}"
+done
+plain="{\"url\": \"$api/plain?secret=in-the-query\", \"headers\": {\"X-API-Key\": {\"env\": \"STUB_KEY\"}}}"
+pipeline plain "$plain" '{"items": "data"}'
+pipeline link "{\"url\": \"$api/link\", \"paging\": {\"by\": \"link\"}, \"token\": {\"file\": \"$dir/token\"}}"
+pipeline cursor "{\"url\": \"$api/cursor\", \"paging\": {\"by\": \"cursor\", \"param\": \"after\", \"member\": \"meta.next\"}}"
+pipeline page "{\"url\": \"$api/page\", \"paging\": {\"by\": \"page\", \"param\": \"p\", \"size_param\": \"per\", \"size\": 4}, \"timeout_s\": 60}"
+pipeline since "{\"url\": \"$api/since\", \"since\": {\"param\": \"after\", \"member\": \"updated\"}}"
+pipeline flaky "{\"url\": \"$api/flaky\", \"retries\": 4}"
+pipeline endless "{\"url\": \"$api/endless\", \"page_bytes\": 1000000}"
+pipeline unset "{\"url\": \"$api/link\", \"headers\": {\"X-API-Key\": {\"env\": \"NOT_SET_ANYWHERE\"}}}"
+pipeline six "{\"url\": \"${api/127.0.0.1/[::1]}/link\"}"
+pipeline none '{"url": "http://127.0.0.1:1/", "retries": 0}'
+start
+
+ingest() { # NAME: $output is the end of its run
+	output=$(appcore ingest --pipeline "$1" --follow --json 2>"$dir/errors") || true
+}
+counts() { jq -r '"\(.state) \(.stored) \(.replaced) \(.skipped) \(.refused)"' <<<"$output"; }
+ends() { # NAME PIPELINE "STATE STORED REPLACED SKIPPED REFUSED"
+	ingest "$2"
+	is "$1" "$(counts)" "$3"
+}
+fails() { # NAME PIPELINE PATTERN: nothing is stored of it
+	ingest "$2"
+	like "$1" "$(jq -r '"\(.state) \(.stored) \(.error)"' <<<"$output")" "^failed 0 .*$3"
+}
+records() { sql "SELECT count(*) FROM data_records WHERE pipeline_id = (SELECT id FROM pipelines WHERE name = '$1')"; } # NAME
+
+# --- what is read ---
+
+ends 'items become records; one without id is an error of its own (D-015, D-016)' plain 'completed 3 0 0 1'
+is 'their source is api (D-015)' "$(sql "SELECT DISTINCT source FROM data_records")" api
+like 'a header is taken from the environment' "$(cat "$dir/api.log")" 'key=key-of-the-stub'
+ends 'pages by Link' link 'completed 30 0 0 0'
+like 'a token is taken from a file' "$(grep /link "$dir/api.log" | tail -n 1)" 'page=3 auth=Bearer a-very-secret-token '
+ends 'pages by cursor' cursor 'completed 15 0 0 0'
+ends 'pages by number, until one is not full' page 'completed 10 0 0 0'
+is 'each was asked for once' "$(grep -c '^/page' "$dir/api.log")" 3
+ends 'one with an ETag' etag 'completed 4 0 0 0'
+ends 'and again: nothing is fetched twice' etag 'completed 0 0 0 0'
+like 'for it was asked conditionally' "$(grep '^/etag' "$dir/api.log" | tail -n 1)" 'match="v1"'
+ends 'from the beginning' since 'completed 6 0 0 0'
+touch "$dir/state/more"
+ends 'then only what is new' since 'completed 2 0 0 0'
+like 'by the greatest value so far' "$(grep '^/since' "$dir/api.log" | tail -n 1)" 'after=2026-01-07'
+ends 'failures that pass: 503, 429, half a page, and one without a length' flaky 'completed 2 0 0 0'
+
+# --- what is not ---
+
+fails 'no connection (D-017)' none '127.0.0.1:1 can.t be read'
+fails 'an API that hangs' hang 'Timeout'
+fails 'one that sends a byte now and then' trickle 'Timeout'
+fails 'one line without an end' endless 'larger than page_bytes, 1000000 bytes'
+fails 'a small body that unpacks to a large one' bomb 'larger than page_bytes'
+fails 'a connection that is reset' reset "can't be read"
+fails 'a redirect to a private address' private '10\.1\.2\.3, which is not a public one: add its network to SOURCE_NETWORKS'
+fails 'a redirect to a file' file 'should begin with https'
+fails 'redirects without an end' round 'redirects more than 5 times'
+fails 'an address of IPv6 that is not public' six 'has the address ::1, which is not a public one'
+fails 'a secret that is not there' unset 'NOT_SET_ANYWHERE, which a header is taken from, is not set'
+ends 'a redirect to another host' away 'completed 1 0 0 0'
+like 'gets no credentials there' "$(grep '^/taken' "$dir/api.log")" 'auth=None'
+like 'which the first host had' "$(grep '^/away' "$dir/api.log")" 'auth=Bearer'
+
+for _ in 1 2 3 4 5; do ingest broken; done
+calls=$(grep -c '^/broken' "$dir/api.log")
+fails 'after five failures nobody is asked (C-097, C-098)' broken 'Circuit is OPEN'
+is 'not once' "$(grep -c '^/broken' "$dir/api.log")" "$calls"
+touch "$dir/state/mended"
+change "UPDATE data_cursors SET open_until_us = 1 WHERE open_until_us > 0 AND failures = 5"
+ends 'after a while one may try, and closes it' broken 'completed 1 0 0 0'
+is 'nothing is open' "$(sql "SELECT failures FROM data_cursors WHERE pipeline_id = (SELECT id FROM pipelines WHERE name = 'broken')")" 0
+
+is 'no secret is in what runs keep' "$(sql "SELECT count(*) FROM data_runs WHERE definition LIKE '%a-very-secret%' OR definition LIKE '%key-of-the%' OR source LIKE '%in-the-query%' OR error LIKE '%in-the-query%'")" 0
+is 'nor in the log' "$(grep -rlE 'a-very-secret|key-of-the-stub|in-the-query' "$dir/run/log" | wc -l)" 0
+like 'failures are logged (D-017)' "$(cat "$dir"/run/log/*)" 'the API of the pipeline none failed'
