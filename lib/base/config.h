@@ -49,7 +49,7 @@ struct config {
 	int64_t batch_size;                /* records of a pipeline in one transaction */
 	int64_t max_workers;               /* threads that read and transform a source, in each run */
 	const char *schedule_ingest;       /* when data/raw and APIs are looked at */
-	int64_t upload_bytes, upload_days; /* of a file; until one that nobody finishes is deleted */
+	int64_t upload_bytes, upload_days; /* of an uploaded file; after which it is deleted */
 	const char *data_access;           /* open, token: who may call /data… */
 	const char *source_networks;       /* private networks that sources may be in */
 	const char *tls_certificate, *tls_key;
