@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
 done
 # Those that wait most come first.
 [ "${#topics[@]}" -gt 0 ] ||
-	topics=(lifecycle tasks events data_api accounts models train pipelines redis move evidence keys users data data_files data_http limits settings logs nginx edge badinput inference metrics contract idempotency cors docs sentiment ${TEST_DATABASE_SERVER:+postgres})
+	topics=(lifecycle tasks events data_api accounts models train pipelines redis move evidence keys users data data_files ingest data_http limits settings logs nginx edge badinput inference metrics contract idempotency cors docs sentiment ${TEST_DATABASE_SERVER:+postgres})
 
 binary=$home/build/$variant/appcore
 if [ ! -x "$binary" ]; then
