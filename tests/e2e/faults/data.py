@@ -322,7 +322,7 @@ def ask(data: Data, headers: Dict[str, str], verb: str, path: str, wanted: Tuple
 
 def asked(check: Check, data: Data) -> None:
     """Paused, continued, cancelled, continued; and what was refused, once more by rules that take it."""
-    what, rows, headers = "asked", Rows(3 * ROWS, first=3 * 10**7), user(data)
+    what, rows, headers = "asked", Rows(2 * ROWS, first=3 * 10**7), user(data)
     run_id, worker = data.ingest(data.put("asked.csv", rows.text)), Worker(data.service)
     midway = wait_for(lambda: data.is_midway(run_id), PATIENCE_S, 0.002)
     for verb, path, state in (("POST", "/pause", "paused"), ("DELETE", "", "cancelled")):
