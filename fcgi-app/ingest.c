@@ -178,7 +178,7 @@ static enum status start(struct db *db, void *arg, struct err *err)
 
 	errand->id = id_of_edge(&errand->edge);
 	if (!errand->file)
-		return ingest_start_api(db, errand->pipeline, 0, &errand->id, &errand->started, err);
+		return ingest_start_api(db, errand->pipeline, 0, NULL, &errand->id, &errand->started, err);
 	return ingest_start(db, &ingest, &errand->id, &errand->started, err);
 }
 

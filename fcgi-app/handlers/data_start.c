@@ -7,6 +7,7 @@
 #include "handlers/data.h"
 #include "handlers/handlers.h"
 #include "handlers/instances.h"
+#include "handlers/tasks.h"
 
 #include "app.h"
 #include "base/clock.h"
@@ -70,13 +71,17 @@ static bool may_change(const struct changing *changing)
 static enum status apply_change(struct db *db, struct changing *changing, struct err *err)
 {
 	struct request *req = changing->req;
+	struct tasks_bound bound;
 
+	if (!tasks_bound_of(req, &bound))
+		bound = (struct tasks_bound){0};
+	changing->ingest.bound = bound;
 	changing->made = changing->id;
 	switch (changing->change) {
 	case CHANGE_START:
 		changing->made = id_of_edge(&req->edge);
 		if (changing->api)
-			return ingest_start_api(db, changing->api, req->caller.user_id, &changing->made,
+			return ingest_start_api(db, changing->api, req->caller.user_id, &bound, &changing->made,
 						&changing->started, err);
 		return ingest_start(db, &changing->ingest, &changing->made, &changing->started, err);
 	case CHANGE_CANCEL:
@@ -87,7 +92,7 @@ static enum status apply_change(struct db *db, struct changing *changing, struct
 		return ingest_resume(db, &changing->id, err);
 	case CHANGE_RETRY:
 		changing->made = id_of_edge(&req->edge);
-		return ingest_retry(db, &changing->id, changing->ingest.definition, req->caller.user_id,
+		return ingest_retry(db, &changing->id, changing->ingest.definition, req->caller.user_id, &bound,
 				    &changing->made, &changing->started, err);
 	}
 	return STATUS_INTERNAL;
@@ -150,8 +155,7 @@ static void change_done(struct store_op *op)
 
 	req->slow = false;
 	if (op->status != STATUS_OK) {
-		app_count_rejected(req->app, APP_REJECTED_STORE);
-		request_answer_error(req, op->status, &op->err);
+		tasks_answer_not_added(req, op->status, &op->err);
 	} else if (changing->refused.status == STATUS_FORBIDDEN) {
 		app_count_rejected(req->app, APP_REJECTED_FORBIDDEN);
 		request_answer_detail(req, 403, STR("Only who has started a run, and superusers, may do this."));
@@ -385,14 +389,21 @@ struct looking {
 	struct request *req;
 	struct task_row row;
 	bool stored;
+	enum tasks_room room;
 };
 
 static enum status add_look(struct db *db, struct store_op *op, struct err *err)
 {
 	struct looking *looking = (struct looking *)(void *)op;
+	struct tasks_bound most;
+	const struct tasks_bound *bound = tasks_bound_of(looking->req, &most);
 	enum status status = tasks_begin_change(db, &looking->row.change, err);
 
-	return status == STATUS_OK ? tasks_insert(db, &looking->row, &looking->stored, err) : status;
+	looking->room = TASKS_ROOM;
+	if (status != STATUS_OK)
+		return status;
+	return bound ? tasks_insert_within(db, &looking->row, bound, &looking->stored, &looking->room, err)
+		     : tasks_insert(db, &looking->row, &looking->stored, err);
 }
 
 static void look_added(struct store_op *op)
@@ -400,7 +411,9 @@ static void look_added(struct store_op *op)
 	struct looking *looking = (struct looking *)(void *)op;
 	struct request *req = looking->req;
 
-	if (op->status == STATUS_OK) {
+	if (op->status == STATUS_OK && looking->room != TASKS_ROOM) {
+		tasks_answer_no_room(req, looking->room);
+	} else if (op->status == STATUS_OK) {
 		if (looking->stored)
 			task_created_count(req->app->shm, STR(INGEST_KIND_LOOK), 1);
 		req->response.status = 200;

@@ -109,6 +109,16 @@ void tasks_answer_no_room(struct request *req, enum tasks_room room)
 	request_answer_detail(req, 429, text.failed ? STR("Too many of your tasks are waiting.") : buf_view(&text));
 }
 
+void tasks_answer_not_added(struct request *req, enum status status, const struct err *err)
+{
+	bool full = status == STATUS_LIMITED;
+
+	app_count_rejected(req->app, full ? APP_REJECTED_USER_TASKS : APP_REJECTED_STORE);
+	if (full)
+		response_header_u64(&req->response, "Retry-After", RETRY_AFTER_S);
+	request_answer_error(req, status, err);
+}
+
 void tasks_answer_no_memory(struct request *req)
 {
 	struct err err;

@@ -28,6 +28,9 @@ const struct tasks_bound *tasks_bound_of(const struct request *req, struct tasks
 /* 429: they have it waiting already. */
 void tasks_answer_no_room(struct request *req, enum tasks_room room) __attribute__((nonnull));
 
+/* A write failed that was to add one; STATUS_LIMITED: there was no room. */
+void tasks_answer_not_added(struct request *req, enum status status, const struct err *err) __attribute__((nonnull));
+
 /* Answers, and finishes the request. */
 void tasks_answer_no_memory(struct request *req) __attribute__((nonnull));
 

@@ -149,6 +149,8 @@ enum status uploads_start_run(struct upload_work *work, struct db *db, struct er
 	work->row.run_id = (struct str){0};
 	if (!work->pipeline)
 		return STATUS_OK;
+	if (!tasks_bound_of(work->req, &ingest.bound))
+		ingest.bound = (struct tasks_bound){0};
 	ingest.definition = work->pipeline->text;
 	work->run = id_of_edge_row(&work->req->edge, 1);
 	enum status status = ingest_start(db, &ingest, &work->run, &work->started, err);

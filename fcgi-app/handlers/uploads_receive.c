@@ -6,6 +6,7 @@
  * The offset in the database moves when the bytes are on the disk; a worker that dies in between leaves bytes that the
  * next one cuts off. The last piece gives the file its name and starts the run, if one is wanted, in the transaction
  * that says that it is complete. */
+#include "handlers/tasks.h"
 #include "handlers/uploads.h"
 
 #include "app.h"
@@ -96,8 +97,7 @@ static void advanced(struct store_op *op)
 	if (op->status == STATUS_CONFLICT) {
 		request_answer_detail(req, 409, str_of(op->err.text));
 	} else if (op->status != STATUS_OK) {
-		app_count_rejected(req->app, APP_REJECTED_STORE);
-		request_answer_error(req, op->status, &op->err);
+		tasks_answer_not_added(req, op->status, &op->err);
 	} else if (req->response.status == 0) { /* else it is answered why it begins again */
 		count_run(work);
 		req->response.status = 204;
@@ -257,8 +257,7 @@ static void inserted_whole(struct store_op *op)
 		uploads_put_location(req, &work->row.id);
 		uploads_answer(req, 201, &work->row);
 	} else {
-		app_count_rejected(req->app, APP_REJECTED_STORE);
-		request_answer_error(req, op->status, &op->err);
+		tasks_answer_not_added(req, op->status, &op->err);
 	}
 	request_finish(req);
 }
@@ -267,7 +266,9 @@ static void inserted_whole(struct store_op *op)
 static bool begin_whole(struct upload_work *work, struct db *db)
 {
 	struct request *req = work->req;
+	enum tasks_room room = TASKS_ROOM;
 	struct upload_row there;
+	struct tasks_bound most;
 	struct err err = {0};
 
 	/* nginx has tried the request again, and the first try has stored it. */
@@ -282,6 +283,14 @@ static bool begin_whole(struct upload_work *work, struct db *db)
 	if (status == STATUS_OK && work->too_much) {
 		work->too_many = false;
 		uploads_answer_no_room(work);
+		return false;
+	}
+	/* For its run, before its bytes are on the disk; the transaction that adds the task has the last word. */
+	const struct tasks_bound *bound = tasks_bound_of(req, &most);
+	if (status == STATUS_OK && work->pipeline && bound)
+		status = tasks_find_room(db, req->caller.user_id, 0, bound, &room, &err);
+	if (status == STATUS_OK && room != TASKS_ROOM) {
+		tasks_answer_no_room(req, room);
 		return false;
 	}
 	if (status == STATUS_OK)

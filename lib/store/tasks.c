@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "store/generations.h"
+#include "store/users.h"
 
 static const char *const STATUSES[TASK_STATUS__MAX] = {
 	[TASK_PENDING] = "pending", [TASK_PROCESSING] = "processing", [TASK_COMPLETED] = "completed",
@@ -187,7 +188,10 @@ static enum status insert(struct db *db, const char *sql, const struct task_row 
 	int64_t inserted;
 
 	*stored = false;
-	enum status status = db_prepare(db, sql, &stmt, err);
+	/* Who was switched off since the request began: what they had waiting is cancelled by then. */
+	enum status status = row->user_id > 0 ? users_check_active(db, row->user_id, err) : STATUS_OK;
+	if (status == STATUS_OK)
+		status = db_prepare(db, sql, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	tasks_bind_id(stmt, 1, &row->id);

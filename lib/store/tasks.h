@@ -61,7 +61,8 @@ enum status tasks_begin_change(struct db *db, int64_t *change, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
 /* Adds a pending task: id, user_id, kind, payload, created_at (empty: now), priority, run_us (0: at once), total,
- * change, small, bytes. One that is there already stays (*stored false): the same request again. */
+ * change, small, bytes. One that is there already stays (*stored false): the same request again. STATUS_FORBIDDEN:
+ * its user is switched off (wants the changes' row, which whoever switches them off takes). */
 enum status tasks_insert(struct db *db, const struct task_row *row, bool *stored, struct err *err)
 	__attribute__((nonnull(1, 2, 3), warn_unused_result));
 

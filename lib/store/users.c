@@ -69,6 +69,23 @@ enum status users_hold(struct db *db, int64_t id, struct err *err)
 	return status;
 }
 
+enum status users_check_active(struct db *db, int64_t id, struct err *err)
+{
+	static const char sql[] = "SELECT is_active FROM users WHERE id = $1";
+	struct stmt *stmt;
+	bool found;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, id);
+	status = db_step(stmt, &found, err);
+	if (status == STATUS_OK && found && db_column_i64(stmt, 0) == 0)
+		status = err_set(err, STATUS_FORBIDDEN, "Inactive user");
+	db_reset(stmt);
+	return status;
+}
+
 enum status users_find_name(struct db *db, struct str username_key, struct user_row *row, struct err *err)
 {
 	static const char sql[] = "SELECT " COLUMNS " FROM users WHERE username_key = $1";

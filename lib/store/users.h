@@ -27,6 +27,10 @@ enum status users_insert(struct db *db, struct user_row *row, struct err *err)
  * does. Wants an op that is alone: ops of one transaction do not keep each other out. STATUS_NOT_FOUND: nobody. */
 enum status users_hold(struct db *db, int64_t id, struct err *err) __attribute__((nonnull(1), warn_unused_result));
 
+/* STATUS_FORBIDDEN: they are switched off. */
+enum status users_check_active(struct db *db, int64_t id, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
 /* STATUS_NOT_FOUND: nobody. */
 enum status users_find(struct db *db, int64_t id, struct user_row *row, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));

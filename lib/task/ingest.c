@@ -7,7 +7,7 @@
 #include "pipeline/definition.h"
 #include "pipeline/http_source.h"
 #include "pipeline/http_url.h"
-#include "store/tasks.h"
+#include "store/users.h"
 #include "task/pipeline_impl.h"
 
 #include <stdio.h>
@@ -18,9 +18,10 @@ enum { RUN_BYTES = 2 << 20 /* of a run's row, definition and all */ };
 
 /* {"pipeline":"dataflow","source":"a.csv"}: for whoever lists tasks; the run has all that counts. */
 static enum status add_task(struct db *db, const struct id *id, int64_t user_id, struct str pipeline, struct str source,
-			    struct err *err)
+			    const struct tasks_bound *bound, struct err *err)
 {
 	struct task_row task = {.id = *id, .user_id = user_id};
+	enum tasks_room room = TASKS_ROOM;
 	struct buf payload;
 	bool stored;
 
@@ -36,12 +37,19 @@ static enum status add_task(struct db *db, const struct id *id, int64_t user_id,
 	if (status == STATUS_OK)
 		status = tasks_begin_change(db, &task.change, err);
 	if (status == STATUS_OK)
-		status = tasks_insert(db, &task, &stored, err);
+		status = bound->tasks > 0 || bound->bytes > 0
+				 ? tasks_insert_within(db, &task, bound, &stored, &room, err)
+				 : tasks_insert(db, &task, &stored, err);
 	buf_release(&payload);
+	if (status == STATUS_OK && room != TASKS_ROOM)
+		status = err_set(err, STATUS_LIMITED,
+				 "Too many of your tasks are waiting (USER_TASKS_PENDING, USER_TASKS_BYTES). Try again "
+				 "when some are done, or cancel some.");
 	return status;
 }
 
-static enum status start(struct db *db, struct run_row *row, struct id *id, bool *started, struct err *err)
+static enum status start(struct db *db, struct run_row *row, const struct tasks_bound *bound, struct id *id,
+			 bool *started, struct err *err)
 {
 	struct id is;
 
@@ -57,7 +65,7 @@ static enum status start(struct db *db, struct run_row *row, struct id *id, bool
 	if (status != STATUS_OK)
 		return status;
 	if (*started)
-		return add_task(db, id, row->user_id, row->pipeline, row->source, err);
+		return add_task(db, id, row->user_id, row->pipeline, row->source, bound, err);
 	/* The very run is there: this was committed before, and nobody heard of it. */
 	*started = memcmp(is.b, id->b, sizeof(is.b)) == 0;
 	*id = is;
@@ -77,11 +85,11 @@ enum status ingest_start(struct db *db, const struct ingest *ingest, struct id *
 		.counts = {.bytes_total = ingest->bytes},
 	};
 
-	return start(db, &row, id, started, err);
+	return start(db, &row, &ingest->bound, id, started, err);
 }
 
-enum status ingest_start_api(struct db *db, const struct pipeline *pipeline, int64_t user_id, struct id *id,
-			     bool *started, struct err *err)
+enum status ingest_start_api(struct db *db, const struct pipeline *pipeline, int64_t user_id,
+			     const struct tasks_bound *bound, struct id *id, bool *started, struct err *err)
 {
 	char path[PIPELINE_NAME_BYTES + sizeof(API_PATH)];
 	struct buf source;
@@ -99,6 +107,7 @@ enum status ingest_start_api(struct db *db, const struct pipeline *pipeline, int
 		.source = buf_view(&source),
 		.path = str_of(path),
 		.origin = STR("http"),
+		.bound = bound ? *bound : (struct tasks_bound){0},
 	};
 	enum status status = source.failed ? err_set(err, STATUS_NO_MEMORY, "no memory for a run")
 					   : ingest_start(db, &ingest, id, started, err);
@@ -153,11 +162,14 @@ enum status ingest_pause(struct db *db, const struct id *id, struct err *err)
  * callers commit what a conflict leaves. */
 static enum status queue_again(struct db *db, const struct run_row *run, struct arena *arena, struct err *err)
 {
+	static const struct tasks_bound any = {0}; /* it was there before */
 	struct task_row task;
 	int64_t change;
 	bool there;
 
 	enum status status = tasks_begin_change(db, &change, err);
+	if (status == STATUS_OK && run->user_id > 0)
+		status = users_check_active(db, run->user_id, err);
 	if (status == STATUS_OK)
 		status = tasks_find(db, &run->id, -1, arena, &task, err);
 	there = status == STATUS_OK;
@@ -168,7 +180,7 @@ static enum status queue_again(struct db *db, const struct run_row *run, struct 
 	if (status != STATUS_OK)
 		return status;
 	return there ? tasks_retry(db, &run->id, change, clock_wall_us(), err)
-		     : add_task(db, &run->id, run->user_id, run->pipeline, run->source, err);
+		     : add_task(db, &run->id, run->user_id, run->pipeline, run->source, &any, err);
 }
 
 enum status ingest_resume(struct db *db, const struct id *id, struct err *err)
@@ -189,8 +201,8 @@ enum status ingest_resume(struct db *db, const struct id *id, struct err *err)
 	return status;
 }
 
-enum status ingest_retry(struct db *db, const struct id *of, struct str definition, int64_t user_id, struct id *id,
-			 bool *started, struct err *err)
+enum status ingest_retry(struct db *db, const struct id *of, struct str definition, int64_t user_id,
+			 const struct tasks_bound *bound, struct id *id, bool *started, struct err *err)
 {
 	struct arena arena;
 	struct run_row run;
@@ -215,7 +227,7 @@ enum status ingest_retry(struct db *db, const struct id *of, struct str definiti
 			.definition = definition.p ? definition : run.definition,
 			.counts = {.bytes_total = run.counts.bytes_total},
 		};
-		status = start(db, &row, id, started, err);
+		status = start(db, &row, bound, id, started, err);
 	}
 	arena_release(&arena);
 	return status;

@@ -274,7 +274,8 @@ static enum status start_api(struct db *db, void *arg, struct err *err)
 	due->started = false;
 	enum status status = is_due(db, due, &now, err);
 	if (status == STATUS_OK && now)
-		status = ingest_start_api(db, due->pipeline, due->look->run->task->user_id, &is, &due->started, err);
+		status = ingest_start_api(db, due->pipeline, due->look->run->task->user_id, NULL, &is, &due->started,
+					  err);
 	due->started = due->started && memcmp(&is, &id, sizeof(id)) == 0;
 	return status;
 }

@@ -479,6 +479,18 @@ static void runs_are_started_once(void)
 	snprintf(wanted, sizeof(wanted), "%s/raw/link.csv", h.dir);
 	CU_ASSERT_EQUAL(symlink("shop-1.csv", wanted), 0);
 	ANSWERS(start(&h, &ann, "{\"pipeline\":\"shop\",\"file\":\"link.csv\"}"), 422, NULL);
+	/* As many tasks as a user may have waiting. */
+	put_file(&h, "raw/shop-2.csv", "id,price\na,1\n");
+	h.config.user_tasks_pending = 2;
+	x = start(&h, &ann, "{\"pipeline\":\"shop\",\"file\":\"shop-2.csv\"}");
+	ANSWERS(x, 429, NULL);
+	HEADER_IS(x, "Retry-After", "10");
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM data_runs"), 2);
+	ANSWERS(ASK(&h, .method = "POST", .path = "/api/dataflow/data/process", .token = ann.token), 429, NULL);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks"), 2);
+	ANSWERS(harness_ask(&h, &again), 202, NULL);
+	h.config.user_tasks_pending = 0;
+	ANSWERS(start(&h, &ann, "{\"pipeline\":\"shop\",\"file\":\"shop-2.csv\"}"), 202, NULL);
 	harness_close(&h);
 }
 

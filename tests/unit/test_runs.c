@@ -3,6 +3,7 @@
 
 #include "store/records.h"
 #include "store/tasks.h"
+#include "store/users.h"
 #include "task/ingest.h"
 
 static struct id new_id(void)
@@ -347,6 +348,46 @@ static void one_that_is_cancelled_stays_so(void)
 	db_close(db);
 }
 
+/* Switched off since they asked. */
+static void who_is_switched_off_starts_nothing(void)
+{
+	struct db *db = test_database("inactive.db");
+	struct user_row user = {.email = "a@b.c",
+				.email_key = "a@b.c",
+				.username = "ada",
+				.username_key = "ada",
+				.hash = "x",
+				.active = true};
+	struct ingest ingest = wanted("/raw/a.csv");
+	struct task_row task = {.kind = "echo", .id = new_id()};
+	struct id id = new_id(), other = new_id();
+	struct tasks_bound bound = {.tasks = 5};
+	enum tasks_room room;
+	bool started;
+
+	begin(db);
+	OK(users_insert(db, &user, NULL));
+	commit(db);
+	ingest.user_id = task.user_id = user.id;
+	begin(db);
+	OK(ingest_start(db, &ingest, &id, &started, NULL));
+	CU_ASSERT(started);
+	OK(ingest_pause(db, &id, NULL));
+	user.active = false;
+	OK(users_update(db, &user, NULL));
+	commit(db);
+	ingest.path = STR("/raw/b.csv");
+	begin(db);
+	IS(ingest_resume(db, &id, NULL), STATUS_FORBIDDEN);
+	IS(ingest_start(db, &ingest, &other, &started, NULL), STATUS_FORBIDDEN);
+	OK(tasks_begin_change(db, &task.change, NULL));
+	IS(tasks_insert(db, &task, &started, NULL), STATUS_FORBIDDEN);
+	IS(tasks_insert_within(db, &task, &bound, &started, &room, NULL), STATUS_FORBIDDEN);
+	db_rollback(db);
+	CU_ASSERT_EQUAL(state_of(db, &id), RUN_PAUSED);
+	db_close(db);
+}
+
 static bool see(void *arg, const struct refusal_row *row)
 {
 	char *seen = arg;
@@ -397,6 +438,7 @@ static const struct unit_case CASES[] = {
 	{"runs stop and go on", runs_stop_and_go_on},
 	{"strays are ended", strays_are_ended},
 	{"one that is cancelled stays so", one_that_is_cancelled_stays_so},
+	{"who is switched off starts nothing", who_is_switched_off_starts_nothing},
 	{"what is refused is told", what_is_refused_is_told},
 };
 
