@@ -179,7 +179,7 @@ static bool read_wish(struct exporting *exporting, struct db *db)
 
 /* --- storing --- */
 
-static void put_state(struct buf *out, const struct task_row *row, struct arena *arena)
+static void put_state(struct buf *out, const struct task_row *row)
 {
 	struct json_value root = {0}, value;
 	struct json_fault fault;
@@ -191,7 +191,6 @@ static void put_state(struct buf *out, const struct task_row *row, struct arena 
 		(void)!json_number(value, &rows);
 	if (done && json_member(root, STR("bytes"), &value))
 		(void)!json_number(value, &bytes);
-	(void)arena;
 	id_format(&row->id, id);
 	buf_fmt(out, "{\"export_id\":\"%s\",\"state\":\"%s\",\"rows\":%.0f,\"bytes\":%.0f,\"file\":", id,
 		task_status_name(row->status), rows, bytes);
@@ -247,7 +246,7 @@ static void task_stored(struct store_op *op)
 			response_header(&req->response, "Location", buf_view(&path));
 		req->response.status = 202;
 		req->response.content_type = "application/json";
-		put_state(&req->response.body, &exporting->row, &req->arena);
+		put_state(&req->response.body, &exporting->row);
 	}
 	request_finish(req);
 }
@@ -327,7 +326,7 @@ static void get_slowly(struct request *req, struct db *thread_db)
 	if (db && find(req, db, &row)) {
 		req->response.status = 200;
 		req->response.content_type = "application/json";
-		put_state(&req->response.body, &row, &req->arena);
+		put_state(&req->response.body, &row);
 	}
 	request_finish(req);
 }
@@ -343,7 +342,7 @@ static void answer_file(struct request *req, const struct task_row *row)
 							      [EXPORT_JSON_LINES] = "application/x-ndjson",
 							      [EXPORT_JSON] = "application/json"};
 	struct json_value root, value;
-	struct export_wish wish;
+	struct export_wish wish = {0};
 	struct json_fault fault;
 	struct buf path, name;
 	struct stat st;

@@ -98,11 +98,25 @@ bool fcgi_answer_reserve(struct request *req)
 	return true;
 }
 
+static void respond(struct request *req)
+{
+	struct conn *conn = fcgi_conn_of(req);
+
+	conn->last |= conn->server->draining;
+	if (conn->large) {
+		req->job.run = write_slowly;
+		if (pool_submit(req->app->slow, &req->job))
+			return;
+		conn->server->large--; /* the pool is closing */
+		req->broken = true;
+	}
+	finish(conn, !req->broken && put_response(conn, false));
+	fcgi_conn_recycle(conn);
+}
+
 static void open_skipped(struct mail *mail)
 {
-	struct request *req = (struct request *)(void *)((char *)mail - offsetof(struct request, mail));
-
-	fcgi_answer_respond(req);
+	respond((struct request *)(void *)((char *)mail - offsetof(struct request, mail)));
 }
 
 static void skip_rest(struct pool_job *job, void *thread_state)
@@ -117,37 +131,16 @@ static void skip_rest(struct pool_job *job, void *thread_state)
 
 /* What the handler has left of the body is read before it is answered: nginx would take a connection that is closed
  * in its face for a dead worker. */
-static void respond_behind_body(struct conn *conn)
-{
-	struct request *req = &conn->req;
-
-	req->job.run = skip_rest;
-	if (!conn->whole && pool_submit(req->app->uploads, &req->job))
-		return;
-	if (conn->whole)
-		fcgi_conn_skip_body(conn);
-	conn->unread = false;
-	fcgi_answer_respond(req);
-}
-
 void fcgi_answer_respond(struct request *req)
 {
 	struct conn *conn = fcgi_conn_of(req);
 
-	if (conn->unread) {
-		respond_behind_body(conn);
+	req->job.run = skip_rest;
+	if (conn->unread && !conn->whole && pool_submit(req->app->uploads, &req->job))
 		return;
-	}
-	conn->last |= conn->server->draining;
-	if (conn->large) {
-		req->job.run = write_slowly;
-		if (pool_submit(req->app->slow, &req->job))
-			return;
-		conn->server->large--; /* the pool is closing */
-		req->broken = true;
-	}
-	finish(conn, !req->broken && put_response(conn, false));
-	fcgi_conn_recycle(conn);
+	if (conn->unread && conn->whole)
+		fcgi_conn_skip_body(conn);
+	respond(req);
 }
 
 bool fcgi_answer_stream(struct request *req, struct str piece)

@@ -169,9 +169,11 @@ static void after_a_death(void)
 	snprintf(id, sizeof(id), "%s", make(&h, &user, "{\"name\":\"a.csv\",\"bytes\":5}"));
 	ANSWERS(piece(&h, &user, id, "0", "he"), 204, "");
 	FILE *file = fopen(file_of(&h, id, ".part"), "ae");
-	CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-	fputs("XXXXXXXX", file);
-	fclose(file);
+	CU_ASSERT_PTR_NOT_NULL(file);
+	if (file) {
+		fputs("XXXXXXXX", file);
+		fclose(file);
+	}
 	struct exchange *x = ASK(&h, .method = "PATCH", .path = path_of(id), .body = "l", .cut_body = true,
 				 .type = "application/offset+octet-stream", .token = user.token,
 				 .params = {"HTTP_UPLOAD_OFFSET", "2"});
