@@ -146,11 +146,11 @@ const struct command COMMANDS[] = {
 	 "checkpoint. drain waits until nothing is due and nothing runs (default 60s; exit code 111 when it does "
 	 "not\n"
 	 "come to that). kinds lists the kinds there are.\n"},
-	{"ingest", ingest_main, "have a pipeline read a file",
-	 "usage: appcore ingest FILE --pipeline NAME [--follow] [--json]\n"
+	{"ingest", ingest_main, "have a pipeline read a file or an API",
+	 "usage: appcore ingest [FILE] --pipeline NAME [--follow] [--json]\n"
 	 "\n"
-	 "Has the service's workers read FILE by the pipeline NAME of PIPELINES_DIR, and prints the run's id. A file "
-	 "that\n"
+	 "Has the service's workers read FILE, or without one the API of the pipeline, by the pipeline NAME of\n"
+	 "PIPELINES_DIR, and prints the run's id. A file that\n"
 	 "does not lie in DATA_DIR/raw is copied first, and stays. --follow shows how far the run is and waits for "
 	 "its\n"
 	 "end; interrupting that does not interrupt the run.\n"

@@ -87,9 +87,12 @@ bool http_url_join(struct str base, struct str reference, struct buf *out)
 	return good;
 }
 
+/* libcurl spells escapes in either case. */
 static bool is_param(struct str pair, struct str escaped)
 {
-	return str_eq(str_cut(&pair, '='), escaped);
+	struct str name = str_cut(&pair, '=');
+
+	return str_eq(name, escaped) || (memchr(escaped.p, '%', escaped.n) && str_eq_nocase(name, escaped));
 }
 
 bool http_url_set(struct buf *url, struct str param, struct str value)

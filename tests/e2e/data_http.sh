@@ -1,7 +1,7 @@
 # Pipelines that read APIs: a stub on the loopback network pages in every way, and does what APIs should not do.
 # shellcheck shell=bash disable=SC2154
 
-new_service apis PIPELINES_DIR="mine" SOURCE_NETWORKS=127.0.0.0/8 SCHEDULE_INGEST=off STUB_KEY=key-of-the-stub
+new_service apis PIPELINES_DIR="mine" SOURCE_NETWORKS=127.0.0.0/8 SCHEDULE_INGEST=off TASK_LEASE_SECONDS=2 STUB_KEY=key-of-the-stub
 mkdir -p "$dir/state" "$dir/mine"
 /usr/bin/python3 "$home/tests/e2e/api_stub.py" "$dir/port" "$dir/api.log" "$dir/state" &
 helpers+=($!)
@@ -27,6 +27,7 @@ pipeline endless "{\"url\": \"$api/endless\", \"page_bytes\": 1000000}"
 pipeline unset "{\"url\": \"$api/link\", \"headers\": {\"X-API-Key\": {\"env\": \"NOT_SET_ANYWHERE\"}}}"
 pipeline six "{\"url\": \"${api/127.0.0.1/[::1]}/link\"}"
 pipeline none '{"url": "http://127.0.0.1:1/", "retries": 0}'
+pipeline every "{\"url\": \"$api/link\", \"every\": \"* * * * *\"}"
 start
 
 ingest() { # NAME: $output is the end of its run
@@ -62,6 +63,23 @@ ends 'then only what is new' since 'completed 2 0 0 0'
 like 'by the greatest value so far' "$(grep '^/since' "$dir/api.log" | tail -n 1)" 'after=2026-01-07'
 ends 'failures that pass: 503, 429, half a page, and one without a length' flaky 'completed 2 0 0 0'
 
+# --- who is killed goes on at the page that he was at ---
+
+touch "$dir/state/slow"
+sql_page="SELECT position FROM data_runs WHERE pipeline_id = (SELECT id FROM pipelines WHERE name = 'page') ORDER BY number DESC"
+calls=$(grep -c '^/page' "$dir/api.log")
+run=$(appcore ingest --pipeline page)
+asked() { [ "$(grep -c '^/page' "$dir/api.log")" -ge "$1" ]; }
+within 'the second page is waited for' 20 asked $((calls + 2))
+is 'and is where the run is' "$(sql "$sql_page" | head -n 1 | jq .page.n)" 1
+rm "$dir/state/slow"
+worker=$(appcore task show "$run" --json | jq -r .worker)
+kill -9 "${worker#*/}"
+state_is() { [ "$(sql "SELECT state FROM data_runs WHERE id = '$run'")" = "$1" ]; }
+within 'another worker ends it' 60 state_is completed
+is 'the first page was not asked for again' "$(grep '^/page?' "$dir/api.log" | tail -n +"$((calls + 1))" | grep -o 'p=[0-9]' | paste -sd ' ')" 'p=1 p=2 p=2 p=3'
+is 'all of it was there before' "$(sql "SELECT skipped FROM data_runs WHERE id = '$run'")" 10
+
 # --- what is not ---
 
 fails 'no connection (D-017)' none '127.0.0.1:1 can.t be read'
@@ -87,6 +105,13 @@ touch "$dir/state/mended"
 change "UPDATE data_cursors SET open_until_us = 1 WHERE open_until_us > 0 AND failures = 5"
 ends 'after a while one may try, and closes it' broken 'completed 1 0 0 0'
 is 'nothing is open' "$(sql "SELECT failures FROM data_cursors WHERE pipeline_id = (SELECT id FROM pipelines WHERE name = 'broken')")" 0
+
+# --- all of them ---
+
+before=$(sql 'SELECT count(*) FROM data_runs')
+appcore task add pipeline_ingest >/dev/null
+runs_grow() { [ "$(sql 'SELECT count(*) FROM data_runs')" -gt "$1" ]; }
+within 'a look starts the APIs' 20 runs_grow "$before"
 
 is 'no secret is in what runs keep' "$(sql "SELECT count(*) FROM data_runs WHERE definition LIKE '%a-very-secret%' OR definition LIKE '%key-of-the%' OR source LIKE '%in-the-query%' OR error LIKE '%in-the-query%'")" 0
 is 'nor in the log' "$(grep -rlE 'a-very-secret|key-of-the-stub|in-the-query' "$dir/run/log" | wc -l)" 0
