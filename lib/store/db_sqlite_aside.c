@@ -13,6 +13,11 @@
  * log it is not begun anew. A reader of a log that is wholly in the database reads none of it; so the mark is set in
  * the turn whose commit has just added to the log, when nobody can have copied that.
  *
+ * Who copies holds a lock without which nobody else can, in a turn or not, and at its priority it may be kept from
+ * going on. So it gives up when it has taken long, or when a log has become long meanwhile: then all is done in a turn.
+ * One that is stopped with its process can't: the process is ended by its peers (shm_reap_silent), and until then the
+ * log grows.
+ *
  * One for all connections of a process to the same file. `lock` guards everything but the copier, which is the
  * thread's, and the mark, which belongs to whoever changes the state. */
 #include "store/db_sqlite_impl.h"
@@ -21,11 +26,13 @@
 #include "base/polite.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
 	QUIET_MS = 50,   /* after another process was found at it */
+	COPY_MS = 2000,  /* at the most, beside others */
 	REST_PAGES = 64, /* may be copied in a turn */
 	ROUNDS = 8,      /* before more is */
 	INDEX_COPIED = 24,
@@ -46,8 +53,9 @@ struct sqlite_aside {
 	pthread_cond_t wake;
 	enum state state;
 	bool closing, polite;
-	int rounds;        /* one after the other */
-	uint64_t quiet_ms; /* until then it is another process's */
+	int rounds;          /* one after the other */
+	uint64_t quiet_ms;   /* until then it is another process's */
+	atomic_bool hurried; /* the copy is to end as it is */
 	sqlite3 *mark, *copier;
 	const volatile uint32_t *index; /* of the log: the memory that all processes share */
 	pthread_t thread;
@@ -61,12 +69,17 @@ static struct sqlite_aside *list;
 
 /* What copies, page by page, pauses now and then. In a thread of low priority as in any: see polite.h. */
 static _Thread_local struct polite computing;
+static _Thread_local const struct sqlite_aside *copying; /* NULL: in no thread of ours */
+static _Thread_local uint64_t copies_ms;                 /* since then */
 static sqlite3_io_methods paused_methods;
 static const sqlite3_io_methods *plain_methods;
 
 static int write_politely(sqlite3_file *file, const void *p, int n, sqlite3_int64 at)
 {
 	polite_point(&computing);
+	if (copying &&
+	    (atomic_load_explicit(&copying->hurried, memory_order_relaxed) || clock_mono_ms() - copies_ms > COPY_MS))
+		return SQLITE_INTERRUPT;
 	return plain_methods->xWrite(file, p, n, at);
 }
 
@@ -108,6 +121,8 @@ static int sync_database(sqlite3 *handle)
 
 static enum state copy(struct sqlite_aside *aside, uint64_t *quiet_ms)
 {
+	copying = aside;
+	copies_ms = clock_mono_ms();
 	int rc = sqlite3_wal_checkpoint_v2(aside->copier, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 
 	if (rc == SQLITE_OK)
@@ -150,6 +165,7 @@ static bool set_mark(struct sqlite_aside *aside)
 	int rc = sqlite3_exec(aside->mark, "BEGIN; SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
 
 	if (rc == SQLITE_OK) {
+		atomic_store_explicit(&aside->hurried, false, memory_order_relaxed);
 		aside->state = ASIDE_COPIES;
 		aside->rounds++;
 		pthread_cond_signal(&aside->wake);
@@ -194,6 +210,11 @@ bool sqlite_aside_takes(struct sqlite_aside *aside, int pages, bool wrote)
 	}
 	pthread_mutex_unlock(&aside->lock);
 	return takes;
+}
+
+void sqlite_aside_hurry(struct sqlite_aside *aside)
+{
+	atomic_store_explicit(&aside->hurried, true, memory_order_relaxed);
 }
 
 /* --- life --- */
@@ -280,6 +301,7 @@ void sqlite_aside_close(struct sqlite_aside *aside)
 	pthread_mutex_unlock(&list_lock);
 	if (!last)
 		return;
+	sqlite_aside_hurry(aside);
 	pthread_mutex_lock(&aside->lock);
 	aside->closing = true;
 	pthread_cond_signal(&aside->wake);

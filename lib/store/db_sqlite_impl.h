@@ -83,14 +83,16 @@ int sqlite_note_log(void *arg, sqlite3 *handle, const char *name, int pages);
 
 /* --- db_sqlite_aside.c --- */
 
-/* What moves the log of `path` for this process. Caller releases with sqlite_aside_close (NULL is allowed), which the
- * last one pays with the end of a copy that is under way. */
+/* What moves the log of `path` for this process. Caller releases with sqlite_aside_close (NULL is allowed), which ends
+ * a copy that is under way. */
 enum status sqlite_aside_open(struct sqlite_aside **out, const char *path, bool polite, struct err *err);
 void sqlite_aside_close(struct sqlite_aside *aside);
 
 /* In a turn, outside of a transaction: a checkpoint is due. True: nothing is to be done here now. False: the caller
  * makes one, which as a rule has little left to do. `pages`: in the log. `wrote`: this turn has added to it. */
 bool sqlite_aside_takes(struct sqlite_aside *aside, int pages, bool wrote);
+/* Whoever copies gives up soon, so that it can be done in a turn. */
+void sqlite_aside_hurry(struct sqlite_aside *aside);
 
 /* As in db_impl.h. */
 enum status sqlite_checkpoint_aside(struct db *base, bool polite, struct err *err);

@@ -145,6 +145,8 @@ enum status sqlite_checkpoint(struct db *base, int pages, bool *checkpointed, st
 	if (pages > 0 && db->aside && db->log_pages < ASIDE_PAGES &&
 	    sqlite_aside_takes(db->aside, db->log_pages, db->wrote))
 		return STATUS_OK;
+	if (db->aside && db->log_pages >= ASIDE_PAGES)
+		sqlite_aside_hurry(db->aside);
 	int rc = sqlite3_wal_checkpoint_v2(db->handle, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
 	if (rc == SQLITE_OK && frames == copied && frames >= TRUNCATE_PAGES) {
 		sqlite3_busy_timeout(db->handle, TRUNCATE_BUSY_MS);
