@@ -24,7 +24,7 @@
 enum {
 	STEP_LEAST = 64,
 	STEP_MOST = 10000,   /* records in a transaction, whatever BATCH_SIZE says */
-	STEP_US = 3000,      /* of a turn, while nobody else wants it */
+	STEP_US = 1500,      /* of a turn, before its commit, while nobody else wants it */
 	STEP_SHORT_US = 400, /* when somebody has wanted it in the last STEPS_SHORT steps */
 	STEPS_SHORT = 200,
 	STEP_BYTES = 4 << 20,   /* of records in a transaction */
@@ -63,11 +63,16 @@ struct work {
 	size_t lines_n, lines_at;
 };
 
-/* A batch: what its transaction stores. Filled again by each try. */
+/* A batch: what its transaction stores. It is filled before the turn; what became of its records is told by each try.
+ */
 struct batch {
 	struct work *work;
 	const struct pipeline_row *rows;
 	size_t n;
+	size_t *of; /* record i comes from rows[of[i]] */
+	size_t records, refused;
+	struct run_counts filled;
+	struct pipeline_counted filled_counted;
 	struct source_position at;
 	int64_t skip, bytes_done, bytes_total;
 	struct run_counts counts;
@@ -217,8 +222,8 @@ static void refuse(struct batch *batch, const struct pipeline_row *row, enum ref
 	};
 }
 
-/* The batch's records, in its order; of[i] is the row that record i comes from. */
-static bool fill(struct batch *batch, size_t *of, size_t *records, size_t *refused, int64_t now_us)
+/* The batch's records, in its order. */
+static bool fill_rows(struct batch *batch, int64_t now_us)
 {
 	struct work *work = batch->work;
 	const struct pipeline *pipeline = work->pipeline;
@@ -231,11 +236,11 @@ static bool fill(struct batch *batch, size_t *of, size_t *records, size_t *refus
 			continue;
 		batch->counts.rows_read++;
 		if (bad)
-			refuse(batch, row, row->refusal, row->message, refused);
+			refuse(batch, row, row->refusal, row->message, &batch->refused);
 		if (bad && (!pipeline->keep_failed || row->key.n == 0))
 			continue;
-		of[*records] = i;
-		struct record_row *record = &work->records[(*records)++];
+		batch->of[batch->records] = i;
+		struct record_row *record = &work->records[batch->records++];
 		*record = (struct record_row){
 			.pipeline_id = work->row.pipeline_id,
 			.run = work->row.number,
@@ -256,13 +261,28 @@ static bool fill(struct batch *batch, size_t *of, size_t *records, size_t *refus
 	return true;
 }
 
+static enum status fill(struct batch *batch, struct err *err)
+{
+	struct work *work = batch->work;
+
+	arena_reset(&work->arena);
+	batch->counts = work->row.counts;
+	batch->lines_at = work->lines_at;
+	batch->of = arena_alloc(&work->arena, (batch->n + 1) * sizeof(*batch->of));
+	if (!batch->of || !fill_rows(batch, clock_wall_us()))
+		return no_memory(err);
+	batch->filled = batch->counts;
+	batch->filled_counted = batch->counted;
+	return STATUS_OK;
+}
+
 /* Counts what became of the records; of those that are no more than told, refusals are made. */
-static void count(struct batch *batch, const size_t *of, size_t records, size_t *refused)
+static void count(struct batch *batch, size_t *refused)
 {
 	struct work *work = batch->work;
 	bool tells = work->pipeline->duplicates == PIPELINE_REFUSE;
 
-	for (size_t i = 0; i < records; i++) {
+	for (size_t i = 0; i < batch->records; i++) {
 		bool failed = work->records[i].status == RECORD_FAILED;
 		char outcome = work->outcome[i];
 
@@ -273,7 +293,7 @@ static void count(struct batch *batch, const size_t *of, size_t records, size_t 
 		batch->counts.replaced += outcome == 'r';
 		batch->counts.skipped += outcome == 's' && !tells;
 		if (outcome == 's' && tells)
-			refuse(batch, &batch->rows[of[i]], REFUSAL_DUPLICATE,
+			refuse(batch, &batch->rows[batch->of[i]], REFUSAL_DUPLICATE,
 			       STR("A record with this key is there already."), refused);
 	}
 }
@@ -298,24 +318,19 @@ static enum status store_batch(struct db *db, struct task_run *run, void *arg, s
 {
 	struct batch *batch = arg;
 	struct work *work = batch->work;
-	size_t records = 0, refused = 0;
+	size_t records = batch->records, refused = batch->refused;
 	uint64_t start_ns = clock_mono_ns();
 	enum status status = STATUS_OK;
 
 	(void)run;
-	arena_reset(&work->arena);
 	batch->stored = false;
-	batch->counted = (struct pipeline_counted){0};
-	batch->counts = work->row.counts;
-	batch->lines_at = work->lines_at;
-	size_t *of = arena_alloc(&work->arena, (batch->n + 1) * sizeof(*of));
-	if (!of || !fill(batch, of, &records, &refused, clock_wall_us()))
-		return no_memory(err);
+	batch->counts = batch->filled;
+	batch->counted = batch->filled_counted;
 	memset(work->outcome, 'n', records);
 	if (records > 0 && work->pipeline->to & PIPELINE_TO_RECORDS)
 		status = records_insert(db, work->records, records, duplicates_of(work->pipeline), work->outcome, err);
 	if (status == STATUS_OK) {
-		count(batch, of, records, &refused);
+		count(batch, &refused);
 		status = runs_insert_refusals(db, work->refusals, refused, err);
 	}
 	if (status == STATUS_OK)
@@ -397,7 +412,10 @@ static enum status store_chunk(struct work *work, const struct feed_chunk *chunk
 		batch.bytes_done = batch.page_done ? total
 				   : last          ? done
 						   : from + bytes * (int64_t)(at + batch.n) / (int64_t)chunk->n;
-		status = task_checkpoint(work->run, batch.bytes_done, batch.bytes_total, store_batch, &batch, err);
+		status = fill(&batch, err);
+		if (status == STATUS_OK)
+			status = task_checkpoint(work->run, batch.bytes_done, batch.bytes_total, store_batch, &batch,
+						 err);
 		if (status == STATUS_OK || (status == STATUS_CANCELLED && batch.stored))
 			take_over(work, &batch);
 		at += batch.n;
@@ -882,7 +900,7 @@ enum status task_pipeline_run(struct task_run *run, struct err *err)
 		status = pipeline_make_folders(run->config, err);
 		if (status == STATUS_OK)
 			status = tell_begin(work, err);
-		if (status == STATUS_OK)
+		if (status == STATUS_OK && known)
 			make_indexes(work);
 		if (status == STATUS_OK)
 			status = str_starts(work->row.path, STR(PIPELINE_API_PATH)) ? read_api(work, err)
