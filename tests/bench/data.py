@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Data pipelines: a CSV of many rows and twelve columns, from the file to the database.
 
-Usage: data.py APPCORE [--gate] [--rows N]     (build/release/appcore; a million rows)
+Usage: data.py APPCORE [--gate] [--rows N] [--others]     (build/release/appcore; a million rows)
 
 Compared are: sqlite3's .import into a plain table without an index, one transaction, no rules at all; pandas (read_csv,
 the same rules, to_sql), when it is installed; a loop over records in Python as such pipelines are often written; and
@@ -19,12 +19,15 @@ import secrets
 import shutil
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
+
+from harness import ROOT, Failed, Service, exit_on_signals, need, wrk
 
 COLUMNS = ["id", "value", "category", "price", "weight", "height", "score", "ratio", "count", "city", "note", "day"]
 NUMBERS = ["value", "price", "weight", "height", "score", "ratio"]
@@ -213,15 +216,66 @@ class Appcore:
         self.log.close()
 
 
+# --- what others feel ---
+
+FEW, ROUNDS = 4, 3  # connections: what is measured is how long somebody waits, not who gets the processor
+
+
+def run_of(service: Service, command: List[str]) -> subprocess.Popen:
+    return subprocess.Popen(command, env=service.environment, cwd=service.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def measure_others(binary: str, folder: Path, path: Path) -> None:
+    need("wrk")
+    seconds = float(os.environ.get("BENCH_SECONDS", "3"))
+    (folder / "pipelines").mkdir()
+    # Without a key each run stores all of them.
+    (folder / "pipelines/plain.json").write_text(json.dumps({name: value for name, value in definition(False).items() if name != "key"}))
+    service = Service(folder / "service", str(ROOT / "scripts" / "service.sh"))
+    service.environment.update(APPCORE_BIN=binary, PIPELINES_DIR=str(folder / "pipelines"), WORKERS="1", SCHEDULE_INGEST="off")
+    command = [binary, "ingest", str(path), "--pipeline", "plain", "--follow"]
+    kinds = {"health": ["get", "/health"], "predict": ["predict"]}
+    pairs: Dict[str, List[Tuple[float, float]]] = {name: [] for name in kinds}
+    took: List[float] = []
+    service.start()
+    try:
+        for name, kind in kinds.items():
+            wrk(service.direct, kind, FEW, 1, service.key)
+        for _ in range(ROUNDS):
+            for name, kind in kinds.items():
+                before = wrk(service.direct, kind, FEW, seconds, service.key)["p99_ms"]
+                began = time.monotonic()
+                run = run_of(service, command)
+                time.sleep(0.3)
+                busy = wrk(service.direct, kind, FEW, seconds, service.key)["p99_ms"]
+                if run.poll() is not None:
+                    print(f"the run ended before {name} was measured: more --rows")
+                if run.wait() != 0:
+                    raise Failed("a run failed")
+                took.append(time.monotonic() - began)
+                pairs[name].append(((before + wrk(service.direct, kind, FEW, seconds, service.key)["p99_ms"]) / 2, busy))
+    finally:
+        service.stop()
+    for name, values in pairs.items():
+        alone, busy = (statistics.median(v) for v in zip(*values))
+        ratio = statistics.median(b / a for a, b in values)
+        print(f"p99 of {name:8} alone {alone:6.2f} ms, beside a run {busy:6.2f} ms: {ratio:.1f} times")
+    print(f"a run beside them took {statistics.median(took):.1f} s; load {os.getloadavg()[0]:.1f}")
+
+
 def main() -> int:
     arguments = sys.argv[1:]
     rows = int(arguments[arguments.index("--rows") + 1]) if "--rows" in arguments else 1000000
+    exit_on_signals()
     folder = Path(tempfile.mkdtemp(prefix="appcore-bench-data."))
     appcore: Optional[Appcore] = None
     failed = False
     try:
         path = folder / "rows.csv"
         good = write_rows(path, rows)
+        if "--others" in arguments:
+            measure_others(os.path.abspath(arguments[0]), folder, path)
+            return 0
         took: Dict[str, Optional[float]] = {}
         cpu: Dict[str, float] = {}
         for name, way in (("sqlite3 .import", by_import), ("pandas", by_pandas), ("records in Python", by_records)):

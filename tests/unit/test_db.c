@@ -733,6 +733,112 @@ static void a_log_is_moved_beside_writers(void)
 	db_close(db);
 }
 
+/* Whether a process has a lock on the file: of POSIX on the byte, or (byte < 0) one of flock(2). As in proc_locks(5).
+ */
+static bool has_lock(pid_t pid, const char *path, int byte)
+{
+	FILE *file = fopen("/proc/locks", "r");
+	char line[160], kind[16];
+	struct stat st;
+	bool found = false;
+
+	if (!file || stat(path, &st) != 0)
+		abort();
+	while (!found && fgets(line, sizeof(line), file)) {
+		unsigned long inode, first;
+		int owner;
+		if (strstr(line, "->") ||
+		    sscanf(line, "%*d: %15s %*s %*s %d %*x:%*x:%lu %lu", kind, &owner, &inode, &first) != 4)
+			continue;
+		found = owner == pid && inode == st.st_ino &&
+			(byte < 0 ? strcmp(kind, "FLOCK") == 0
+				  : strcmp(kind, "POSIX") == 0 && first == (unsigned long)byte);
+	}
+	fclose(file);
+	return found;
+}
+
+/* Stops a process in the midst of moving the log, when it has no turn and keeps nobody from having one. */
+static bool stop_copier(pid_t pid)
+{
+	enum { CHECKPOINT_LOCK = 121 }; /* https://sqlite.org/walformat.html#wal_locks */
+	uint64_t end = clock_mono_ms() + 60 * 1000;
+
+	while (clock_mono_ms() < end) {
+		int status;
+		test_sleep_ms(1);
+		if (!has_lock(pid, test_path("stop.db-shm"), CHECKPOINT_LOCK))
+			continue;
+		if (kill(pid, SIGSTOP) != 0 || waitpid(pid, &status, WUNTRACED) != pid || !WIFSTOPPED(status))
+			return false;
+		if (has_lock(pid, test_path("stop.db-shm"), CHECKPOINT_LOCK) &&
+		    !has_lock(pid, test_path("stop.db-turn"), -1) && !has_lock(pid, test_path("stop.db-gate"), -1))
+			return true;
+		kill(pid, SIGCONT);
+	}
+	return false;
+}
+
+/* Who is stopped or dies while it moves the log keeps nobody from writing, and the log is short again when it is gone.
+ */
+static void who_moves_the_log_may_be_stopped(void)
+{
+	if (database_skips("the log is the server's"))
+		return;
+	enum { LONG = 65 << 20 };
+	static char text[100000];
+	int status;
+
+	db_close(test_database("stop.db"));
+	fflush(NULL);
+	pid_t child = fork();
+	if (child == 0) {
+		struct db *own = test_open("stop.db", DB_WRITE);
+		if (db_checkpoint_aside(own, true, NULL) != STATUS_OK)
+			_exit(1);
+		for (int i = 0;; i++) {
+			char prefix[32];
+			snprintf(prefix, sizeof(prefix), "child%d", i);
+			if (!save_rows(own, prefix, 100, 25))
+				_exit(1);
+		}
+	}
+	struct db *db = test_open("stop.db", DB_WRITE), *reader = test_open("stop.db", DB_READ);
+	OK(db_checkpoint_aside(db, false, NULL));
+	CU_ASSERT_TRUE_FATAL(stop_copier(child));
+	memset(text, 'x', sizeof(text));
+	for (int i = 0; size_of(test_path("stop.db-wal")) < LONG && i < 100; i++) {
+		bool done;
+		test_begin(db);
+		for (int k = 0; k < 20; k++) {
+			char id[32];
+			bool repeated;
+			snprintf(id, sizeof(id), "long-%d-%d", i, k);
+			struct prediction row = {.id = str_of(id), .features = {text, sizeof(text)}};
+			OK(predictions_save(db, &row, &repeated, NULL, NULL, NULL));
+		}
+		OK(db_commit(db, NULL));
+		OK(db_checkpoint(db, 100, &done, NULL));
+		db_turn_give(db);
+	}
+	CU_ASSERT_TRUE(size_of(test_path("stop.db-wal")) >= LONG); /* nobody else can move it */
+	int64_t rows = test_number(reader, COUNT);
+	kill(child, SIGKILL);
+	CU_ASSERT_TRUE(waitpid(child, &status, 0) == child && WIFSIGNALED(status));
+	int after = 0;
+	for (uint64_t end = clock_mono_ms() + 60 * 1000; after == 0 || size_of(test_path("stop.db-wal")) > 0; after++) {
+		char prefix[32];
+		snprintf(prefix, sizeof(prefix), "after%d", after);
+		if (!save_rows(db, prefix, 1, 1) || clock_mono_ms() > end)
+			break;
+	}
+	CU_ASSERT_EQUAL(size_of(test_path("stop.db-wal")), 0);
+	CU_ASSERT_EQUAL(test_number(reader, COUNT), rows + after);
+	OK(db_integrity(db, NULL));
+	db_close(reader);
+	db_close(db);
+}
+
 static void ping_notices_a_replaced_file(void)
 {
 	if (database_skips("files that are moved away"))
@@ -912,6 +1018,7 @@ static const struct unit_case CASES[] = {
 	{"the log moves when told", the_log_moves_when_told},
 	{"a long log is cut", a_long_log_is_cut},
 	{"a log is moved beside writers", a_log_is_moved_beside_writers},
+	{"who moves the log may be stopped", who_moves_the_log_may_be_stopped},
 	{"ping notices a replaced file", ping_notices_a_replaced_file},
 	{"backup while writing, then restore", backup_while_writing_then_restore},
 	{"restore is refused while open elsewhere", restore_is_refused_while_open_elsewhere},
