@@ -421,6 +421,35 @@ def call_data(service, known):
         call(name, 200)
 
 
+def call_files(service, known):
+    call = service.call
+    made = call("createExport", 202, json_body={"pipeline": "dataflow", "format": "csv"}, headers=known).value["export_id"]
+    call("createExport", 422, json_body={"pipeline": "dataflow", "format": "xml"}, headers=known)
+    call("createExport", 401, json_body={"pipeline": "dataflow"})
+    until(lambda: call("getExport", 200, export_id=made, headers=known).value["state"] == "completed")
+    call("getExport", 404, export_id="none", headers=known)
+    call("downloadExport", 200, export_id=made, headers=known)
+    call("downloadExport", 404, export_id="none", headers=known)
+    piece = known | {"Content-Type": "application/offset+octet-stream"}
+    upload = call("createUpload", 201, json_body={"name": "a.csv", "bytes": 6}, headers=known).value["upload_id"]
+    call("createUpload", 422, json_body={"name": "../a.csv", "bytes": 6}, headers=known)
+    call("createUpload", 401, json_body={"name": "a.csv", "bytes": 6})
+    call("continueUpload", 204, upload_id=upload, raw=b"abc", headers=piece | {"Upload-Offset": "0"})
+    call("continueUpload", 409, upload_id=upload, raw=b"abc", headers=piece | {"Upload-Offset": "0"})
+    call("continueUpload", 404, upload_id="none", raw=b"abc", headers=piece | {"Upload-Offset": "0"})
+    call("getUpload", 200, upload_id=upload, headers=known)
+    call("getUpload", 404, upload_id="none", headers=known)
+    call("deleteUpload", 204, upload_id=upload, headers=known)
+    call("deleteUpload", 404, upload_id="none", headers=known)
+    whole = call("uploadFile", 201, raw=b"id,value\n1,2\n", query={"name": "b.csv"}, headers=known).value["upload_id"]
+    call("uploadFile", 422, raw=b"id", query={"name": "../b.csv"}, headers=known)
+    for name in ("downloadFile", "downloadFileV1"):
+        answer = call(name, 200, file_id=whole, headers=known)
+        if answer.body != b"id,value\n1,2\n":
+            service.wrong[name].append(f"another file comes back: {answer.body!r}")
+        call(name, 404, file_id="none", headers=known)
+
+
 def call_limited(service):
     """A service that allows next to nothing."""
     call = service.call
@@ -465,6 +494,7 @@ def main(path, certificate, base, key, admin, limited):
     call_sentiment(service, known)
     call_tasks(service, known)
     call_data(service, known)
+    call_files(service, known)
     service.url = urllib.parse.urlsplit(limited)
     call_limited(service)
     bad = 0
