@@ -164,9 +164,12 @@ static const char INSERT[DB_DIALECT__MAX][sizeof(INTO " VALUES (" VALUES(TASKS_G
 		[DB_DIALECT_POSTGRESQL] = INTO " VALUES (" VALUES(TASKS_GREATEST_POSTGRESQL) ")" UNLESS_THERE,
 };
 
-/* Of no more than one needs to see to know that there is no room. */
+/* Of no more than one needs to see to know that there is no room. The parts of what was cancelled take room until they
+ * are gone (tasks_expire): who cancels what they have sent and sends more is bounded, too. */
 #define WAITING(user, most)                                                                                            \
-	"(SELECT count(*) AS tasks, CAST(coalesce(sum(bytes), 0) AS BIGINT) AS bytes FROM (SELECT bytes"               \
+	"(SELECT count(*) AS tasks, CAST(coalesce(sum(bytes), 0) + (SELECT coalesce(sum(bytes), 0) FROM (SELECT bytes" \
+	" FROM background_tasks WHERE status = 'cancelled' AND bytes > 0 AND user_id = " user                          \
+	" ORDER BY bytes DESC LIMIT 1000) held) AS BIGINT) AS bytes FROM (SELECT bytes"                                \
 	" FROM background_tasks WHERE status = 'pending' AND small IN (0, 1) AND user_id <> 0 AND user_id = " user     \
 	" LIMIT " most ") one) waiting"
 

@@ -198,8 +198,9 @@ typedef bool task_count_fn(void *arg, struct str kind, enum task_status status, 
 enum status tasks_count(struct db *db, task_count_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 
-/* Deletes some parts of finished tasks that expired before now_us, or at most `limit` of those tasks. Until there is no
- * *more. */
+/* Deletes some parts of tasks that were cancelled, or of finished ones that expired before now_us, or at most `limit`
+ * of the latter. Until there is no *more. Wants the changes' row: one that is put into the queue again keeps its parts.
+ */
 enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, bool *more, struct err *err)
 	__attribute__((nonnull(1, 4, 5), warn_unused_result));
 

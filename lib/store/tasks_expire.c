@@ -40,18 +40,56 @@ static enum status delete_tasks(struct db *db, int64_t now_us, int64_t limit, in
 	return db_run(stmt, deleted, err);
 }
 
+/* --- what was cancelled --- */
+
+#define HELD                                                                                                           \
+	"SELECT task_id FROM background_tasks WHERE status = 'cancelled' AND bytes > 0"                                \
+	" ORDER BY user_id, bytes DESC LIMIT $1"
+
+static enum status delete_held_parts(struct db *db, int64_t limit, int64_t *deleted, struct err *err)
+{
+	static const char sql[] = "DELETE FROM task_parts WHERE id IN (SELECT p.id FROM (" HELD ") t"
+				  " CROSS JOIN task_parts p WHERE p.id > t.task_id || '/' AND p.id < t.task_id || '0'"
+				  " LIMIT $2)";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, limit);
+	db_bind_i64(stmt, 2, PARTS_MAX);
+	return db_run(stmt, deleted, err);
+}
+
+/* It has no parts any more, and takes no room. */
+static enum status let_go(struct db *db, int64_t limit, int64_t *changed, struct err *err)
+{
+	static const char sql[] = "UPDATE background_tasks SET bytes = 0 WHERE task_id IN (" HELD ")";
+	struct stmt *stmt;
+
+	enum status status = db_prepare(db, sql, &stmt, err);
+	if (status != STATUS_OK)
+		return status;
+	db_bind_i64(stmt, 1, limit);
+	return db_run(stmt, changed, err);
+}
+
 /* A part may have a quarter of a megabyte, and a task hundreds of them: tasks go when their parts have. */
 enum status tasks_expire(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, bool *more, struct err *err)
 {
-	int64_t parts = 0;
+	int64_t held = 0, emptied = 0, parts = 0;
 
 	*deleted = 0;
 	*more = false;
 	limit = limit > 0 ? limit : 0;
-	enum status status = delete_parts(db, now_us, limit, &parts, err);
-	if (status == STATUS_OK && parts < PARTS_MAX)
+	enum status status = delete_held_parts(db, limit, &held, err);
+	if (status == STATUS_OK && held < PARTS_MAX)
+		status = let_go(db, limit, &emptied, err);
+	if (status == STATUS_OK && held == 0)
+		status = delete_parts(db, now_us, limit, &parts, err);
+	if (status == STATUS_OK && held == 0 && parts < PARTS_MAX)
 		status = delete_tasks(db, now_us, limit, deleted, err);
-	*more = parts > 0 || *deleted > 0;
+	*more = held > 0 || emptied > 0 || parts > 0 || *deleted > 0;
 	return status;
 }
 

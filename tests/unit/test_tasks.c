@@ -391,6 +391,38 @@ static void what_waits_is_bounded(void)
 	db_close(db);
 }
 
+/* Sent, cancelled, and sent again. */
+static void what_was_cancelled_takes_room(void)
+{
+	const struct tasks_bound small = {.tasks = 100, .bytes = 50};
+	struct db *db = test_database("held.db");
+	int64_t deleted, parts = 0;
+	struct id id = id_at(NOW, 1);
+	struct task_row task;
+	bool stored, more = true;
+
+	CU_ASSERT_EQUAL(insert_within(db, 1, 1, 40, &small, &stored), TASKS_ROOM);
+	int64_t change = begin(db);
+	for (int i = 0; i < 20; i++)
+		OK(tasks_insert_part(db, &id, i, STR("[]"), NOW, NULL));
+	OK(tasks_cancel(db, &id, -1, change, NOW, &arena, &task, NULL));
+	test_commit(db);
+	CU_ASSERT_EQUAL(insert_within(db, 1, 2, 11, &small, &stored), TASKS_TOO_LARGE);
+	CU_ASSERT_EQUAL(insert_within(db, 2, 3, 11, &small, &stored), TASKS_ROOM);
+	for (int i = 0; more && i < 9; i++) {
+		(void)begin(db);
+		OK(tasks_expire(db, NOW, 10, &deleted, &more, NULL));
+		test_commit(db);
+		parts = test_number(db, "SELECT count(*) FROM task_parts");
+		CU_ASSERT_EQUAL(parts, i == 0 ? 4 : 0);
+		CU_ASSERT_EQUAL(deleted, 0);
+	}
+	CU_ASSERT_FALSE(more);
+	CU_ASSERT_EQUAL(test_number(db, "SELECT count(*) FROM background_tasks"), 2); /* it can be looked at */
+	CU_ASSERT_EQUAL(insert_within(db, 1, 4, 50, &small, &stored), TASKS_ROOM);
+	db_close(db);
+}
+
 static const struct tasks_bound TEN = {.tasks = 10};
 
 static void add_one_of_many(void *arg, size_t i)
@@ -883,6 +915,7 @@ static const struct unit_case CASES[] = {
 	{"large ones leave room for others", large_ones_leave_room},
 	{"small and large ones take turns", small_and_large_ones_take_turns},
 	{"what waits is bounded", what_waits_is_bounded},
+	{"what was cancelled takes room", what_was_cancelled_takes_room},
 	{"nobody gets between looking and adding", nobody_gets_between},
 	{"two workers never get the same task (B-128)", two_workers_never_get_the_same_task},
 	{"a lost task is claimed anew and alone, its old owner is fenced off", a_lost_task_is_claimed_anew_and_alone},

@@ -1,3 +1,4 @@
+DROP INDEX idx_background_tasks_held;
 DROP INDEX idx_background_tasks_running;
 DROP INDEX idx_background_tasks_lease;
 DROP INDEX idx_background_tasks_waiting;

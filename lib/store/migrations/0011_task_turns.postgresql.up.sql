@@ -17,3 +17,5 @@ CREATE INDEX idx_background_tasks_waiting ON background_tasks (small, user_id, p
 CREATE INDEX idx_background_tasks_lease ON background_tasks (small, lease_us) WHERE status = 'processing';
 CREATE INDEX idx_background_tasks_running ON background_tasks (small, priority, turn, user_id)
     WHERE status = 'processing' AND small = 0;
+CREATE INDEX idx_background_tasks_held ON background_tasks (user_id, bytes DESC)
+    WHERE status = 'cancelled' AND bytes > 0;

@@ -22,3 +22,6 @@ CREATE INDEX idx_background_tasks_waiting ON background_tasks (small, user_id, p
 CREATE INDEX idx_background_tasks_lease ON background_tasks (small, lease_us, status) WHERE status = 'processing';
 CREATE INDEX idx_background_tasks_running ON background_tasks (small, priority, turn, user_id, status)
     WHERE status = 'processing' AND small = 0;
+-- What was cancelled and has yet to be emptied: it takes its user's room until then.
+CREATE INDEX idx_background_tasks_held ON background_tasks (user_id, bytes DESC, status)
+    WHERE status = 'cancelled' AND bytes > 0;
