@@ -21,9 +21,10 @@ static bool take(struct scan *s, char c)
 
 static struct str take_token(struct scan *s)
 {
+	static const char ends[] = {' ', '\t', ';', ',', '=', '"', '<', '>'};
 	const char *from = s->at;
 
-	while (s->at < s->end && !memchr(" \t;,=\"<>", *s->at, 8))
+	while (s->at < s->end && !memchr(ends, *s->at, sizeof(ends)))
 		s->at++;
 	return (struct str){from, (size_t)(s->at - from)};
 }

@@ -48,6 +48,8 @@ static bool is_header_name(struct str name)
 {
 	static const char others[] = "!#$%&'*+-.^_`|~";
 
+	if (!name.p)
+		return false;
 	for (size_t i = 0; i < name.n; i++) {
 		char c = name.p[i];
 		if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||

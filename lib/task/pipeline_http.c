@@ -56,7 +56,7 @@ static void put_text(struct buf *out, const char *name, struct str value)
 
 void api_put_position(const struct api *api, bool page_done, struct buf *out)
 {
-	buf_fmt(out, ",\"page\":{\"n\":%lld", (long long)(api->pages + page_done));
+	buf_fmt(out, ",\"page\":{\"n\":%lld", (long long)api->pages + page_done);
 	put_text(out, "url", page_done ? buf_view(&api->next) : buf_view(&api->url));
 	put_text(out, "digest", page_done ? STR("") : str_of(api->digest));
 	put_text(out, "since", str_of(page_done ? api->since : api->first_since));
@@ -108,7 +108,7 @@ static void digest(struct str a, struct str b, char out[static 2 * DIGEST + 1])
 	crypto_generichash_update(&state, (const uint8_t *)b.p, b.n);
 	crypto_generichash_final(&state, hash, sizeof(hash));
 	hex_format(hash, sizeof(hash), out);
-	out[2 * DIGEST] = '\0';
+	out[sizeof(hash) * 2] = '\0';
 }
 
 static bool set_number(struct buf *url, struct str param, int64_t value)
@@ -184,9 +184,9 @@ static enum status check_circuit(struct api *api, struct err *err)
 
 	if (cursors_circuit(&api->cursor, now_us) != CURSOR_OPEN)
 		return STATUS_OK;
-	return err_set(
-		err, STATUS_INVALID, "Circuit is OPEN: %lld calls in a row failed; the API is asked again in %lld s.",
-		(long long)api->cursor.failures, (long long)((api->cursor.open_until_us - now_us) / 1000000 + 1));
+	return err_set(err, STATUS_INVALID,
+		       "Circuit is OPEN: %lld calls in a row failed; the API is asked again in %lld s.",
+		       (long long)api->cursor.failures, (long long)(api->cursor.open_until_us - now_us) / 1000000 + 1);
 }
 
 static enum status note_failure(struct api *api, const struct err *why, struct err *err)
@@ -284,11 +284,14 @@ static enum status find_next(struct api *api, struct json_value root, int64_t it
 			good = http_url_join(buf_view(&api->answer.url), text, &api->next);
 		break;
 	case HTTP_BY_CURSOR:
-		if (find_member(root, how->page_member, &value) && value.type == JSON_STRING)
+		if (!find_member(root, how->page_member, &value))
+			break;
+		if (value.type == JSON_STRING) {
 			text = json_string(value, &api->scratch);
-		else if (root.type == JSON_OBJECT && find_member(root, how->page_member, &value) &&
-			 value.type == JSON_NUMBER)
+			good = text.p != NULL;
+		} else if (value.type == JSON_NUMBER) {
 			text = value.text;
+		}
 		if (text.n > 0) {
 			buf_str(&api->next, buf_view(&api->url));
 			good = http_url_set(&api->next, how->page_param, text);
@@ -335,6 +338,7 @@ static enum status read_page(struct api *api, struct str *array, int64_t *items,
 		arena_reset(&api->scratch);
 		note_since(api, item);
 	}
+	arena_reset(&api->scratch);
 	*array = list.text;
 	digest(list.text, STR(""), api->digest);
 	return find_next(api, root, *items, err);

@@ -896,7 +896,7 @@ enum status task_pipeline_run(struct task_run *run, struct err *err)
 	arena_init(&work->arena, BATCH_BYTES);
 	enum status status = begin(work, err);
 	bool known = work->pipeline != NULL;
-	if (status == STATUS_OK && work->row.state != RUN_COMPLETED) {
+	if (status == STATUS_OK && known && work->row.state != RUN_COMPLETED) {
 		status = pipeline_make_folders(run->config, err);
 		if (status == STATUS_OK)
 			status = tell_begin(work, err);
