@@ -533,7 +533,9 @@ static enum status store_page_end(struct work *work, struct err *err)
 	struct batch batch = {.work = work, .page_done = true, .bytes_done = work->row.counts.bytes_read};
 
 	batch.bytes_total = batch.bytes_done;
-	enum status status = task_checkpoint(work->run, batch.bytes_done, batch.bytes_total, store_batch, &batch, err);
+	enum status status = fill(&batch, err);
+	if (status == STATUS_OK)
+		status = task_checkpoint(work->run, batch.bytes_done, batch.bytes_total, store_batch, &batch, err);
 	if (status == STATUS_OK || (status == STATUS_CANCELLED && batch.stored))
 		take_over(work, &batch);
 	return status;

@@ -21,6 +21,7 @@ pipeline plain "$plain" '{"items": "data"}'
 pipeline link "{\"url\": \"$api/link\", \"paging\": {\"by\": \"link\"}, \"token\": {\"file\": \"$dir/token\"}}"
 pipeline cursor "{\"url\": \"$api/cursor\", \"paging\": {\"by\": \"cursor\", \"param\": \"after\", \"member\": \"meta.next\"}}"
 pipeline page "{\"url\": \"$api/page\", \"paging\": {\"by\": \"page\", \"param\": \"p\", \"size_param\": \"per\", \"size\": 4}, \"timeout_s\": 60}"
+pipeline empty "{\"url\": \"$api/page\", \"paging\": {\"by\": \"page\", \"param\": \"p\"}}"
 pipeline since "{\"url\": \"$api/since\", \"since\": {\"param\": \"after\", \"member\": \"updated\"}}"
 pipeline flaky "{\"url\": \"$api/flaky\", \"retries\": 4}"
 pipeline endless "{\"url\": \"$api/endless\", \"page_bytes\": 1000000}"
@@ -54,6 +55,7 @@ like 'a token is taken from a file' "$(grep /link "$dir/api.log" | tail -n 1)" '
 ends 'pages by cursor' cursor 'completed 15 0 0 0'
 ends 'pages by number, until one is not full' page 'completed 10 0 0 0'
 is 'each was asked for once' "$(grep -c '^/page' "$dir/api.log")" 3
+ends 'or until one is empty' empty 'completed 10 0 0 0'
 ends 'one with an ETag' etag 'completed 4 0 0 0'
 ends 'and again: nothing is fetched twice' etag 'completed 0 0 0 0'
 like 'for it was asked conditionally' "$(grep '^/etag' "$dir/api.log" | tail -n 1)" 'match="v1"'
