@@ -141,11 +141,11 @@ static void read_headers(struct loader *l, const struct place *at, struct json_v
 	if (!list)
 		return;
 	if (headers.text.p) {
-		const struct place *in = PLACE_MEMBER(at, "headers");
+		const struct place *there = PLACE_MEMBER(at, "headers");
 		json_iter_init(&iter, headers);
 		while (json_next(&iter, &key, &value)) {
 			if (out->headers_n == HTTP_HEADERS_MAX) {
-				loader_problem(l, in, "should have at most %d members", HTTP_HEADERS_MAX);
+				loader_problem(l, there, "should have at most %d members", HTTP_HEADERS_MAX);
 				return;
 			}
 			struct http_header *header = &list[out->headers_n++];
@@ -153,9 +153,9 @@ static void read_headers(struct loader *l, const struct place *at, struct json_v
 			struct str shown = arena_dup(l->arena, strict_cut(header->name, NAME_BYTES));
 			l->no_memory |= !header->name.p || !shown.p;
 			if (shown.p)
-				read_header(l, PLACE_MEMBER(in, shown.p), value, header);
+				read_header(l, PLACE_MEMBER(there, shown.p), value, header);
 			if (token.text.p && str_eq_nocase(header->name, STR("Authorization")))
-				loader_problem(l, in, "has Authorization, and there is a token: one of them will do");
+				loader_problem(l, there, "has Authorization, and there is a token: one of them will do");
 		}
 	}
 	if (token.text.p) {
