@@ -155,7 +155,8 @@ static void read_headers(struct loader *l, const struct place *at, struct json_v
 			if (shown.p)
 				read_header(l, PLACE_MEMBER(there, shown.p), value, header);
 			if (token.text.p && str_eq_nocase(header->name, STR("Authorization")))
-				loader_problem(l, there, "has Authorization, and there is a token: one of them will do");
+				loader_problem(l, there,
+					       "has Authorization, and there is a token: one of them will do");
 		}
 	}
 	if (token.text.p) {
