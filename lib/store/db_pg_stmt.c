@@ -69,10 +69,12 @@ enum status pg_stmt_new(struct db *base, const char *sql, struct stmt **out, str
 /* Its parameters are those that are bound: a text may hold a "$5" that is none. */
 enum status pg_stmt_new_once(struct db *base, const char *sql, int within_ms, struct stmt **out, struct err *err)
 {
-	*out = calloc(1, sizeof(struct pg_stmt));
-	if (!*out)
+	void *room = calloc(1, sizeof(struct pg_stmt));
+
+	*out = room;
+	if (!room)
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a statement");
-	struct pg_stmt *stmt = stmt_of(*out);
+	struct pg_stmt *stmt = room;
 	stmt->db = (struct pg_db *)base;
 	stmt->own.sql = sql;
 	stmt->text = &stmt->own;

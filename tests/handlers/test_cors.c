@@ -5,7 +5,8 @@
 /* What a browser does not show to a script by itself, and a client may need. */
 #define EXPOSED                                                                                                        \
 	"X-Request-ID, Retry-After, X-RateLimit-Remaining, RateLimit, RateLimit-Policy, Location, Link, "              \
-	"X-Next-Cursor, Idempotency-Replayed, Inference-Header-Content-Length"
+	"X-Next-Cursor, Idempotency-Replayed, Inference-Header-Content-Length, Upload-Offset, Upload-Length, "         \
+	"Tus-Resumable, Content-Disposition"
 
 static void any_origin_on_the_contracts_paths(void)
 {
