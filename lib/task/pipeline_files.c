@@ -114,7 +114,7 @@ static bool is_a_field(const struct pipeline *pipeline, struct str column)
 }
 
 /* The fields, the model's output, and what else the source has if that is kept. What only single records have (of a
- * source without columns) is not in the CSV. */
+ * source without columns) is not in the CSV. The source's names are copied: one that grows is opened anew. */
 static bool find_columns(struct output_columns *columns, const struct pipeline *pipeline,
 			 const struct source_shape *shape, struct arena *arena)
 {
@@ -129,9 +129,13 @@ static bool find_columns(struct output_columns *columns, const struct pipeline *
 		columns->names[columns->n++] = pipeline->into;
 	if (pipeline->into_probability.n > 0 && !names_have(columns, pipeline->into_probability))
 		columns->names[columns->n++] = pipeline->into_probability;
-	for (size_t i = 0; pipeline->others == PIPELINE_KEEP && i < shape->names_n; i++)
-		if (!is_a_field(pipeline, shape->names[i]) && !names_have(columns, shape->names[i]))
-			columns->names[columns->n++] = shape->names[i];
+	for (size_t i = 0; pipeline->others == PIPELINE_KEEP && i < shape->names_n; i++) {
+		if (is_a_field(pipeline, shape->names[i]) || names_have(columns, shape->names[i]))
+			continue;
+		if (!(columns->names[columns->n] = arena_dup(arena, shape->names[i])).p)
+			return false;
+		columns->n++;
+	}
 	return true;
 }
 
