@@ -9,7 +9,7 @@ from harness import Check, Load, compare, describe, run, wait_for
 from postgres import DATABASE, Postgres, bases, outage, service_on
 
 LIMIT = 48
-OURS_MOST = 2 * 9 + 2 + 4  # two instances, and a worker with two threads (docs/scale-out.md)
+OURS_MOST = 2 * 12 + 2 + 4  # two instances, and a worker with two threads (docs/scale-out.md)
 OURS = f"pg_stat_activity WHERE datname = '{DATABASE}' AND usename = 'appcore'"
 
 
