@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check_layers.sh [--quick]: includes point down only, and each library is known in one place.
 #
-#   lib/base ← lib/shared ← lib/store ← lib/auth, lib/model ← lib/task ← fcgi-app/http ← the rest of fcgi-app
+#   lib/base ← lib/shared ← lib/store ← lib/auth, lib/model ← lib/pipeline ← lib/task ← fcgi-app/http ← the rest of fcgi-app
 #
 # FastCGI is known in fcgi-app/http/fcgi*.c, SQLite and SQL in lib/store, hiredis in lib/shared/redis*.c. Without --quick also: all of lib/ compiles where
 # there is no FastCGI. The files in tests/lint/layers hold one fault each; every one of them has to be found first.

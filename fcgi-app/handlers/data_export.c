@@ -127,36 +127,11 @@ static void put_csv_meta(struct buf *out, const struct record_row *row)
 	buf_char(out, ',');
 }
 
-/* Members mostly come in the order of the columns. */
 static void put_csv_row(struct buf *out, struct export *export, const struct record_row *row)
 {
-	struct json_value root = {.type = JSON_OBJECT, .text = row->data}, key, value;
-	struct json_iter iter;
-	int guess = 0;
-
-	arena_reset(&export->scratch);
-	for (int i = 0; i < export->columns_n; i++)
-		export->cells[i] = (struct json_value){.type = JSON_NULL};
-	json_iter_init(&iter, root);
-	while (json_next(&iter, &key, &value)) {
-		struct str name = json_string(key, &export->scratch);
-		for (int k = 0; k < export->columns_n; k++) {
-			int i = (guess + k) % export->columns_n;
-			if (!str_eq(export->columns[i], name))
-				continue;
-			export->cells[i] = value;
-			guess = i + 1;
-			break;
-		}
-	}
 	if (export->meta)
 		put_csv_meta(out, row);
-	for (int i = 0; i < export->columns_n; i++) {
-		if (i > 0)
-			buf_char(out, ',');
-		csv_put_json(out, export->cells[i], &export->scratch);
-	}
-	buf_str(out, STR("\r\n"));
+	csv_put_members(out, row->data, export->columns, (size_t) export->columns_n, export->cells, &export->scratch);
 }
 
 static bool note_place(struct export *export, const struct record_row *row, const struct record_value *sort)

@@ -80,3 +80,38 @@ void csv_put_json(struct buf *out, struct json_value value, struct arena *arena)
 		return;
 	}
 }
+
+/* Members mostly come in the order of the columns. */
+void csv_put_members(struct buf *out, struct str object, const struct str *columns, size_t n, struct json_value *cells,
+		     struct arena *scratch)
+{
+	struct json_value root = {.type = JSON_OBJECT, .text = object}, key, value;
+	struct json_iter iter;
+	size_t guess = 0;
+
+	arena_reset(scratch);
+	for (size_t i = 0; i < n; i++)
+		cells[i] = (struct json_value){.type = JSON_NULL};
+	json_iter_init(&iter, root);
+	while (json_next(&iter, &key, &value)) {
+		struct str name = json_string(key, scratch);
+		if (!name.p) {
+			out->failed = true;
+			return;
+		}
+		for (size_t k = 0; k < n; k++) {
+			size_t i = (guess + k) % n;
+			if (!str_eq(columns[i], name))
+				continue;
+			cells[i] = value;
+			guess = i + 1;
+			break;
+		}
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0)
+			buf_char(out, ',');
+		csv_put_json(out, cells[i], scratch);
+	}
+	buf_str(out, STR("\r\n"));
+}

@@ -14,4 +14,10 @@ void csv_put_cell(struct buf *out, struct str cell, bool is_text) __attribute__(
 /* Appends a checked JSON value as a cell: null is nothing, texts are defused, arrays and objects are their JSON. */
 void csv_put_json(struct buf *out, struct json_value value, struct arena *arena) __attribute__((nonnull));
 
+/* Appends the members of a checked JSON object as the cells of a row, in the order of the n columns, with CR LF behind
+ * it; what the object lacks is nothing, and what no column is called is left out. `cells` has room for n values;
+ * `scratch` is reset. Out of memory: out->failed. */
+void csv_put_members(struct buf *out, struct str object, const struct str *columns, size_t n, struct json_value *cells,
+		     struct arena *scratch) __attribute__((nonnull(1, 6)));
+
 #endif

@@ -16,28 +16,15 @@ static enum status delete_parts(struct db *db, int64_t now_us, int64_t limit, in
 	static const char sql[] = "DELETE FROM task_parts WHERE id IN (SELECT p.id FROM (" EXPIRED ") t"
 				  " CROSS JOIN task_parts p WHERE p.id > t.task_id || '/' AND p.id < t.task_id || '0'"
 				  " LIMIT $3)";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us);
-	db_bind_i64(stmt, 2, limit);
-	db_bind_i64(stmt, 3, PARTS_MAX);
-	return db_run(stmt, deleted, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(now_us), db_i64(limit), db_i64(PARTS_MAX)), deleted, err);
 }
 
 static enum status delete_tasks(struct db *db, int64_t now_us, int64_t limit, int64_t *deleted, struct err *err)
 {
 	static const char sql[] = "DELETE FROM background_tasks WHERE task_id IN (" EXPIRED ")";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, now_us);
-	db_bind_i64(stmt, 2, limit);
-	return db_run(stmt, deleted, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(now_us), db_i64(limit)), deleted, err);
 }
 
 /* --- what was cancelled --- */
@@ -51,27 +38,16 @@ static enum status delete_held_parts(struct db *db, int64_t limit, int64_t *dele
 	static const char sql[] = "DELETE FROM task_parts WHERE id IN (SELECT p.id FROM (" HELD ") t"
 				  " CROSS JOIN task_parts p WHERE p.id > t.task_id || '/' AND p.id < t.task_id || '0'"
 				  " LIMIT $2)";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, limit);
-	db_bind_i64(stmt, 2, PARTS_MAX);
-	return db_run(stmt, deleted, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(limit), db_i64(PARTS_MAX)), deleted, err);
 }
 
 /* It has no parts any more, and takes no room. */
 static enum status let_go(struct db *db, int64_t limit, int64_t *changed, struct err *err)
 {
 	static const char sql[] = "UPDATE background_tasks SET bytes = 0 WHERE task_id IN (" HELD ")";
-	struct stmt *stmt;
 
-	enum status status = db_prepare(db, sql, &stmt, err);
-	if (status != STATUS_OK)
-		return status;
-	db_bind_i64(stmt, 1, limit);
-	return db_run(stmt, changed, err);
+	return db_run_once(db, sql, DB_VALUES(db_i64(limit)), changed, err);
 }
 
 /* A part may have a quarter of a megabyte, and a task hundreds of them: tasks go when their parts have. */

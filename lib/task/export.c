@@ -323,35 +323,10 @@ static void put_csv_head(struct export *export)
 	buf_str(&export->text, STR("\r\n"));
 }
 
-/* Members mostly come in the order of the columns. */
 static void put_csv_row(struct export *export, const struct record_row *row)
 {
-	struct json_value root = {.type = JSON_OBJECT, .text = row->data}, key, value;
-	const struct export_wish *wish = &export->wish;
-	struct json_iter iter;
-	int guess = 0;
-
-	arena_reset(&export->scratch);
-	for (int i = 0; i < wish->columns_n; i++)
-		export->cells[i] = (struct json_value){.type = JSON_NULL};
-	json_iter_init(&iter, root);
-	while (json_next(&iter, &key, &value)) {
-		struct str name = json_string(key, &export->scratch);
-		for (int k = 0; k < wish->columns_n; k++) {
-			int i = (guess + k) % wish->columns_n;
-			if (!str_eq(wish->columns[i], name))
-				continue;
-			export->cells[i] = value;
-			guess = i + 1;
-			break;
-		}
-	}
-	for (int i = 0; i < wish->columns_n; i++) {
-		if (i > 0)
-			buf_char(&export->text, ',');
-		csv_put_json(&export->text, export->cells[i], &export->scratch);
-	}
-	buf_str(&export->text, STR("\r\n"));
+	csv_put_members(&export->text, row->data, export->wish.columns, (size_t) export->wish.columns_n, export->cells,
+			&export->scratch);
 }
 
 static bool take_row(void *arg, const struct record_row *row, const struct record_value *sort)

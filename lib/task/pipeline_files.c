@@ -121,7 +121,9 @@ static bool find_columns(struct output_columns *columns, const struct pipeline *
 	size_t most = (size_t)pipeline->fields_n + 2 + shape->names_n;
 
 	columns->n = 0;
-	if (!(columns->names = arena_alloc(arena, most * sizeof(*columns->names))))
+	columns->names = arena_alloc(arena, most * sizeof(*columns->names));
+	columns->cells = arena_alloc(arena, most * sizeof(*columns->cells));
+	if (!columns->names || !columns->cells)
 		return false;
 	for (int i = 0; i < pipeline->fields_n; i++)
 		columns->names[columns->n++] = pipeline->fields[i].name;
@@ -137,20 +139,6 @@ static bool find_columns(struct output_columns *columns, const struct pipeline *
 		columns->n++;
 	}
 	return true;
-}
-
-static void put_csv_row(struct outputs *outputs, struct str data)
-{
-	struct json_value root = {.type = JSON_OBJECT, .text = data}, value;
-
-	for (size_t i = 0; i < outputs->columns.n; i++) {
-		if (i > 0)
-			buf_char(&outputs->text, ',');
-		if (json_member(root, outputs->columns.names[i], &value))
-			csv_put_json(&outputs->text, value, &outputs->arena);
-	}
-	buf_str(&outputs->text, STR("\r\n"));
-	arena_reset(&outputs->arena);
 }
 
 static void put_header(struct outputs *outputs)
@@ -222,7 +210,8 @@ enum status outputs_write(struct outputs *outputs, const struct record_row *rows
 			if (!wanted[i])
 				continue;
 			if (o == OUTPUT_CSV) {
-				put_csv_row(outputs, rows[i].data);
+				csv_put_members(&outputs->text, rows[i].data, outputs->columns.names,
+						outputs->columns.n, outputs->columns.cells, &outputs->arena);
 			} else {
 				buf_str(&outputs->text, rows[i].data);
 				buf_char(&outputs->text, '\n');

@@ -22,6 +22,7 @@ enum { OUTPUT_CSV, OUTPUT_JSON_LINES, OUTPUTS };
 
 struct output_columns {
 	struct str *names;
+	struct json_value *cells; /* of a row */
 	size_t n;
 };
 
