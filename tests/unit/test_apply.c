@@ -764,6 +764,38 @@ static void csv_cells(void)
 	buf_release(&out);
 }
 
+static void rows_of_a_csv(void)
+{
+	static const struct {
+		const char *json, *row;
+	} cases[] = {
+		{"{\"a\":1,\"b\":\"x\",\"c\":null}", "1,x,\r\n"},
+		{"{\"c\":3,\"a\":1,\"b\":2}", "1,2,3\r\n"}, /* in another order */
+		{"{\"b\":2,\"d\":4}", ",2,\r\n"},           /* less, and more */
+		{"{\"\\u0061\":\"=1\"}", "'=1,,\r\n"},
+		{"{}", ",,\r\n"},
+	};
+	const struct str columns[] = {STR("a"), STR("b"), STR("c")};
+	struct json_value cells[3];
+	struct arena scratch, none;
+	struct buf out;
+
+	arena_init(&scratch, 4096);
+	buf_init_heap(&out);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		out.n = 0;
+		csv_put_members(&out, str_of(cases[i].json), columns, 3, cells, &scratch);
+		CU_ASSERT_FALSE(out.failed);
+		CU_ASSERT_TRUE(is(buf_view(&out), cases[i].row));
+	}
+	arena_init(&none, 0);
+	csv_put_members(&out, str_of(cases[3].json), columns, 3, cells, &none);
+	CU_ASSERT_TRUE(out.failed);
+	arena_release(&none);
+	arena_release(&scratch);
+	buf_release(&out);
+}
+
 static const struct unit_case CASES[] = {
 	{"keys", keys},
 	{"keys of refused records", keys_of_refused_records},
@@ -775,6 +807,7 @@ static const struct unit_case CASES[] = {
 	{"texts are scored", scores_texts},
 	{"without the model", lacks_model},
 	{"cells of a CSV that is written", csv_cells},
+	{"rows of a CSV that is written", rows_of_a_csv},
 	{"transformations", transforms},
 	{"dataflow takes", dataflow_takes},
 	{"dataflow refuses", dataflow_refuses},
