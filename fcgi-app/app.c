@@ -250,6 +250,18 @@ static void put_message(const struct request *req, struct str path, double secon
 	buf_str(out, STR("s)"));
 }
 
+/* The id of the prediction, task or run that the request creates: its traces elsewhere are found by it. */
+static void put_identity(struct buf *line, const struct request *req)
+{
+	char text[ID_TEXT_BYTES];
+
+	if (req->method == HTTP_GET || req->method == HTTP_HEAD || req->edge.ms <= 0 || req->response.status >= 300)
+		return;
+	struct id id = id_of_edge(&req->edge);
+	id_format(&id, text);
+	log_str(line, "identity", str_of(text));
+}
+
 static void write_log_line(struct request *req, double seconds)
 {
 	struct str path = {req->path.p, req->path.n < PATH_SHOWN ? req->path.n : PATH_SHOWN};
@@ -272,6 +284,7 @@ static void write_log_line(struct request *req, double seconds)
 		log_i64(line, "user_id", req->caller.user_id);
 	if (req->trace_id[0])
 		log_str(line, "trace_id", str_of(req->trace_id));
+	put_identity(line, req);
 	if (req->error.n > 0)
 		log_str(line, "exception", req->error);
 	log_end(line);

@@ -19,6 +19,7 @@
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { TICK_MS = 250, MEASURE_MS = 1000, NOTIFY_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000 };
@@ -27,7 +28,7 @@ enum { STUCK_MS = 3000, STUCK_AGAIN_MS = 30 * 1000 };
 struct gauges {
 	metrics_series resident, connections, fds, cpu;
 	metrics_series queue_write, queue_slow, queue_passwords, queue_log;
-	metrics_series wal, database, killed, log_dropped, edge_readable;
+	metrics_series wal, database, data_free, data_size, killed, log_dropped, edge_readable;
 };
 
 struct keeper {
@@ -65,9 +66,22 @@ static void find_gauges(struct app *app, struct gauges *gauges)
 	gauges->queue_log = of_instance(app, METRICS_QUEUE_LENGTH, "log");
 	gauges->wal = metrics_find(app->shm, METRICS_WAL_BYTES, NULL, 0);
 	gauges->database = metrics_find(app->shm, METRICS_DATABASE_BYTES, NULL, 0);
+	gauges->data_free = metrics_find(app->shm, METRICS_DATA_FREE, NULL, 0);
+	gauges->data_size = metrics_find(app->shm, METRICS_DATA_SIZE, NULL, 0);
 	gauges->killed = metrics_find(app->shm, METRICS_WORKERS_KILLED, NULL, 0);
 	gauges->log_dropped = metrics_find(app->shm, METRICS_LOG_DROPPED, NULL, 0);
 	gauges->edge_readable = metrics_find(app->shm, METRICS_EDGE_READABLE, NULL, 0);
+}
+
+/* What is kept for root is not free. */
+static void measure_disk(struct app *app, const struct gauges *gauges)
+{
+	struct statvfs disk;
+
+	if (statvfs(app->config->data_dir, &disk) != 0)
+		return;
+	metrics_set(app->shm, gauges->data_free, (double)disk.f_bavail * (double)disk.f_frsize);
+	metrics_set(app->shm, gauges->data_size, (double)disk.f_blocks * (double)disk.f_frsize);
 }
 
 static void measure(struct keeper *keeper)
@@ -88,6 +102,7 @@ static void measure(struct keeper *keeper)
 	metrics_set(app->shm, gauges->queue_log, (double)log_waiting());
 	metrics_set(app->shm, gauges->wal, (double)info.log_bytes);
 	metrics_set(app->shm, gauges->database, (double)info.database_bytes);
+	measure_disk(app, gauges);
 	uint64_t dropped = log_dropped();
 	metrics_add(app->shm, gauges->log_dropped, dropped - keeper->log_dropped);
 	keeper->log_dropped = dropped;

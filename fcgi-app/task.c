@@ -306,9 +306,10 @@ static int run_retry(struct desk *desk)
 	return EXIT_OK;
 }
 
-static bool count_running(void *arg, struct str kind, enum task_status status, int64_t n)
+static bool count_running(void *arg, struct str kind, enum task_status status, int64_t n, int64_t oldest_us)
 {
 	(void)kind;
+	(void)oldest_us;
 	*(int64_t *)arg += status == TASK_PROCESSING ? n : 0;
 	return true;
 }

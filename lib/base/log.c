@@ -236,6 +236,11 @@ static void make_line_key(void)
 	has_line_key = pthread_key_create(&line_key, free_line) == 0;
 }
 
+bool log_shows(enum log_level level)
+{
+	return level >= the_log.level;
+}
+
 struct buf *log_begin(enum log_level level, struct str message)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -307,7 +312,7 @@ void log_event(enum log_level level, const char *format, ...)
 	va_list args;
 	char message[1024];
 
-	if (level < the_log.level)
+	if (!log_shows(level))
 		return;
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);

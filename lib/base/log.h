@@ -25,6 +25,9 @@ enum log_level log_level_of(const char *name) __attribute__((nonnull));
 /* A line with a message and nothing else, when `level` is at or above the log's level. */
 void log_event(enum log_level level, const char *format, ...) __attribute__((nonnull(2), format(printf, 2, 3)));
 
+/* Whether the log has lines of this level. */
+bool log_shows(enum log_level level) __attribute__((warn_unused_result));
+
 /* A line with fields: log_begin, any of log_str, log_i64, log_fixed2, then log_end. Between begin and end nothing else
  * may be logged in this thread. The request line is written whatever the level (it is the audit trail). */
 struct buf *log_begin(enum log_level level, struct str message);

@@ -92,6 +92,9 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 				 COUNTER("Requests with an Idempotency-Key", METRICS_LABELLED)},
 	[METRICS_WAL_BYTES] = {.name = "appcore_sqlite_wal_bytes", GAUGE("Size of the write-ahead log", 0)},
 	[METRICS_DATABASE_BYTES] = {.name = "appcore_sqlite_database_bytes", GAUGE("Size of the database file", 0)},
+	[METRICS_DATA_FREE] = {.name = "appcore_data_free_bytes",
+			       GAUGE("Free bytes of the file system with the data", 0)},
+	[METRICS_DATA_SIZE] = {.name = "appcore_data_size_bytes", GAUGE("Size of the file system with the data", 0)},
 	[METRICS_CHECKPOINTS] = {.name = "appcore_sqlite_checkpoints_total",
 				 COUNTER("Checkpoints of the write-ahead log", METRICS_LABELLED)},
 	[METRICS_RETENTION_DELETED] = {.name = "appcore_retention_deleted_total",
@@ -132,6 +135,9 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 					     {0.0001, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0,
 					      300.0, 1800.0})},
 	[METRICS_QUEUE_DEPTH] = {.name = "queue_depth", GAUGE("Background tasks that wait", METRICS_SHARED)},
+	[METRICS_TASKS_OLDEST] = {.name = "appcore_tasks_oldest_timestamp_seconds",
+				  GAUGE("When the first background task that waits could have been begun, as Unix time",
+					METRICS_SHARED)},
 	[METRICS_TASK_WAIT] = {.name = "appcore_task_wait_seconds",
 			       HISTOGRAM("Time from when a background task was due until it was begun",
 					 METRICS_LABELLED | METRICS_SECONDS,
@@ -172,7 +178,7 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 					   METRICS_LABELLED | METRICS_SHARED)},
 };
 
-_Static_assert(METRICS__MAX == 65, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 68, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

@@ -50,6 +50,8 @@ enum metrics_family {
 	METRICS_IDEMPOTENCY,         /* appcore_idempotency_total{outcome}: stored, replayed, mismatch, running */
 	METRICS_WAL_BYTES,           /* appcore_sqlite_wal_bytes */
 	METRICS_DATABASE_BYTES,      /* appcore_sqlite_database_bytes */
+	METRICS_DATA_FREE,           /* appcore_data_free_bytes: of the file system that DATA_DIR is on */
+	METRICS_DATA_SIZE,           /* appcore_data_size_bytes */
 	METRICS_CHECKPOINTS,         /* appcore_sqlite_checkpoints_total{outcome} */
 	METRICS_RETENTION_DELETED,   /* appcore_retention_deleted_total{table} */
 	METRICS_LOG_DROPPED,         /* appcore_log_lines_dropped_total */
@@ -59,22 +61,23 @@ enum metrics_family {
 	METRICS_EDGE_RESPONSES,      /* appcore_edge_responses_total{status}: nginx's own answers (edge.h) */
 	METRICS_EDGE_READABLE,       /* appcore_edge_log_readable: 0 when they can't be counted */
 	METRICS_CACHE,               /* appcore_cache_reads_total{outcome}: hit, miss */
-	METRICS_REDIS_OPERATIONS,  /* appcore_redis_operations_total{operation,outcome}: ok, error, timeout, skipped */
-	METRICS_REDIS_ROUND_TRIP,  /* appcore_redis_round_trip_seconds{operation} (histogram) */
-	METRICS_REDIS_BREAKER,     /* appcore_redis_breaker_state{instance}: 0 closed, 1 half open, 2 open */
-	METRICS_REDIS_OPENED,      /* appcore_redis_breaker_opened_total{instance} */
-	METRICS_TASKS_CREATED,     /* tasks_created_total{kind} */
-	METRICS_TASKS_COMPLETED,   /* tasks_completed_total{kind,status}: completed, failed, cancelled, dead */
-	METRICS_TASK_DURATION,     /* task_processing_duration_seconds{kind}, of each attempt (histogram) */
-	METRICS_QUEUE_DEPTH,       /* queue_depth: tasks that wait, one for the service */
-	METRICS_TASK_WAIT,         /* appcore_task_wait_seconds{kind}, from being due to being begun (histogram) */
-	METRICS_TASK_ATTEMPTS,     /* appcore_task_attempts_total{kind} */
-	METRICS_TASKS_NOW,         /* appcore_tasks{kind,status}: pending, processing, dead, as last counted */
-	METRICS_TASK_THREADS,      /* appcore_task_threads{instance,state}: busy, idle */
-	METRICS_LOGINS,            /* appcore_logins_total{outcome}: ok, wrong, limited, locked, inactive */
-	METRICS_EVENT_STREAMS,     /* appcore_event_streams{instance} */
-	METRICS_EVENTS_SENT,       /* appcore_events_sent_total */
-	METRICS_STREAMS_ENDED,     /* appcore_event_streams_ended_total{reason} */
+	METRICS_REDIS_OPERATIONS, /* appcore_redis_operations_total{operation,outcome}: ok, error, timeout, skipped */
+	METRICS_REDIS_ROUND_TRIP, /* appcore_redis_round_trip_seconds{operation} (histogram) */
+	METRICS_REDIS_BREAKER,    /* appcore_redis_breaker_state{instance}: 0 closed, 1 half open, 2 open */
+	METRICS_REDIS_OPENED,     /* appcore_redis_breaker_opened_total{instance} */
+	METRICS_TASKS_CREATED,    /* tasks_created_total{kind} */
+	METRICS_TASKS_COMPLETED,  /* tasks_completed_total{kind,status}: completed, failed, cancelled, dead */
+	METRICS_TASK_DURATION,    /* task_processing_duration_seconds{kind}, of each attempt (histogram) */
+	METRICS_QUEUE_DEPTH,      /* queue_depth: tasks that wait, one for the service */
+	METRICS_TASKS_OLDEST,  /* appcore_tasks_oldest_timestamp_seconds: when the first that waits was due; 0: none */
+	METRICS_TASK_WAIT,     /* appcore_task_wait_seconds{kind}, from being due to being begun (histogram) */
+	METRICS_TASK_ATTEMPTS, /* appcore_task_attempts_total{kind} */
+	METRICS_TASKS_NOW,     /* appcore_tasks{kind,status}: pending, processing, dead, as last counted */
+	METRICS_TASK_THREADS,  /* appcore_task_threads{instance,state}: busy, idle */
+	METRICS_LOGINS,        /* appcore_logins_total{outcome}: ok, wrong, limited, locked, inactive */
+	METRICS_EVENT_STREAMS, /* appcore_event_streams{instance} */
+	METRICS_EVENTS_SENT,   /* appcore_events_sent_total */
+	METRICS_STREAMS_ENDED, /* appcore_event_streams_ended_total{reason} */
 	METRICS_RECORDS_INGESTED,  /* dataflow_records_ingested_total{source}: csv, api, … as pipelines name it */
 	METRICS_RECORDS_PROCESSED, /* dataflow_records_processed_total{status}: processed, failed */
 	METRICS_RECORD_DURATION,   /* dataflow_processing_seconds, of a record (histogram) */

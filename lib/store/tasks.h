@@ -193,8 +193,8 @@ enum status tasks_last_change(struct db *db, int64_t *change, struct err *err)
 /* The time of the text columns: "2026-02-07T10:40:00.123456", UTC. */
 void tasks_format_time(int64_t wall_us, char out[static TASK_TIME_BYTES]) __attribute__((nonnull));
 
-/* How many are waiting (pending), running, and dead, by kind. */
-typedef bool task_count_fn(void *arg, struct str kind, enum task_status status, int64_t n);
+/* How many are waiting (pending), running, and dead, by kind; of those that wait also the earliest run_us, else 0. */
+typedef bool task_count_fn(void *arg, struct str kind, enum task_status status, int64_t n, int64_t oldest_us);
 enum status tasks_count(struct db *db, task_count_fn *fn, void *arg, struct err *err)
 	__attribute__((nonnull(1, 2), warn_unused_result));
 

@@ -87,18 +87,18 @@ static enum status count_one(struct db *db, const char *sql, enum task_status co
 	if (status != STATUS_OK)
 		return status;
 	while (more && (status = db_step(stmt, &more, err)) == STATUS_OK && more)
-		more = fn(arg, db_column_text(stmt, 0), counted, db_column_i64(stmt, 1));
+		more = fn(arg, db_column_text(stmt, 0), counted, db_column_i64(stmt, 1), db_column_i64(stmt, 2));
 	db_reset(stmt);
 	return status;
 }
 
 enum status tasks_count(struct db *db, task_count_fn *fn, void *arg, struct err *err)
 {
-	static const char pending[] = "SELECT task_type, count(*) FROM background_tasks WHERE status = 'pending'"
-				      " GROUP BY task_type";
-	static const char processing[] = "SELECT task_type, count(*) FROM background_tasks WHERE status = 'processing'"
-					 " GROUP BY task_type";
-	static const char dead[] = "SELECT task_type, count(*) FROM background_tasks WHERE status = 'dead'"
+	static const char pending[] = "SELECT task_type, count(*), min(run_us) FROM background_tasks"
+				      " WHERE status = 'pending' GROUP BY task_type";
+	static const char processing[] = "SELECT task_type, count(*), 0 FROM background_tasks"
+					 " WHERE status = 'processing' GROUP BY task_type";
+	static const char dead[] = "SELECT task_type, count(*), 0 FROM background_tasks WHERE status = 'dead'"
 				   " GROUP BY task_type";
 
 	enum status status = count_one(db, pending, TASK_PENDING, fn, arg, err);

@@ -29,6 +29,7 @@ struct task_measure {
 	bool stopping;    /* guarded by lock */
 	uint64_t look_ms; /* the next look for stalled sessions */
 	int64_t waiting;
+	int64_t oldest_us;                   /* since when the first of them could have been begun; 0: none waits */
 	int64_t (*counts)[TASK_STATUS__MAX]; /* by kind, the last for kinds that are not in the table */
 };
 
@@ -39,18 +40,21 @@ void task_created_count(struct shm *shm, struct str kind, uint64_t n)
 	metrics_add(shm, metrics_find(shm, METRICS_TASKS_CREATED, &label, 1), n);
 }
 
-static bool count_one(void *arg, struct str kind, enum task_status status, int64_t n)
+static bool count_one(void *arg, struct str kind, enum task_status status, int64_t n, int64_t oldest_us)
 {
 	struct task_measure *measure = arg;
 	const struct task_kind *found = task_kind_find(kind);
 
 	measure->counts[found ? found - TASK_KINDS : TASK_KINDS_N][status] += n;
-	if (status == TASK_PENDING)
-		measure->waiting += n;
+	if (status != TASK_PENDING)
+		return true;
+	measure->waiting += n;
+	if (measure->oldest_us == 0 || oldest_us < measure->oldest_us)
+		measure->oldest_us = oldest_us;
 	return true;
 }
 
-/* A series appears when there is something to count in it, and stays. */
+/* A series appears when there is something to count in it, and stays. What waits for its time is not late. */
 static void tell(struct task_measure *measure, int64_t (*before)[TASK_STATUS__MAX])
 {
 	for (int k = 0; k <= TASK_KINDS_N; k++) {
@@ -66,6 +70,9 @@ static void tell(struct task_measure *measure, int64_t (*before)[TASK_STATUS__MA
 		}
 	}
 	metrics_set(measure->shm, metrics_find(measure->shm, METRICS_QUEUE_DEPTH, NULL, 0), (double)measure->waiting);
+	bool is_due = measure->oldest_us <= clock_wall_us();
+	metrics_set(measure->shm, metrics_find(measure->shm, METRICS_TASKS_OLDEST, NULL, 0),
+		    is_due ? (double)measure->oldest_us / 1e6 : 0.0);
 }
 
 static void count(struct task_measure *measure)
@@ -78,6 +85,7 @@ static void count(struct task_measure *measure)
 	memcpy(before, measure->counts, size);
 	memset(measure->counts, 0, size);
 	measure->waiting = 0;
+	measure->oldest_us = 0;
 	if (tasks_count(measure->db, count_one, measure, NULL) == STATUS_OK)
 		tell(measure, before);
 	else

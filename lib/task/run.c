@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "shared/wake.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -222,6 +223,23 @@ static void set_error(struct batch *batch, struct task_row *row, struct str text
 		row->error = STR("It failed, and why can't be told.");
 }
 
+void worker_log_task(enum log_level level, const struct task_row *row, const char *format, ...)
+{
+	char message[1024], id[ID_TEXT_BYTES];
+	va_list args;
+
+	if (!log_shows(level))
+		return;
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	id_format(&row->id, id);
+	struct buf *line = log_begin(level, str_of(message));
+	log_str(line, "task_id", str_of(id));
+	log_str(line, "kind", str_of(row->kind));
+	log_end(line);
+}
+
 static void fail(struct task_worker *worker, struct batch *batch, struct task_row *row, const struct task_kind *kind,
 		 const struct err *err)
 {
@@ -230,13 +248,13 @@ static void fail(struct task_worker *worker, struct batch *batch, struct task_ro
 	set_error(batch, row, err->text[0] ? str_of(err->text) : STR("It failed."));
 	if (row->attempts < kind->attempts) {
 		queue_again(row, now_us + backoff_us(worker, kind, row->attempts));
-		log_event(LOG_LEVEL_WARNING, "task of kind %s failed, attempt %lld of %d: %s", row->kind,
-			  (long long)row->attempts, kind->attempts, err->text);
+		worker_log_task(LOG_LEVEL_WARNING, row, "task of kind %s failed, attempt %lld of %d: %s", row->kind,
+				(long long)row->attempts, kind->attempts, err->text);
 		return;
 	}
 	end_as(row, kind, TASK_DEAD, now_us);
-	log_event(LOG_LEVEL_ERROR, "task of kind %s is dead after %lld attempts: %s", row->kind,
-		  (long long)row->attempts, err->text);
+	worker_log_task(LOG_LEVEL_ERROR, row, "task of kind %s is dead after %lld attempts: %s", row->kind,
+			(long long)row->attempts, err->text);
 }
 
 /* The result outlives the arena that it is in. */
@@ -269,11 +287,13 @@ static void conclude(struct task_worker *worker, struct batch *batch, int i, enu
 
 	if (worker->ending == IS_LOST) {
 		batch->lost[i] = true;
-		log_event(LOG_LEVEL_WARNING, "a task of kind %s went to another worker while it ran here", row->kind);
+		worker_log_task(LOG_LEVEL_WARNING, row, "a task of kind %s went to another worker while it ran here",
+				row->kind);
 	} else if (worker->ending == IS_UNKNOWN) {
 		/* Its row knows: whoever claims it when the lease ends goes on from there. */
 		batch->lost[i] = true;
-		log_event(LOG_LEVEL_WARNING, "a task of kind %s waits for its next claim: %s", row->kind, err->text);
+		worker_log_task(LOG_LEVEL_WARNING, row, "a task of kind %s waits for its next claim: %s", row->kind,
+				err->text);
 	} else if (status == STATUS_OK) {
 		complete(batch, row, kind, result);
 	} else if (worker->ending == IS_STOPPED) {

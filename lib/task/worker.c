@@ -193,8 +193,9 @@ static void tell_stored(struct step *step)
 		if (done->lost[i])
 			continue;
 		if (step->statuses[i] == STATUS_CONFLICT) {
-			log_event(LOG_LEVEL_WARNING, "a task of kind %s was lost to another worker, or was ended",
-				  done->rows[i].kind);
+			worker_log_task(LOG_LEVEL_WARNING, &done->rows[i],
+					"a task of kind %s was lost to another worker, or was ended",
+					done->rows[i].kind);
 			continue;
 		}
 		enum task_status became = step->cancelled[i] ? TASK_CANCELLED : done->rows[i].status;
@@ -203,6 +204,10 @@ static void tell_stored(struct step *step)
 		returned |= became == TASK_PENDING;
 		if (done->seconds[i] < 0)
 			continue;
+		/* Small ones are too many for a line each. */
+		if (done->kinds[i] && !done->kinds[i]->small)
+			worker_log_task(LOG_LEVEL_INFO, &done->rows[i], "task of kind %s: %s (%.3fs)",
+					done->rows[i].kind, task_status_name(became), done->seconds[i]);
 		metrics_observe(pool->options.shm, series->seconds, done->seconds[i]);
 		metrics_observe(pool->options.shm, series->waited, done->waited[i]);
 		metrics_add(pool->options.shm, series->attempts, 1);

@@ -4,6 +4,7 @@
 #ifndef APPCORE_TASK_WORKER_IMPL_H
 #define APPCORE_TASK_WORKER_IMPL_H
 
+#include "base/log.h"
 #include "shared/metrics.h"
 #include "task/worker.h"
 
@@ -89,6 +90,9 @@ void worker_note_success(struct task_worker *worker);
 
 /* Runs rows[i] of the batch, or says why not; its row is then what is to be stored. */
 void run_task(struct task_worker *worker, struct batch *batch, int i);
+/* A line of the log with the task's id and kind, by which it is found from the request that made it. */
+void worker_log_task(enum log_level level, const struct task_row *row, const char *format, ...)
+	__attribute__((nonnull, format(printf, 3, 4)));
 /* It was claimed and not begun: it goes back. */
 void give_back(struct batch *batch, int i);
 

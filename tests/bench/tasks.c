@@ -67,9 +67,10 @@ static void drain(struct mailbox *box, int most)
 	}
 }
 
-static bool count_waiting(void *arg, struct str kind, enum task_status status, int64_t n)
+static bool count_waiting(void *arg, struct str kind, enum task_status status, int64_t n, int64_t oldest_us)
 {
 	(void)kind;
+	(void)oldest_us;
 	*(int64_t *)arg += status == TASK_DEAD ? 0 : n;
 	return true;
 }

@@ -793,10 +793,15 @@ static void changes_come_in_their_order(void)
 	db_close(db);
 }
 
-static bool add_up(void *arg, struct str kind, enum task_status status, int64_t n)
+static int64_t oldest_us; /* of what waits, or 0 */
+
+static bool add_up(void *arg, struct str kind, enum task_status status, int64_t n, int64_t us)
 {
 	int64_t(*counts)[TASK_STATUS__MAX] = arg;
 
+	CU_ASSERT_EQUAL(us != 0, status == TASK_PENDING);
+	if (us != 0 && (oldest_us == 0 || us < oldest_us))
+		oldest_us = us;
 	counts[str_eq(kind, STR("large"))][status] += n;
 	return true;
 }
@@ -808,7 +813,7 @@ static void counts(void)
 	bool asked;
 
 	for (int i = 0; i < 6; i++)
-		add(db, i < 4 ? "small" : "large", i, i < 4, 0);
+		add(db, i < 4 ? "small" : "large", i, i < 4, i == 4 ? NOW - 7 * SECOND : 0);
 	CU_ASSERT_EQUAL_FATAL(claim_as(db, "a", NOW, 3), 3);
 	OK(update(db, &rows[0], TASK_DEAD, &asked));
 	OK(update(db, &rows[1], TASK_COMPLETED, &asked));
@@ -818,6 +823,7 @@ static void counts(void)
 	CU_ASSERT_EQUAL(n[0][TASK_DEAD], 1);
 	CU_ASSERT_EQUAL(n[0][TASK_COMPLETED], 0);
 	CU_ASSERT_EQUAL(n[1][TASK_PENDING], 2);
+	CU_ASSERT_EQUAL(oldest_us, NOW - 7 * SECOND);
 	db_close(db);
 }
 
