@@ -40,6 +40,8 @@ SERVER_PACKAGES  := postgresql>=15 pgbouncer>=1.18 libfaketime faketime python3-
 DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema $(if $(shell command -v npm),,nodejs>=18 npm)
 # For `make parity` and `make bench-models` only: the libraries that models are from.
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
+# For the tests of deployment only: machines that they make and boot themselves.
+DEPLOY_PACKAGES  := mmdebstrap systemd-container qemu-system-x86 e2fsprogs
 # For `make bench-tasks` only: what background tasks are compared with.
 CELERY_PACKAGES  := python3-celery python3-redis
 # For `make bench-data` only: what data pipelines are compared with.
@@ -169,6 +171,9 @@ deps-models: deps ## the same, and the libraries that models are from
 deps-docs: deps ## the same, and what tries the description of the API: a browser and npm
 	@scripts/deps.sh $(CHECK) $(call quoted,$(DOCS_PACKAGES))
 
+deps-deploy: deps ## the same, and what the tests of deployment make machines of
+	@scripts/deps.sh $(CHECK) $(call quoted,$(DEPLOY_PACKAGES))
+
 deps-tasks: deps ## the same, and Celery, for `make bench-tasks`
 	@scripts/deps.sh $(CHECK) $(call quoted,$(CELERY_PACKAGES))
 
@@ -263,7 +268,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-data deps-run run start stop status restart reload install \
+.PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-data deps-deploy deps-run run start stop status restart reload install \
         web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models bench-tasks bench-data bench-sentiment
 .DELETE_ON_ERROR:
 .SECONDARY:
