@@ -46,6 +46,9 @@ DEPLOY_PACKAGES  := mmdebstrap systemd-container qemu-system-x86 e2fsprogs
 CELERY_PACKAGES  := python3-celery python3-redis
 # For `make bench-data` only: what data pipelines are compared with.
 PANDAS_PACKAGES  := python3-pandas
+# For `make test-terraform` only: what Debian's cloud-init imports. terraform itself is in no suite: without it, it is skipped.
+TERRAFORM_PACKAGES := python3-yaml python3-jsonschema python3-configobj python3-jinja2 python3-oauthlib python3-requests \
+                    python3-jsonpatch
 quoted = $(foreach package,$(1),'$(package)')
 
 OUT   := build/$(VARIANT)
@@ -172,7 +175,11 @@ deps-docs: deps ## the same, and what tries the description of the API: a browse
 	@scripts/deps.sh $(CHECK) $(call quoted,$(DOCS_PACKAGES))
 
 deps-deploy: deps ## the same, and what the tests of deployment make machines of
-	@scripts/deps.sh $(CHECK) $(call quoted,$(DEPLOY_PACKAGES))
+	@scripts/deps.sh $(CHECK) $(call quoted,$(DEPLOY_PACKAGES) $(TERRAFORM_PACKAGES))
+
+.PHONY: deps-terraform
+deps-terraform: deps # of these what `make test-terraform` needs beside terraform
+	@scripts/deps.sh $(CHECK) $(call quoted,$(TERRAFORM_PACKAGES))
 
 deps-tasks: deps ## the same, and Celery, for `make bench-tasks`
 	@scripts/deps.sh $(CHECK) $(call quoted,$(CELERY_PACKAGES))
@@ -240,6 +247,10 @@ test-docs: deps-docs web all $(OUT)/tests/csv/driver ## the description of the A
 
 test-postgres: deps-postgres ## the same tests with PostgreSQL instead of SQLite, on a server of their own
 	@scripts/test_postgres.sh
+
+.PHONY: test-terraform
+test-terraform: deps-terraform all ## terraform/ without a network: modules, files and their modes, user data, first boot, locks
+	@/usr/bin/python3 -B tests/deploy/terraform.py
 
 asan: ## unit, handlers' and end-to-end tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test.sh asan

@@ -1,0 +1,19 @@
+module "service" {
+  source = "../.."
+
+  environment = "staging"
+
+  image            = var.image
+  package_url      = var.package_url
+  package_path     = var.package_path
+  package_sha256   = var.package_sha256
+  credentials      = var.credentials
+  data_device      = var.data_device
+  secret_command   = var.secret_command
+  output_directory = var.output_directory
+
+  tags = {
+    cost-centre = "staging"
+    data-class  = "test-data"
+  }
+}
