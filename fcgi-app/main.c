@@ -157,18 +157,22 @@ const struct command COMMANDS[] = {
 	 "\n"
 	 "Exit codes with --follow: 0 it is completed (also with rows that were refused), 100 it failed, 111 it was\n"
 	 "cancelled or paused.\n"},
-	{"pipeline", pipeline_main, "check, list, show and try data pipelines",
+	{"pipeline", pipeline_main, "check, list, show, try and index data pipelines",
 	 "usage: appcore pipeline check [NAME-OR-FILE ...] [--json]\n"
 	 "       appcore pipeline list [--json]\n"
 	 "       appcore pipeline show NAME-OR-FILE [--json]\n"
 	 "       appcore pipeline try NAME-OR-FILE RECORDS [--limit N] [--json]\n"
+	 "       appcore pipeline index NAME-OR-FILE [--dry-run] [--json]\n"
 	 "\n"
 	 "A pipeline is a file NAME.json in PIPELINES_DIR. check tells everything that is wrong with it, show what is "
 	 "in\n"
 	 "it. try puts the records of a file through it and stores nothing: what became of them goes to standard "
 	 "output,\n"
 	 "a JSON object a line, and what was refused, with line and reason, to standard error. --limit stops after N\n"
-	 "records.\n"},
+	 "records.\n"
+	 "\n"
+	 "index makes the indexes that its fields ask for and that no run has made, since there are many records. On\n"
+	 "SQLite nobody can write while one is made; --dry-run says which are missing and how long that would be.\n"},
 	{"train", train_main, "train a text classifier from labelled texts",
 	 "usage: appcore train sentiment [--data FILE...] [--text COLUMN] [--label COLUMN] [--ngram 1,2]\n"
 	 "           [--max-features 5000] [--split 0.2] [--seed 42] [--model nb|logistic] [--refit]\n"

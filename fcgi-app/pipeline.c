@@ -1,5 +1,6 @@
 /* appcore pipeline: what the files in PIPELINES_DIR say, whether it is right, and what becomes of a file's records. */
-#include "command.h"
+#include "pipeline_impl.h"
+
 #include "base/clock.h"
 #include "model/registry.h"
 #include "pipeline/apply.h"
@@ -15,16 +16,6 @@ enum {
 	LIMIT_MAX = 1000000000,
 };
 
-struct pipeline_command {
-	struct config config;
-	char **words; /* after the verb */
-	int n;
-	const char *limit;
-	bool json;
-	struct arena arena;
-	struct buf problems;
-};
-
 typedef int pipeline_verb(struct pipeline_command *c);
 
 static bool is_path(const char *word)
@@ -34,8 +25,7 @@ static bool is_path(const char *word)
 	return strchr(word, '/') != NULL || (n > 5 && strcmp(word + n - 5, ".json") == 0);
 }
 
-/* A name of PIPELINES_DIR, or a path. */
-static enum status load(struct pipeline_command *c, const char *word, struct pipeline **out, struct err *err)
+enum status pipeline_command_load(struct pipeline_command *c, const char *word, struct pipeline **out, struct err *err)
 {
 	char dir[4096] = ".";
 	struct str name = str_of(word);
@@ -59,7 +49,7 @@ static void print_json(struct json_object *object)
 	json_object_put(object);
 }
 
-static int finish(enum status status, const struct err *err)
+int pipeline_command_finish(enum status status, const struct err *err)
 {
 	size_t n = strlen(err->text);
 
@@ -81,7 +71,7 @@ struct checking {
 	bool system; /* something could not be read at all */
 };
 
-static void tell_problems(const struct pipeline_command *c, const char *word, const struct err *err)
+void pipeline_command_tell(const struct pipeline_command *c, const char *word, const struct err *err)
 {
 	struct str left = buf_view(&c->problems);
 	struct json_object *object, *list;
@@ -114,9 +104,9 @@ static bool check_one(void *arg, struct str name)
 	char word[4096];
 
 	snprintf(word, sizeof(word), "%.*s", STR_ARG(name));
-	enum status status = load(c, word, &p, &err);
+	enum status status = pipeline_command_load(c, word, &p, &err);
 	if (status != STATUS_OK) {
-		tell_problems(c, word, &err);
+		pipeline_command_tell(c, word, &err);
 		checking->bad++;
 		checking->system |= command_exit_code(status) == EXIT_SYSTEM;
 	} else if (c->json) {
@@ -144,7 +134,7 @@ static int run_check(struct pipeline_command *c)
 	if (c->n == 0) {
 		enum status status = pipeline_each(c->config.pipelines_dir, check_one, &checking, &err);
 		if (status != STATUS_OK)
-			return finish(status, &err);
+			return pipeline_command_finish(status, &err);
 		if (checking.good + checking.bad == 0)
 			return command_fail(EXIT_USAGE, "there are no pipelines in %s.", c->config.pipelines_dir);
 	}
@@ -161,7 +151,7 @@ static bool list_one(void *arg, struct str name)
 	char word[PIPELINE_NAME_BYTES];
 
 	snprintf(word, sizeof(word), "%.*s", STR_ARG(name));
-	enum status status = load(c, word, &p, &err);
+	enum status status = pipeline_command_load(c, word, &p, &err);
 	if (c->json) {
 		struct json_object *object = json_object_new_object();
 		json_object_object_add(object, "name", json_object_new_string(word));
@@ -191,7 +181,7 @@ static int run_list(struct pipeline_command *c)
 {
 	struct err err = {0};
 
-	return finish(pipeline_each(c->config.pipelines_dir, list_one, c, &err), &err);
+	return pipeline_command_finish(pipeline_each(c->config.pipelines_dir, list_one, c, &err), &err);
 }
 
 /* --- show --- */
@@ -249,13 +239,13 @@ static int run_show(struct pipeline_command *c)
 	struct pipeline *p = NULL;
 	struct err err = {0};
 
-	enum status status = load(c, c->words[0], &p, &err);
+	enum status status = pipeline_command_load(c, c->words[0], &p, &err);
 	if (status == STATUS_INVALID) {
-		tell_problems(c, c->words[0], &err);
+		pipeline_command_tell(c, c->words[0], &err);
 		return EXIT_USAGE;
 	}
 	if (status != STATUS_OK)
-		return finish(status, &err);
+		return pipeline_command_finish(status, &err);
 	if (!c->json) {
 		show(p);
 		return EXIT_OK;
@@ -386,7 +376,7 @@ static int run_try(struct pipeline_command *c)
 		return command_fail(EXIT_USAGE, "--limit should be a whole number from 1.");
 	if (c->limit)
 		trial.left = (int64_t)limit;
-	enum status status = load(c, c->words[0], &p, &err);
+	enum status status = pipeline_command_load(c, c->words[0], &p, &err);
 	if (status == STATUS_OK && p->model.n > 0)
 		status = load_models(&c->config, &models, &err);
 	if (status == STATUS_OK)
@@ -403,7 +393,7 @@ static int run_try(struct pipeline_command *c)
 	pipeline_applier_free(trial.applier);
 	source_close(trial.source);
 	model_set_drop(models);
-	return finish(status, &err);
+	return pipeline_command_finish(status, &err);
 }
 
 /* --- the table --- */
@@ -418,6 +408,7 @@ static const struct {
 	{"list", run_list, 0, 0, "nothing"},
 	{"show", run_show, 1, 1, "NAME, or a file"},
 	{"try", run_try, 2, 2, "NAME, or a pipeline's file, and a file of records"},
+	{"index", pipeline_command_index, 1, 1, "NAME, or a file"},
 };
 enum { VERBS_N = sizeof(VERBS) / sizeof(VERBS[0]) };
 
@@ -428,7 +419,7 @@ static int run_verb(int argc, char **argv, struct pipeline_command *c)
 	while (argc > 1 && verb < VERBS_N && strcmp(VERBS[verb].name, argv[1]) != 0)
 		verb++;
 	if (argc < 2 || verb == VERBS_N)
-		return command_fail(EXIT_USAGE, "say check, list, show or try; see --help.");
+		return command_fail(EXIT_USAGE, "say check, list, show, try or index; see --help.");
 	c->words = argv + 2;
 	c->n = argc - 2;
 	if (c->n < VERBS[verb].least || c->n > VERBS[verb].most)
@@ -447,10 +438,11 @@ static int run_verb(int argc, char **argv, struct pipeline_command *c)
 int pipeline_main(int argc, char **argv)
 {
 	struct pipeline_command c = {0};
-	const struct option_spec specs[] = {{"--json", NULL, &c.json}, {"--limit", &c.limit, NULL}};
+	const struct option_spec specs[] = {
+		{"--json", NULL, &c.json}, {"--limit", &c.limit, NULL}, {"--dry-run", NULL, &c.dry_run}};
 	bool done;
 
-	if (!command_options(command_find("pipeline"), &argc, argv, specs, 2, &done))
+	if (!command_options(command_find("pipeline"), &argc, argv, specs, sizeof(specs) / sizeof(specs[0]), &done))
 		return EXIT_USAGE;
 	return done ? EXIT_OK : run_verb(argc, argv, &c);
 }

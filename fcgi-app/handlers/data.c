@@ -168,8 +168,7 @@ bool data_is_number(const struct pipeline *definition, struct str field)
 
 	if (definition && definition->into.n > 0 && str_eq(field, definition->into))
 		return true;
-	return found &&
-	       (found->type == PIPELINE_NUMBER || found->type == PIPELINE_INTEGER || found->type == PIPELINE_BOOL);
+	return found && pipeline_type_is_number(found->type);
 }
 
 static void close_own(void *arg)

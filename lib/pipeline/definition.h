@@ -123,6 +123,12 @@ struct pipeline {
 const char *pipeline_type_name(enum pipeline_type type) __attribute__((returns_nonnull));       /* "number" */
 const char *pipeline_format_name(enum pipeline_format format) __attribute__((returns_nonnull)); /* "csv" */
 
+/* Whether what is stored of such a field compares as a number. */
+static inline bool pipeline_type_is_number(enum pipeline_type type)
+{
+	return type == PIPELINE_NUMBER || type == PIPELINE_INTEGER || type == PIPELINE_BOOL;
+}
+
 /* Reads a definition; everything lives in the arena, and it never changes afterwards (any thread may read it). Every
  * fault is listed, one sentence a line, naming the member ("fields[2].type: …"), in *problems; STATUS_INVALID then.
  * `name`: what it must be called (its file's name); empty: anything. */

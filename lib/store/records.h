@@ -92,11 +92,38 @@ enum status records_query(struct db *db, const struct record_query *query, recor
 			  struct err *err) __attribute__((nonnull(1, 2, 3), warn_unused_result));
 
 /* Makes sure that a pipeline's field has an index of its own, which both equality and order use: outside of a
- * transaction. STATUS_TOO_LARGE: on SQLite it would take long, and nobody could write meanwhile; that is when there are
- * more than RECORD_INDEX_MAX records. */
+ * transaction. STATUS_TOO_LARGE: it would take long, and nobody could store a record meanwhile; that is when there are
+ * more than RECORD_INDEX_MAX records, and records_index_build does it. */
 enum { RECORD_INDEX_MAX = 300000 };
 enum status records_index_field(struct db *db, int64_t pipeline_id, struct str field, bool is_number, struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
+
+/* Whether a field has one that can be used. */
+enum status records_index_find(struct db *db, int64_t pipeline_id, struct str field, bool is_number, bool *there,
+			       struct err *err) __attribute__((nonnull(1, 5), warn_unused_result));
+
+/* Reads what an index will be made of, piece by piece, beside all others: the part that keeps them from writing then
+ * finds it in memory, and takes some four times as long as this did. On PostgreSQL there is nothing to
+ * prepare. */
+typedef void record_progress_fn(void *arg, int64_t done, int64_t all);
+enum status records_index_prepare(struct db *db, int64_t pipeline_id, struct str field, record_progress_fn *fn,
+				  void *arg, struct err *err) __attribute__((nonnull(1, 4), warn_unused_result));
+
+/* Makes one of however many records, outside of a transaction, for a command: this connection sorts in up to 64 MiB,
+ * and waits as long as it takes. On SQLite nobody writes meanwhile; on PostgreSQL everybody does, and what a maker that
+ * was killed has left is thrown away first. One that is there already is no error. STATUS_CONFLICT, and
+ * on PostgreSQL STATUS_BUSY: somebody else is at it; call again later. */
+enum status records_index_build(struct db *db, int64_t pipeline_id, struct str field, bool is_number, struct err *err)
+	__attribute__((nonnull(1), warn_unused_result));
+
+/* How far an index of records is that somebody makes now; on another connection than the maker's. SQLite does not tell
+ * (an empty phase). */
+struct record_index_state {
+	char phase[64];
+	double share; /* of the phase, 0 to 1 */
+};
+enum status records_index_watch(struct db *db, struct record_index_state *out, struct err *err)
+	__attribute__((nonnull(1, 2), warn_unused_result));
 
 enum {
 	RECORD_QUANTILES_MAX = 16,

@@ -843,14 +843,15 @@ static void make_indexes(struct work *work)
 
 	for (int i = 0; i < pipeline->fields_n; i++) {
 		const struct pipeline_field *field = &pipeline->fields[i];
-		bool is_number = field->type == PIPELINE_NUMBER || field->type == PIPELINE_INTEGER ||
-				 field->type == PIPELINE_BOOL;
+		bool is_number = pipeline_type_is_number(field->type);
 		if (!field->index || !(pipeline->to & PIPELINE_TO_RECORDS) ||
 		    records_index_field(work->run->db, work->row.pipeline_id, field->name, is_number, &err) ==
 			    STATUS_OK)
 			continue;
-		log_event(LOG_LEVEL_WARNING, "the field \"%.*s\" of the pipeline %s gets no index now: %s",
-			  STR_ARG(field->name), pipeline->name, err.text);
+		log_event(LOG_LEVEL_WARNING,
+			  "the field \"%.*s\" of the pipeline %s gets no index now: %s; appcore pipeline index %s "
+			  "makes it",
+			  STR_ARG(field->name), pipeline->name, err.text, pipeline->name);
 	}
 }
 

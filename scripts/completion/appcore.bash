@@ -129,9 +129,10 @@ _appcore() {
 			;;
 		pipeline)
 			case ${COMP_WORDS[2]} in
-			check | show | try)
+			check | show | try | index)
 				words='--json --help'
 				[ "${COMP_WORDS[2]}" != try ] || words+=' --limit'
+				[ "${COMP_WORDS[2]}" != index ] || words+=' --dry-run'
 				if [[ -n $current && $current != -* ]]; then
 					mapfile -t COMPREPLY < <(compgen -f -- "$current")
 					compopt -o filenames 2>/dev/null
@@ -139,7 +140,7 @@ _appcore() {
 				fi
 				;;
 			list) words='--json --help' ;;
-			*) words='check list show try --help' ;;
+			*) words='check list show try index --help' ;;
 			esac
 			;;
 		check) words='--integrity --json --help' ;;

@@ -29,6 +29,23 @@ stored() { sql "SELECT count(*) FROM data_records WHERE record_key LIKE 'n%'"; }
 stored_all() { [ "$(stored)" = 5000 ] && [ "$(sql "SELECT count(*) FROM data_runs WHERE source = 'many.csv' AND state = 'completed'")" = 1 ]; }
 within 'all records of the file are there (D-062)' 60 stored_all
 is 'one run has read it, and nothing twice (D-038)' "$(sql "SELECT count(*), sum(stored), sum(skipped) FROM data_runs WHERE source = 'many.csv'")" '1|5000|0'
+
+# --- indexes that no run has made: the command ---
+
+names="SELECT 'DROP INDEX ' || name || ';' FROM sqlite_schema WHERE name LIKE 'data_field_%'"
+if on_postgres; then names="SELECT 'DROP INDEX ' || indexname || ';' FROM pg_indexes WHERE indexname LIKE 'data_field_%'"; fi
+change "$(sql "$names")"
+is 'indexes are gone' "$(sql "$indexes")" 0
+is 'which are missing' "$(appcore pipeline index dataflow --dry-run --json 2>/dev/null | jq -r .index | paste -sd ' ')" 'missing missing missing'
+is 'asking made none' "$(sql "$indexes")" 0
+appcore pipeline index dataflow >"$dir/index.1" 2>&1 &
+other=$!
+holds 'one who makes them' appcore pipeline index dataflow
+wait "$other" || not_ok 'and another one beside it' "$(cat "$dir/index.1")"
+is 'two who make them at once' "$(sql "$indexes")" 3
+is 'then they are there' "$(appcore pipeline index dataflow 2>&1 | grep -c ': has its index$')" 3
+like 'one that no run was ever started of' "$(appcore pipeline index sensors 2>&1)" 'the first one makes its indexes'
+like 'one that there is not' "$(appcore pipeline index nowhere 2>&1)" 'There is no pipeline nowhere'
 req GET /data/n7
 is 'one of them (D-036)' "$status $(jq -c '[.id, .data.category, .status, (.processed_at != null), keys]' <<<"$body")" \
 	'200 ["n7","many","processed",true,["data","id","processed_at","source","status","timestamp"]]'

@@ -96,4 +96,4 @@ fails 'a model that there is not' 111 'Model nowhere is not loaded' appcore pipe
 fails 'a file that there is not' 100 '' appcore pipeline try dataflow "$samples/nothing.csv"
 fails 'a folder' 1.. '' appcore pipeline try dataflow "$samples"
 fails 'a bad limit' 100 'limit' appcore pipeline try dataflow "$samples/dataflow.csv" --limit none
-fails 'no verb' 100 'say check, list, show or try' appcore pipeline
+fails 'no verb' 100 'say check, list, show, try or index' appcore pipeline
