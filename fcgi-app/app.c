@@ -148,6 +148,7 @@ bool app_init(struct app *app)
 	series->retention_sentiments = one_label(app, METRICS_RETENTION_DELETED, "table", "sentiment_requests");
 
 	keyring_init(&app->keyring, str_of(app->config->api_key));
+	keyring_add_previous(&app->keyring, str_of(app->config->api_key_previous));
 	app->token_keys = (struct token_keys){
 		.keys = {str_of(app->config->secret_key), str_of(app->config->secret_key_previous)}};
 	app->read_needs_key = strcmp(app->config->predictions_read, "key") == 0;

@@ -124,6 +124,7 @@ static int run_history(struct db *db, const struct asked *asked)
 		json_object_object_add(row, "state", json_object_new_string(state_of(r)));
 		json_object_object_add(row, "applied_at",
 				       r->applied_at[0] ? json_object_new_string(r->applied_at) : NULL);
+		json_object_object_add(row, "reversible", json_object_new_boolean(r->reversible));
 		json_object_object_add(row, "checksum", json_object_new_string(r->checksum));
 		json_object_array_add(list, row);
 	}
@@ -173,6 +174,15 @@ static bool is_up(const struct config *config, int target)
 	return status == STATUS_OK && missing == 0;
 }
 
+/* A newer program has been here and was taken back, which left the schema. */
+static bool is_accepted(struct db *db, const struct config *config)
+{
+	int number, newest;
+
+	migrate_all(DB_DIALECT_SQLITE, &newest);
+	return migrate_current(db, &number, NULL) == STATUS_OK && number > newest && number <= config->schema_accept;
+}
+
 static enum status open_and_run_up(const struct config *config, struct asked *asked, int target, struct err *err)
 {
 	struct db *db;
@@ -184,7 +194,10 @@ static enum status open_and_run_up(const struct config *config, struct asked *as
 	}
 	if (status != STATUS_OK)
 		return status;
-	status = run_up(db, asked, target, err);
+	if (is_accepted(db, config))
+		printf("nothing to do: the schema is newer than this program, and SCHEMA_ACCEPT says that it may be\n");
+	else
+		status = run_up(db, asked, target, err);
 	db_close(db);
 	return status;
 }

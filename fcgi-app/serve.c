@@ -141,9 +141,9 @@ int command_check_schema(const struct config *config)
 			str_starts(str_of(config->database_url), STR("sqlite:")) ? " Run: appcore migrate up" : "");
 	char source[MOVES_ID_BYTES] = "", complete[MOVES_ID_BYTES] = "";
 	status = migrate_current(db, &number, &err);
-	if (status == STATUS_OK && number == known)
+	if (status == STATUS_OK && number >= known)
 		status = moves_get(db, "source", source, &err);
-	if (status == STATUS_OK && number == known)
+	if (status == STATUS_OK && number >= known)
 		status = moves_get(db, "complete", complete, &err);
 	db_close(db);
 	if (status != STATUS_OK)
@@ -155,11 +155,12 @@ int command_check_schema(const struct config *config)
 				    "the database's schema is at migration %d, this program wants %d. "
 				    "Run: appcore migrate up",
 				    number, known);
-	if (number > known)
+	if (number > known && number > config->schema_accept)
 		return command_fail(EXIT_USAGE,
 				    "the database's schema is at migration %d, which is newer than this program "
-				    "(%d). Use the newer program.",
-				    number, known);
+				    "(%d). Use the newer program, or, when you know that this one gets on with it, set "
+				    "SCHEMA_ACCEPT=%d.",
+				    number, known, number);
 	return EXIT_OK;
 }
 

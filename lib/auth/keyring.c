@@ -23,6 +23,13 @@ void keyring_init(struct keyring *ring, struct str env_key)
 		hash_key(env_key, ring->env_hash);
 }
 
+void keyring_add_previous(struct keyring *ring, struct str env_key)
+{
+	ring->has_previous = env_key.n > 0;
+	if (ring->has_previous)
+		hash_key(env_key, ring->previous_hash);
+}
+
 void keyring_release(struct keyring *ring)
 {
 	free(ring->rows);
@@ -134,11 +141,12 @@ enum status keyring_check(const struct keyring *ring, struct str key, int64_t no
 	if (key.n == 0)
 		return STATUS_UNAUTHENTICATED;
 	hash_key(key, hash);
-	/* Both comparisons are always made, and each takes the same time whatever differs. */
+	/* All comparisons are always made, and each takes the same time whatever differs. */
 	const struct key_row *row = find_row(ring, key);
 	bool env = sodium_memcmp(hash, ring->env_hash, sizeof(hash)) == 0 && ring->has_env;
+	bool previous = sodium_memcmp(hash, ring->previous_hash, sizeof(hash)) == 0 && ring->has_previous;
 	bool found = sodium_memcmp(hash, row ? row->hash : nobody, sizeof(hash)) == 0 && row;
-	if (env) {
+	if (env || previous) {
 		memcpy(out->key_id, "env", sizeof("env"));
 		memcpy(out->name, "default-user", sizeof("default-user"));
 		return STATUS_OK;

@@ -35,8 +35,8 @@ bool caller_has_scope(const struct caller *caller, const char *scope) __attribut
 bool scopes_are_valid(struct str scopes);
 
 struct keyring {
-	uint8_t env_hash[KEY_HASH_BYTES];
-	bool has_env;
+	uint8_t env_hash[KEY_HASH_BYTES], previous_hash[KEY_HASH_BYTES];
+	bool has_env, has_previous;
 	struct key_row *rows; /* sorted by id */
 	size_t n, cap;
 	int64_t generation; /* of the table when it was read; -1: never */
@@ -44,6 +44,8 @@ struct keyring {
 
 /* An empty keyring that knows the key from the environment (empty: none). */
 void keyring_init(struct keyring *ring, struct str env_key) __attribute__((nonnull));
+/* The one that it was before is as good, so that callers can change to the new one in their own time. */
+void keyring_add_previous(struct keyring *ring, struct str env_key) __attribute__((nonnull));
 void keyring_release(struct keyring *ring) __attribute__((nonnull));
 
 /* The table's rows as some thread has read them. */

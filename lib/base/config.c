@@ -79,6 +79,7 @@ static const struct setting SETTINGS[] = {
 	TEXT(  "POSTGRES_DB",               postgres_db, "appcore"),
 	SECRET("REDIS_URL",                 redis_url),
 	SECRET("API_KEY",                   api_key),
+	SECRET("API_KEY_PREVIOUS",          api_key_previous),
 	CHOICE("LOG_LEVEL",                 log_level, "INFO", "DEBUG INFO WARNING ERROR CRITICAL"),
 	TEXT(  "LOG_FILE",                  log_file, ""),
 	TEXT(  "EDGE_LOG",                  edge_log, NULL),
@@ -128,6 +129,7 @@ static const struct setting SETTINGS[] = {
 	       "http://localhost:3000,http://localhost:8000,https://localhost:8000"),
 	TEXT(  "TLS_CERTIFICATE",           tls_certificate, ""),
 	TEXT(  "TLS_KEY",                   tls_key, ""),
+	NUMBER("SCHEMA_ACCEPT",             schema_accept, "0", 0, 9999),
 };
 /* clang-format on */
 
@@ -484,6 +486,8 @@ static void derive(struct config *config)
 		config->data_access = config_is_production(config) ? "token" : "open";
 	if (!config->api_key)
 		config->api_key = config_is_production(config) ? "" : DEVELOPMENT_KEY;
+	if (!config->api_key_previous)
+		config->api_key_previous = "";
 	if (!config->redis_url)
 		config->redis_url = "";
 	if (!config->secret_key)
@@ -543,6 +547,8 @@ static void check_together(const struct config *config, struct config_problems *
 		problem(problems, "API_KEY is shorter than %d characters: make a longer one.", PRODUCTION_KEY_MIN);
 	if (key_n > 0 && !str_is_token(str_of(config->api_key)))
 		problem(problems, "API_KEY holds blanks or control characters, which a header can't carry.");
+	if (*config->api_key_previous && !str_is_token(str_of(config->api_key_previous)))
+		problem(problems, "API_KEY_PREVIOUS holds blanks or control characters, which a header can't carry.");
 	check_secret(config, "SECRET_KEY", config->secret_key, problems);
 	check_secret(config, "SECRET_KEY_PREVIOUS", config->secret_key_previous, problems);
 	if (!*config->instance_id || strlen(config->instance_id) > 31 || !str_is_token(str_of(config->instance_id)))

@@ -20,7 +20,7 @@ struct config {
 	const char *postgres_host, *postgres_user, *postgres_password, *postgres_db; /* make a database_url */
 	int64_t postgres_port;
 	const char *redis_url; /* empty: none. A secret: it may hold a password */
-	const char *api_key;   /* a secret: never printed */
+	const char *api_key, *api_key_previous; /* secrets: never printed */
 	const char *log_level, *log_file;
 	const char *edge_log; /* nginx's, of what it answers by itself */
 	int64_t max_body_bytes;
@@ -53,6 +53,7 @@ struct config {
 	const char *data_access;           /* open, token: who may call /data… */
 	const char *source_networks;       /* private networks that sources may be in */
 	const char *tls_certificate, *tls_key;
+	int64_t schema_accept; /* a newer schema that this program serves all the same; 0: none */
 
 	struct arena arena; /* where the texts live */
 };

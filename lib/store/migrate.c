@@ -31,6 +31,34 @@ static void copy_text(char *out, size_t size, struct str text)
 	snprintf(out, size, "%.*s", STR_ARG(text));
 }
 
+/* --- ways back --- */
+
+const char *migrate_irreversible(const struct migration *migration, size_t *n)
+{
+	static const char mark[] = "-- irreversible:";
+	const char *why = migration->down;
+
+	*n = 0;
+	if (strncmp(why, mark, sizeof(mark) - 1) != 0)
+		return NULL;
+	why += sizeof(mark) - 1;
+	while (*why == ' ')
+		why++;
+	*n = strcspn(why, "\n");
+	return why;
+}
+
+/* What a way back can't bring again, when the way there has thrown it away. */
+static bool throws_away(const char *up)
+{
+	static const char *const words[] = {"DROP TABLE", "DROP COLUMN", "DELETE FROM", "TRUNCATE"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcasestr(up, words[i]))
+			return true;
+	return false;
+}
+
 /* --- what is there --- */
 
 enum status migrate_current(struct db *db, int *number, struct err *err)
@@ -115,6 +143,8 @@ enum status migrate_history(struct db *db, struct migrate_record *out, int max, 
 		record->known = true;
 		copy_text(record->name, sizeof(record->name), str_of(all[i].name));
 		checksum(&all[i], record->checksum);
+		size_t ignored;
+		record->reversible = !migrate_irreversible(&all[i], &ignored) && !throws_away(all[i].up);
 	}
 	return read_applied(db, out, max, n, err);
 }
@@ -130,6 +160,17 @@ static const struct migration *find_known(const struct db *db, int number)
 		if (all[i].number == number)
 			return &all[i];
 	return NULL;
+}
+
+static enum status check_way_back(const struct migration *migration, struct err *err)
+{
+	size_t n;
+	const char *why = migration ? migrate_irreversible(migration, &n) : NULL;
+
+	if (!why)
+		return STATUS_OK;
+	return err_set(err, STATUS_CONFLICT, "migration %d (%s) can't be taken back: %.*s", migration->number,
+		       migration->name, (int)(n > 120 ? 120 : n), why);
 }
 
 enum { RECORDS = 256 };
@@ -155,6 +196,9 @@ static enum status next_step(struct db *db, int target, bool up, int done, const
 			status = err_set(err, STATUS_CONFLICT, "migration %d (%s) was altered after it was applied",
 					 records[i].number, records[i].name);
 	}
+	for (int i = 0; i < n && status == STATUS_OK && !up; i++)
+		if (records[i].applied_at[0] && records[i].number > target)
+			status = check_way_back(find_known(db, records[i].number), err);
 	for (int i = 0; i < n && status == STATUS_OK && !*step; i++) {
 		const struct migrate_record *record = &records[up ? i : n - 1 - i];
 		bool applied = record->applied_at[0] != '\0';

@@ -165,6 +165,7 @@ static const struct {
 	{"POSTGRES_DB", "appcore", "sentiment_db", {0}},
 	{"TLS_CERTIFICATE", "", NULL, {"/only/one"}},
 	{"TLS_KEY", "", NULL, {"/only/one"}},
+	{"SCHEMA_ACCEPT", "0", "12", {"-1", "10000", "x"}},
 };
 enum { SETTINGS_N = sizeof(SETTINGS) / sizeof(SETTINGS[0]) };
 
@@ -416,6 +417,8 @@ static void both_forms_are_refused(void)
 	CU_ASSERT_TRUE(told("API_KEY_FILE names /nowhere/key, which can't be read: No such file or directory."));
 	CU_ASSERT_FALSE(load(ENV("API_KEY=two words"), NULL));
 	CU_ASSERT_TRUE(told("API_KEY holds blanks"));
+	CU_ASSERT_FALSE(load(ENV("API_KEY_PREVIOUS=two words"), NULL));
+	CU_ASSERT_TRUE(told("API_KEY_PREVIOUS holds blanks"));
 	CU_ASSERT_PTR_NULL(strstr(problems.text.p, "two words"));
 }
 

@@ -94,6 +94,22 @@ static void generated_keys_have_their_form(void)
 	}
 }
 
+static void the_key_before_is_as_good(void)
+{
+	struct keyring ring;
+	struct caller caller;
+
+	keyring_init(&ring, STR("the-new-one"));
+	keyring_add_previous(&ring, STR(""));
+	IS(check(&ring, "the-old-one", NOW), STATUS_FORBIDDEN);
+	keyring_add_previous(&ring, STR("the-old-one"));
+	OK(keyring_check(&ring, STR("the-new-one"), NOW, &caller));
+	OK(keyring_check(&ring, STR("the-old-one"), NOW, &caller));
+	CU_ASSERT_STRING_EQUAL(caller.name, "default-user");
+	IS(check(&ring, "the-old-one ", NOW), STATUS_FORBIDDEN);
+	keyring_release(&ring);
+}
+
 static void keys_of_the_database(void)
 {
 	struct db *db = test_database("keys.db");
@@ -355,6 +371,7 @@ static const struct unit_case CASES[] = {
 	{"the key of the environment", the_key_of_the_environment},
 	{"no key in the environment", no_key_in_the_environment},
 	{"generated keys have their form", generated_keys_have_their_form},
+	{"the key before is as good", the_key_before_is_as_good},
 	{"keys of the database", keys_of_the_database},
 	{"hostile keys", hostile_keys},
 	{"expiry and revocation have their time", expiry_and_revocation_have_their_time},

@@ -193,6 +193,25 @@ static void refuses_altered_and_newer(void)
 	}
 }
 
+static void some_have_no_way_back(void)
+{
+	struct migration migration = {.number = 1, .name = "x", .up = "", .down = "DROP TABLE x;"};
+	struct migrate_record records[16];
+	struct db *db = test_open("back.db", DB_WRITE);
+	size_t length;
+	int n;
+
+	CU_ASSERT_PTR_NULL(migrate_irreversible(&migration, &length));
+	migration.down = "-- irreversible: names are gone\nSELECT 1;\n";
+	const char *why = migrate_irreversible(&migration, &length);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(why);
+	CU_ASSERT_EQUAL(length, strlen("names are gone"));
+	CU_ASSERT_EQUAL(strncmp(why, "names are gone", length), 0);
+	OK(migrate_history(db, records, 16, &n, NULL));
+	CU_ASSERT_TRUE(n > 1 && records[1].reversible);
+	db_close(db);
+}
+
 /* The database has a table of that name from elsewhere: nothing of the step stays. */
 static void a_failing_step_leaves_nothing(void)
 {
@@ -294,6 +313,7 @@ static const struct unit_case CASES[] = {
 	{"checksums cover up and down", checksums_cover_up_and_down},
 	{"history tells applied, pending, altered, unknown", history_tells},
 	{"refuses altered and newer", refuses_altered_and_newer},
+	{"some have no way back", some_have_no_way_back},
 	{"a failing step leaves nothing", a_failing_step_leaves_nothing},
 	{"processes that start at once migrate once", processes_that_start_at_once_migrate_once},
 	{"columns are renamed and added with their rows", columns_are_renamed_and_added_with_their_rows},
