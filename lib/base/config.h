@@ -19,7 +19,7 @@ struct config {
 	const char *database_url, *database_read_url; /* may hold passwords: never printed whole */
 	const char *postgres_host, *postgres_user, *postgres_password, *postgres_db; /* make a database_url */
 	int64_t postgres_port;
-	const char *redis_url; /* empty: none. A secret: it may hold a password */
+	const char *redis_url;                  /* empty: none. A secret: it may hold a password */
 	const char *api_key, *api_key_previous; /* secrets: never printed */
 	const char *log_level, *log_file;
 	const char *edge_log; /* nginx's, of what it answers by itself */

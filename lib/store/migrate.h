@@ -26,7 +26,8 @@ struct migrate_record {
 	bool reversible;     /* there is a way back that loses nothing of what was there before */
 };
 
-/* A migration whose way back begins with "-- irreversible: WHY" has none; NULL, or WHY. Into the text of the migration. */
+/* A migration whose way back begins with "-- irreversible: WHY" has none; NULL, or WHY. Into the text of the migration.
+ */
 const char *migrate_irreversible(const struct migration *migration, size_t *n) __attribute__((nonnull));
 
 /* The newest applied number, 0 on an empty database. */
@@ -45,8 +46,8 @@ typedef void migrate_note(void *arg, const struct migration *migration, bool up,
 enum status migrate_up(struct db *db, int target, bool dry_run, migrate_note *note, void *arg, int *ran,
 		       struct err *err) __attribute__((nonnull(1), warn_unused_result));
 
-/* Takes back applied migrations down to number `target` (exclusive: target itself stays). STATUS_CONFLICT, and nothing is
- * taken back, when one of them has no way back. */
+/* Takes back applied migrations down to number `target` (exclusive: target itself stays). STATUS_CONFLICT, and nothing
+ * is taken back, when one of them has no way back. */
 enum status migrate_down(struct db *db, int target, bool dry_run, migrate_note *note, void *arg, int *ran,
 			 struct err *err) __attribute__((nonnull(1), warn_unused_result));
 
