@@ -96,20 +96,30 @@ static void tell(const struct findings *findings, bool json)
 
 int check_main(int argc, char **argv)
 {
-	bool integrity = false, json = false, done;
-	const struct option_spec specs[] = {{"--integrity", NULL, &integrity}, {"--json", NULL, &json}};
+	bool integrity = false, json = false, live = false, done;
+	const struct option_spec specs[] = {
+		{"--integrity", NULL, &integrity}, {"--json", NULL, &json}, {"--live", NULL, &live}};
 	struct findings findings = {0};
 	struct config config;
 	struct db *db;
 	struct err err;
 	int code;
 
-	if (!command_options(command_find("check"), &argc, argv, specs, 2, &done))
+	if (!command_options(command_find("check"), &argc, argv, specs, 3, &done))
 		return EXIT_USAGE;
 	if (done)
 		return EXIT_OK;
 	if (argc != 1)
 		return command_fail(EXIT_USAGE, "there are no arguments; see --help.");
+	if (live && (integrity || json))
+		return command_fail(EXIT_USAGE, "--live stands alone; see --help.");
+	if (live) {
+		if (!command_load_config(&config))
+			return EXIT_USAGE;
+		code = command_check_live(&config);
+		config_release(&config);
+		return code;
+	}
 	if (!command_open_db(&config, &db, DB_READ, &code))
 		return code;
 	findings.secret = *config.secret_key != '\0';

@@ -41,6 +41,10 @@ void command_wake_tasks(const struct config *config) __attribute__((nonnull));
 /* The schema must be the one this binary was written for, and the data whole: EXIT_OK, or prints why not. */
 int command_check_schema(const struct config *config) __attribute__((nonnull));
 
+/* `appcore check --live`: EXIT_OK when the instance or worker that INSTANCE_ID names lives, or prints why not (live.c).
+ */
+int command_check_live(const struct config *config) __attribute__((nonnull));
+
 /* Options of the form --name or --name VALUE (or --name=VALUE), in any order with the other words. */
 struct option_spec {
 	const char *name;   /* with its dashes */

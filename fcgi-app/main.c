@@ -191,10 +191,14 @@ const struct command COMMANDS[] = {
 	 "or logistic regression. --refit trains once more on all samples, after the test, and saves that.\n"},
 	{"check", check_main, "check settings, database and model",
 	 "usage: appcore check [--integrity] [--json]\n"
+	 "       appcore check --live\n"
 	 "\n"
 	 "Checks the settings, opens the database, tells its schema's number and how many predictions it holds, and\n"
 	 "loads the active version of MODEL_DEFAULT.\n"
-	 "--integrity reads the whole database for damage. Exit code 0 when all is well.\n"},
+	 "--integrity reads the whole database for damage. Exit code 0 when all is well.\n"
+	 "--live asks the running instance or worker that INSTANCE_ID names (API-1, WORKER-1) whether it is ready, on "
+	 "the\n"
+	 "same machine and as the same user, and looks at nothing else: for a container's health check.\n"},
 	{"config", config_main, "print the settings in force",
 	 "usage: appcore config [--shell | --json]\n"
 	 "\n"

@@ -143,7 +143,7 @@ _appcore() {
 			*) words='check list show try index --help' ;;
 			esac
 			;;
-		check) words='--integrity --json --help' ;;
+		check) words='--integrity --live --json --help' ;;
 		config) words='--shell --json --help' ;;
 		serve | work | version) words='--help' ;;
 		help) words='serve migrate key user model backup restore move work task ingest pipeline train check config version help' ;;

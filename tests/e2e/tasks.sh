@@ -13,6 +13,21 @@ metric_is() { [ "$(metric "$1")" = "$2" ]; }
 
 like 'the workers are shown' "$(control status)" 'WORKER-1 +[0-9]+ .* yes.*WORKER-2 +[0-9]+ .* yes'
 
+# --- the health check of a container (A-128) ---
+
+live() { in_service env INSTANCE_ID="$1" "$binary" check --live 2>&1 && echo "code $?" || echo "code $?"; }
+is 'check --live asks an instance' "$(live API-1)" 'code 0'
+is 'or looks for a worker' "$(live WORKER-2)" 'code 0'
+like 'an instance that does not run' "$(live API-9)" 'nobody answers at .*appcore-9.sock.*code 111'
+like 'a worker that does not run' "$(live WORKER-9)" 'WORKER-9 gives no sign of life.*code 111'
+like 'another name' "$(live somebody)" 'INSTANCE_ID says whom to ask.*code 100'
+pid=$(worker_pid 2)
+kill -STOP "$pid"
+like 'an instance that is stopped' "$(live API-2)" 'code 111'
+kill -CONT "$pid" 2>/dev/null || true
+is_live() { [ "$(live API-2)" = 'code 0' ]; }
+within 'it lives again' 20 is_live
+
 # --- through the queue ---
 
 id=$(add echo --payload '{"a":[1,2]}')
