@@ -9,6 +9,8 @@
 #   NGINX_USER           user (and group) of nginx's workers, when root starts it; root in development, so that they
 #                        can enter a folder that only root may enter
 #   NGINX_WEB_DIR        what scripts/make_web.sh has made      build/web of a checkout, web of an installation
+#   NGINX_DIRECT         where DIRECT_PORT and those after it listen: loopback or, in a container whose ports are published to
+#                        its host's loopback, all                                            loopback
 #   NGINX_EXTRA_SERVER   a file that is included in the direct, clear and HTTPS servers (the bench's own locations)
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -58,7 +60,12 @@ listen() { # PORT OPTIONS: on all addresses
 	return 0
 }
 
-listen_loopback() { # PORT
+listen_direct() { # PORT: on loopback alone, unless told otherwise
+	case ${NGINX_DIRECT:-loopback} in
+	loopback) ;;
+	all) listen "$1" ' backlog=4096' && return ;;
+	*) fail "NGINX_DIRECT is loopback or all, not \"$NGINX_DIRECT\"" ;;
+	esac
 	printf '    listen 127.0.0.1:%s backlog=4096;\n' "$1"
 	grep -qs '^0\{31\}1 ' /proc/net/if_inet6 && printf '    listen [::1]:%s backlog=4096;\n' "$1"
 	return 0
@@ -120,7 +127,7 @@ set_listeners() {
 	fi
 	V[LISTEN_HTTPS]="$(listen "$HTTPS_PORT" " ssl$http2 backlog=4096")${V[HTTP2]}"
 	V[LISTEN_HTTP]=$(listen "$HTTP_PORT" ' backlog=4096')
-	V[LISTEN_DIRECT]=$(listen_loopback "$DIRECT_PORT")
+	V[LISTEN_DIRECT]=$(listen_direct "$DIRECT_PORT")
 	V[HTTPS_SUFFIX]=''
 	[ "$HTTPS_PORT" -eq 443 ] || V[HTTPS_SUFFIX]=":$HTTPS_PORT"
 	redirect="return 301 https://\$host${V[HTTPS_SUFFIX]}\$request_uri;"
@@ -218,7 +225,7 @@ set_instances() {
 	for ((i = 1; i <= INSTANCES; i++)); do
 		V[SERVERS]+="        server \"unix:${V[RUN_DIR]}/appcore-$i.sock\" max_fails=0;"$'\n'
 		V[INDEX]=$i
-		V[LISTEN_INSTANCE]=$(listen_loopback $((DIRECT_PORT + i)))
+		V[LISTEN_INSTANCE]=$(listen_direct $((DIRECT_PORT + i)))
 		V[INSTANCES]+=$(fill server_instance.conf.in)$'\n'
 	done
 	V[SERVERS]=${V[SERVERS]%$'\n'}
