@@ -113,7 +113,49 @@ def own_cgroup_path() -> str:
     return path
 
 
-class Container:
+class Inside:
+    """What is asked of a machine, a container or a virtual one, once there is a way to run a command in it."""
+
+    def __call__(self, *command: str, timeout: float = 60.0, input: Union[str, bytes, None] = None, **environment: str) -> subprocess.CompletedProcess:
+        raise NotImplementedError
+
+    def must(self, *command: str, **options: object) -> str:
+        """Runs it; what it said, or an exception with that."""
+        done = self(*command, **options)
+        if done.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)[:200]}: code {done.returncode}: {done.stdout.strip()[-2000:]}")
+        return done.stdout
+
+    def shell(self, script: str, **options: object) -> subprocess.CompletedProcess:
+        return self("sh", "-c", script, **options)
+
+    def show(self, what: str, unit: str) -> str:
+        """A property of a unit."""
+        return self("systemctl", "show", "--value", "-p", what, unit).stdout.strip()
+
+    # --- files ---
+
+    def write(self, path: str, data: Union[str, bytes], mode: int = 0o644, owner: str = "root:root") -> None:
+        user, _, group = owner.partition(":")
+        self.must("install", "-D", "-m", f"{mode:o}", "-o", user, "-g", group or user, "/dev/stdin", path, input=data)
+
+    def read(self, path: str) -> str:
+        return self.must("cat", path)
+
+    def put(self, source: str, target: str) -> None:
+        """A file or a folder with all that is in it, as target, owned by root."""
+        source = source if os.path.isabs(source) else os.path.join(HOME, source)
+        folder = os.path.isdir(source)
+        if not folder:
+            with open(source, "rb") as file:
+                self.write(target, file.read(), os.stat(source).st_mode & 0o777)
+            return
+        packed = subprocess.run(["tar", "-C", source, "-c", "."], stdout=subprocess.PIPE, check=True, timeout=300).stdout
+        self.must("mkdir", "-p", target)
+        self.must("tar", "-C", target, "-x", "--no-same-owner", input=packed, timeout=300)
+
+
+class Container(Inside):
     def __init__(self, root: str, memory: str = "1g"):
         """memory: what may be written to it, as a size of tmpfs."""
         for tool in ("systemd-nspawn", "nsenter", "setpriv", "unshare"):
@@ -209,20 +251,6 @@ class Container:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout + 30, **feed)  # fmt: skip
         return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(errors="replace"))
 
-    def must(self, *command: str, **options: object) -> str:
-        """Runs it; what it said, or an exception with that."""
-        done = self(*command, **options)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)[:200]}: code {done.returncode}: {done.stdout.strip()[-2000:]}")
-        return done.stdout
-
-    def shell(self, script: str, **options: object) -> subprocess.CompletedProcess:
-        return self("sh", "-c", script, **options)
-
-    def show(self, what: str, unit: str) -> str:
-        """A property of a unit."""
-        return self("systemctl", "show", "--value", "-p", what, unit).stdout.strip()
-
     @contextlib.contextmanager
     def beside(self, *command: str, **options: object) -> Iterator[subprocess.Popen]:
         """A program of this machine (wrk, Python) in the container's network, as a Popen with these options; it is ended
@@ -239,30 +267,6 @@ class Container:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-
-    # --- files ---
-
-    def write(self, path: str, data: Union[str, bytes], mode: int = 0o644, owner: str = "root:root") -> None:
-        user, _, group = owner.partition(":")
-        self.must("install", "-D", "-m", f"{mode:o}", "-o", user, "-g", group or user, "/dev/stdin", path, input=data)
-
-    def read(self, path: str) -> str:
-        return self.must("cat", path)
-
-    def put(self, source: str, target: str) -> None:
-        """A file or a folder with all that is in it, as target, owned by root."""
-        source = source if os.path.isabs(source) else os.path.join(HOME, source)
-        folder = os.path.isdir(source)
-        if not folder:
-            with open(source, "rb") as file:
-                self.write(target, file.read(), os.stat(source).st_mode & 0o777)
-            return
-        self.must("mkdir", "-p", target)
-        packed = subprocess.Popen(["tar", "-C", source, "-c", "."], stdout=subprocess.PIPE)
-        done = subprocess.run(self.inside("tar", "-C", target, "-x", "--no-same-owner"), stdin=packed.stdout, stderr=subprocess.PIPE, text=True, timeout=300)
-        packed.stdout.close()
-        if packed.wait() != 0 or done.returncode != 0:
-            raise RuntimeError(f"{source} could not be copied: {done.stderr.strip()[-300:]}")
 
 
 if __name__ == "__main__":

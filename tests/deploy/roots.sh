@@ -67,12 +67,11 @@ if [ ! -d "$root" ]; then
 	nice -n 10 mmdebstrap --quiet --mode=root --variant=apt --include="$names" \
 		--aptopt='Acquire::Retries "3"' --aptopt='Acquire::Languages "none"' \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
-		"${hooks[@]}" \
-		--customize-hook='rm -f "$1/etc/resolv.conf" && echo appcore-test >"$1/etc/hostname" && : >"$1/etc/machine-id"' \
+		--dpkgopt=force-unsafe-io "${hooks[@]}" \
+		--customize-hook='rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/etc/resolv.conf"' \
+		--customize-hook='echo appcore-test >"$1/etc/hostname" && : >"$1/etc/machine-id"' \
 		"$suite" "$new" ${APT_MIRROR:+"$APT_MIRROR"} >&2 {lock}>&- ||
 		fail "mmdebstrap could not make Debian $suite; its messages stand above. Is there a network, and room in $roots?"
-	# All of it is there before its name is.
-	sync -f "$new"
 	mv -T "$new" "$root"
 fi
 printf '%s\n' "$root"
