@@ -103,7 +103,7 @@ int check_main(int argc, char **argv)
 	struct config config;
 	struct db *db;
 	struct err err;
-	int code;
+	int code = EXIT_OK;
 
 	if (!command_options(command_find("check"), &argc, argv, specs, 3, &done))
 		return EXIT_USAGE;
@@ -120,10 +120,20 @@ int check_main(int argc, char **argv)
 		config_release(&config);
 		return code;
 	}
-	if (!command_open_db(&config, &db, DB_READ, &code))
-		return code;
+	if (!command_load_config(&config))
+		return EXIT_USAGE;
+	const char *lacks = config_lacks_key(&config);
+	enum status status = STATUS_INVALID;
+	if (lacks)
+		err_set(&err, STATUS_INVALID, "%s", lacks);
+	else
+		status = db_open(&db, str_of(config.database_url), DB_READ, &err);
+	if (status != STATUS_OK) {
+		config_release(&config);
+		return command_fail(command_exit_code(status), "%s", err.text);
+	}
 	findings.secret = *config.secret_key != '\0';
-	enum status status = look(db, &config, integrity, &findings, &err);
+	status = look(db, &config, integrity, &findings, &err);
 	if (status == STATUS_OK)
 		tell(&findings, json);
 	else

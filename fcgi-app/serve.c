@@ -547,11 +547,15 @@ int serve_main(int argc, char **argv)
 	prefer_throughput();
 	if (!command_load_config(&worker.config))
 		return EXIT_USAGE;
+	const char *lacks = config_lacks_key(&worker.config);
+	if (lacks)
+		return command_fail(EXIT_USAGE, "%s", lacks);
 	/* Every worker must know tokens that others sign, so none is made up here. */
 	if (!*worker.config.secret_key)
 		return command_fail(EXIT_USAGE,
 				    "SECRET_KEY is not set: access tokens are signed with it. Make one (openssl rand "
-				    "-base64 48) and give it as SECRET_KEY or SECRET_KEY_FILE.");
+				    "-base64 48) and give it as SECRET_KEY, SECRET_KEY_FILE or the unit's credential "
+				    "secret_key.");
 	int code = start(&worker);
 	if (code == EXIT_OK)
 		run(&worker);

@@ -1,8 +1,9 @@
 /* The table of settings, and how they are found and checked.
  *
  * A name is looked for in the environment first, then in the .env file, then its default is taken. A secret has a
- * second form, NAME_FILE, which names a file that holds it; the two forms are alternatives within one source. All
- * problems are collected, so that an operator mends them in one go. */
+ * second form, NAME_FILE, which names a file that holds it; the two forms are alternatives within one source. A third
+ * one is a credential of systemd's, the file `name` in $CREDENTIALS_DIRECTORY, an alternative to both forms in the
+ * environment. All problems are collected, so that an operator mends them in one go. */
 #include "base/config.h"
 
 #include "base/clock.h"
@@ -10,6 +11,7 @@
 #include "base/json.h"
 #include "base/redis_url.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -265,6 +267,13 @@ static const char *find_in(const struct pair *pairs, bool environment, const cha
 	return NULL;
 }
 
+static struct str trim_end(struct str text)
+{
+	while (text.n > 0 && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
+		text.n--;
+	return text;
+}
+
 static const char *read_secret(struct arena *arena, const char *name, const char *path,
 			       struct config_problems *problems)
 {
@@ -274,10 +283,31 @@ static const char *read_secret(struct arena *arena, const char *name, const char
 		problem(problems, "%s_FILE names %s, which can't be read: %s.", name, path, strerror(errno));
 		return "";
 	}
-	while (text.n > 0 && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
-		text.n--;
-	text = arena_dup(arena, text);
+	text = arena_dup(arena, trim_end(text));
 	return text.p ? text.p : "";
+}
+
+/* The credential of a setting that systemd hands over (systemd.exec(5), LoadCredential=). NULL: none, or an empty one,
+ * which is how a unit says that it is optional. */
+static const char *read_credential(struct arena *arena, const char *name, struct config_problems *problems)
+{
+	const char *folder = getenv("CREDENTIALS_DIRECTORY");
+	char path[4096], lower[64];
+	size_t n = 0;
+
+	if (!folder || !*folder)
+		return NULL;
+	for (; name[n] && n < sizeof(lower) - 1; n++)
+		lower[n] = (char)tolower((unsigned char)name[n]);
+	lower[n] = '\0';
+	snprintf(path, sizeof(path), "%s/%s", folder, lower);
+	struct str text = read_file(arena, path, SECRET_MAX);
+	if (!text.p && errno != ENOENT)
+		problem(problems, "%s: the credential %s can't be read: %s.", name, path, strerror(errno));
+	if (!text.p)
+		return NULL;
+	text = arena_dup(arena, trim_end(text));
+	return text.p && text.n > 0 ? text.p : NULL;
 }
 
 /* A URL may hold a password. */
@@ -291,6 +321,7 @@ static const char *find(struct arena *arena, const struct setting *setting, cons
 {
 	char file_name[64];
 
+	const char *credential = takes_file(setting) ? read_credential(arena, setting->name, problems) : NULL;
 	snprintf(file_name, sizeof(file_name), "%s_FILE", setting->name);
 	for (int environment = 1; environment >= 0; environment--) {
 		const char *value = find_in(pairs, environment, setting->name);
@@ -301,6 +332,13 @@ static const char *find(struct arena *arena, const struct setting *setting, cons
 			problem(problems, "%s and %s are both set: keep one.", setting->name, file_name);
 			return value;
 		}
+		if (environment && credential && (path || (value && *value))) {
+			problem(problems, "%s is set, and there is a credential for it, too: keep one.",
+				path ? file_name : setting->name);
+			return credential;
+		}
+		if (environment && credential)
+			return credential;
 		if (path)
 			return read_secret(arena, setting->name, path, problems);
 		/* An empty one is as good as none, but for a list, which may be emptied. */
@@ -539,11 +577,9 @@ static void check_together(const struct config *config, struct config_problems *
 {
 	size_t key_n = strlen(config->api_key);
 
-	if (config_is_production(config) && key_n == 0)
-		problem(problems, "API_KEY is not set: production wants one (API_KEY or API_KEY_FILE).");
-	else if (config_is_production(config) && strcmp(config->api_key, DEVELOPMENT_KEY) == 0)
+	if (config_is_production(config) && strcmp(config->api_key, DEVELOPMENT_KEY) == 0)
 		problem(problems, "API_KEY is the development default: production wants one of your own.");
-	else if (config_is_production(config) && key_n < PRODUCTION_KEY_MIN)
+	else if (config_is_production(config) && key_n > 0 && key_n < PRODUCTION_KEY_MIN)
 		problem(problems, "API_KEY is shorter than %d characters: make a longer one.", PRODUCTION_KEY_MIN);
 	if (key_n > 0 && !str_is_token(str_of(config->api_key)))
 		problem(problems, "API_KEY holds blanks or control characters, which a header can't carry.");
@@ -598,6 +634,13 @@ bool config_load(struct config *config, const char *env_file, struct config_prob
 	derive(config);
 	check_together(config, problems);
 	return problems->n == 0;
+}
+
+const char *config_lacks_key(const struct config *config)
+{
+	if (!config_is_production(config) || *config->api_key)
+		return NULL;
+	return "API_KEY is not set: production wants one (API_KEY, API_KEY_FILE or the unit's credential api_key).";
 }
 
 void config_release(struct config *config)

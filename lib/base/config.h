@@ -1,4 +1,5 @@
-/* Settings: from the environment, then from .env in the working directory, then the default. One table in config.c
+/* Settings: from the environment (and systemd's credentials), then from .env in the working directory, then
+ * the default. One table in config.c
  * names them all. Read once at start; nothing changes them afterwards. */
 #ifndef APPCORE_BASE_CONFIG_H
 #define APPCORE_BASE_CONFIG_H
@@ -68,6 +69,9 @@ struct config_problems {
  * is usually ".env"; one that is not there is no problem. Release both in either case. */
 bool config_load(struct config *config, const char *env_file, struct config_problems *problems)
 	__attribute__((nonnull, warn_unused_result));
+/* NULL, or a sentence that says which secret is missing without which nobody may be answered. Commands that answer
+ * nobody need none. */
+const char *config_lacks_key(const struct config *config) __attribute__((nonnull, warn_unused_result));
 void config_release(struct config *config) __attribute__((nonnull));
 void config_problems_release(struct config_problems *problems) __attribute__((nonnull));
 

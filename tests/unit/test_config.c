@@ -406,6 +406,49 @@ static void secrets_come_from_files_too(void)
 	is("APP_NAME", "practical-production-service");
 }
 
+/* As systemd hands them over (LoadCredential=). */
+static void secrets_come_from_credentials_too(void)
+{
+	static const char text[] = "secret-of-a-credential\n", url[] = "postgresql://u:hidden@h/db";
+	char folder[600];
+
+	const char *key = write_file("api_key", text, sizeof(text) - 1);
+	snprintf(folder, sizeof(folder), "CREDENTIALS_DIRECTORY=%s", unit_temp_dir());
+	CU_ASSERT_TRUE(load(ENV(folder), NULL));
+	CU_ASSERT_STRING_EQUAL(config.api_key, "secret-of-a-credential");
+	CU_ASSERT_TRUE(load(ENV(folder, "API_KEY=", "API_KEY_FILE="), "API_KEY=from-the-file\n"));
+	CU_ASSERT_STRING_EQUAL(config.api_key, "secret-of-a-credential");
+	CU_ASSERT_TRUE(load(ENV("CREDENTIALS_DIRECTORY="), "API_KEY=from-the-file\n"));
+	CU_ASSERT_STRING_EQUAL(config.api_key, "from-the-file");
+	CU_ASSERT_FALSE(load(ENV(folder, "API_KEY=from-the-environment"), NULL));
+	CU_ASSERT_TRUE(told("API_KEY is set, and there is a credential for it, too: keep one."));
+	CU_ASSERT_PTR_NULL(strstr(problems.text.p, "secret-of"));
+	CU_ASSERT_FALSE(load(ENV(folder, "API_KEY_FILE=/nowhere"), NULL));
+	CU_ASSERT_TRUE(told("API_KEY_FILE is set, and there is a credential for it, too: keep one."));
+	/* What is no secret has no such form. */
+	const char *name = write_file("app_name", text, sizeof(text) - 1);
+	CU_ASSERT_TRUE(load(ENV(folder), NULL));
+	is("APP_NAME", "practical-production-service");
+	/* An empty one is none. */
+	write_file("api_key", "\n", 1);
+	CU_ASSERT_TRUE(load(ENV(folder, "API_KEY=from-the-environment"), NULL));
+	CU_ASSERT_STRING_EQUAL(config.api_key, "from-the-environment");
+	const char *database = write_file("database_url", url, sizeof(url) - 1);
+	CU_ASSERT_TRUE(load(ENV(folder), NULL));
+	CU_ASSERT_STRING_EQUAL(config.database_url, url);
+	unlink(key);
+	unlink(name);
+	unlink(database);
+	/* One that is no file is told. */
+	snprintf(folder, sizeof(folder), "CREDENTIALS_DIRECTORY=%s", path_of("keyring"));
+	CU_ASSERT_EQUAL(mkdir(path_of("keyring"), 0700), 0);
+	CU_ASSERT_EQUAL(mkdir(path_of("keyring/api_key"), 0700), 0);
+	CU_ASSERT_FALSE(load(ENV(folder), NULL));
+	CU_ASSERT_TRUE(told("API_KEY: the credential"));
+	rmdir(path_of("keyring/api_key"));
+	rmdir(path_of("keyring"));
+}
+
 static void both_forms_are_refused(void)
 {
 	CU_ASSERT_FALSE(load(ENV("API_KEY=a-secret", "API_KEY_FILE=/nowhere"), NULL));
@@ -453,7 +496,6 @@ static void production_wants_a_key_of_its_own(void)
 	static const struct {
 		const char *key, *problem;
 	} cases[] = {
-		{"API_KEY=", "API_KEY is not set: production wants one (API_KEY or API_KEY_FILE)."},
 		{"API_KEY=dev-key-change-in-production", "API_KEY is the development default"},
 		{"API_KEY=0123456789abcde", "API_KEY is shorter than 16 characters"},
 		{"API_KEY=0123456789abcdef", NULL},
@@ -466,8 +508,14 @@ static void production_wants_a_key_of_its_own(void)
 			CU_ASSERT_TRUE(told(cases[i].problem));
 		CU_ASSERT_TRUE(load(ENV("ENVIRONMENT=staging", cases[i].key), NULL));
 	}
-	CU_ASSERT_FALSE(load(ENV("ENVIRONMENT=production"), NULL));
+	/* Those who answer nobody need none. */
+	CU_ASSERT_TRUE(load(ENV("ENVIRONMENT=production"), NULL));
 	CU_ASSERT_STRING_EQUAL(config.api_key, "");
+	CU_ASSERT_PTR_NOT_NULL(config_lacks_key(&config));
+	CU_ASSERT_TRUE(load(ENV("ENVIRONMENT=production", "API_KEY=0123456789abcdef"), NULL));
+	CU_ASSERT_PTR_NULL(config_lacks_key(&config));
+	CU_ASSERT_TRUE(load(ENV("API_KEY="), NULL));
+	CU_ASSERT_PTR_NULL(config_lacks_key(&config));
 }
 
 static void secrets_that_sign_are_long(void)
@@ -566,6 +614,7 @@ static const struct unit_case CASES[] = {
 	{"bad lines are told by number", bad_lines_are_told_by_number},
 	{"files that are no files", files_that_are_no_files},
 	{"secrets come from files, too", secrets_come_from_files_too},
+	{"secrets come from credentials, too", secrets_come_from_credentials_too},
 	{"both forms are refused", both_forms_are_refused},
 	{"secrets are not printed", secrets_are_not_printed},
 	{"production wants a key of its own", production_wants_a_key_of_its_own},
