@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # make_certificate.sh CERTIFICATE KEY: a self-signed certificate for localhost, when there is none. One that this script
-# made is renewed a day before it expires; it is known by its digest in CERTIFICATE.selfsigned. Anybody else's is left alone.
+# made is renewed a day before it expires; it is known by its digest in CERTIFICATE.selfsigned. Anybody else's is left alone,
+# but has to be readable, and to fit its key: 100 when it is not. One that has expired is told, and used: most clients refuse
+# it, and a service that does not start would help nobody.
 set -euo pipefail
 umask 077
 
@@ -31,6 +33,23 @@ make_one() {
 	mv -f "$folder/cert.pem" "$certificate"
 }
 
+fail() {
+	printf '%s\n' "$*" >&2
+	exit 100
+}
+
+check_pair() {
+	local file of_certificate of_key
+	for file in "$certificate" "$key"; do
+		[ -r "$file" ] || fail "$file cannot be read by $(id -un): chgrp $(id -un) $file && chmod 640 $file"
+	done
+	of_certificate=$(openssl x509 -in "$certificate" -noout -pubkey 2>/dev/null) ||
+		fail "$certificate is no certificate: put one there in PEM form, the chain behind it."
+	of_key=$(openssl pkey -in "$key" -passin pass: -pubout 2>/dev/null) ||
+		fail "$key is no key, or one with a passphrase: put it there in PEM form, without one."
+	[ "$of_certificate" = "$of_key" ] || fail "$key is not the key of $certificate: put the pair there that belongs together."
+}
+
 if [ ! -e "$certificate" ] && [ ! -e "$key" ]; then
 	make_one
 elif [ ! -e "$certificate" ] || [ ! -e "$key" ]; then
@@ -43,3 +62,4 @@ elif expires_soon; then
 		printf 'The certificate %s has expired or does so within a day: renew it.\n' "$certificate" >&2
 	fi
 fi
+check_pair

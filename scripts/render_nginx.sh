@@ -56,7 +56,7 @@ networks() {
 
 listen() { # PORT OPTIONS: on all addresses
 	printf '    listen %s%s;\n' "$1" "$2"
-	grep -qs . /proc/net/if_inet6 && printf '    listen [::]:%s%s;\n' "$1" "$2"
+	grep -qs . /proc/self/net/if_inet6 && printf '    listen [::]:%s%s;\n' "$1" "$2"
 	return 0
 }
 
@@ -67,7 +67,7 @@ listen_direct() { # PORT: on loopback alone, unless told otherwise
 	*) fail "NGINX_DIRECT is loopback or all, not \"$NGINX_DIRECT\"" ;;
 	esac
 	printf '    listen 127.0.0.1:%s backlog=4096;\n' "$1"
-	grep -qs '^0\{31\}1 ' /proc/net/if_inet6 && printf '    listen [::1]:%s backlog=4096;\n' "$1"
+	grep -qs '^0\{31\}1 ' /proc/self/net/if_inet6 && printf '    listen [::1]:%s backlog=4096;\n' "$1"
 	return 0
 }
 
@@ -172,13 +172,15 @@ set_clients() {
 }
 
 # Two files per connection that is handed on, and some for logs and temporary files. Root may raise its limit, but not
-# root in a container: so it is tried.
+# root in a container: so it is tried. Under systemd it is there, and nginx may not change it.
 set_sizes() {
-	V[NOFILE]=32768
-	if ! (ulimit -n "${V[NOFILE]}") 2>/dev/null; then
-		V[NOFILE]=$(ulimit -Hn)
+	local files=32768
+	V[NOFILE]=''
+	if [ "$(ulimit -Sn)" != unlimited ] && [ "$(ulimit -Sn)" -lt "$files" ]; then
+		(ulimit -n "$files") 2>/dev/null || files=$(ulimit -Hn)
+		V[NOFILE]="worker_rlimit_nofile $files;"
 	fi
-	V[WORKER_CONNECTIONS]=$((V[NOFILE] / 2))
+	V[WORKER_CONNECTIONS]=$((files / 2))
 	V[MAX_BODY_BYTES]=$MAX_BODY_BYTES
 	V[BATCH_BODY_BYTES]=$BATCH_BODY_BYTES
 	V[UPLOAD_BYTES]=$UPLOAD_BYTES

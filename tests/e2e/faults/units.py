@@ -216,6 +216,7 @@ def main(check: Check) -> None:
         try:
             machine.boot()
             machine("systemd-sysusers")
+            machine("systemd-tmpfiles", "--create", "appcore.conf")
             done = machine("systemd-analyze", "verify", *UNITS)
             check(done.returncode == 0 and not done.stdout.strip(), "systemd-analyze verify", done.stdout.strip())
             watchdog(check, machine)
