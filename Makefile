@@ -1,7 +1,7 @@
 # appcore: `make help` lists the targets. Everything that is built lies in build/<variant>/.
 
 VARIANT ?= release
-VERSION := $(shell sed -n 's/.*APPCORE_VERSION "\(.*\)"/\1/p' lib/base/version.h)
+VERSION := $(shell sed -n 's/.*APPCORE_VERSION  *"\(.*\)"/\1/p' lib/base/version.h)
 COMMIT  := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 
 CC        ?= gcc
@@ -41,7 +41,7 @@ DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema 
 # For `make parity` and `make bench-models` only: the libraries that models are from.
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
 # For the tests of deployment only: machines that they make and boot themselves.
-DEPLOY_PACKAGES  := mmdebstrap systemd-container qemu-system-x86 e2fsprogs
+DEPLOY_PACKAGES  := debhelper lintian mmdebstrap systemd-container qemu-system-x86 e2fsprogs
 # For `make bench-tasks` only: what background tasks are compared with.
 CELERY_PACKAGES  := python3-celery python3-redis
 # For `make bench-data` only: what data pipelines are compared with.
@@ -214,11 +214,14 @@ reload: ## give nginx its configuration anew
 
 PREFIX ?= /usr/local
 SHARE   = $(DESTDIR)$(PREFIX)/share
+# systemd looks for units, users and folders below /usr and /usr/local; what is installed elsewhere is told in /etc.
+SYSTEMD = $(DESTDIR)$(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
+INSTALLED_SCRIPTS := add_models backup health_check make_certificate render_nginx
 
 install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
+	@case '$(PREFIX)' in *[!A-Za-z0-9/._+-]*|[!/]*|'') echo 'PREFIX is an absolute path of letters, digits and /._+-' >&2; exit 100;; esac
 	install -D -m 755 $(OUT)/appcore $(DESTDIR)$(PREFIX)/bin/appcore
-	install -D -m 755 -t $(SHARE)/appcore/scripts scripts/render_nginx.sh scripts/make_certificate.sh scripts/health_check.sh \
-		scripts/add_models.sh
+	install -D -m 755 -t $(SHARE)/appcore/scripts $(INSTALLED_SCRIPTS:%=scripts/%.sh)
 	for file in $(wildcard models/*/*/*); do install -D -m 644 "$$file" "$(SHARE)/appcore/$$file" || exit; done
 	install -D -m 644 -t $(SHARE)/appcore/pipelines $(wildcard pipelines/*.json)
 	install -D -m 644 -t $(SHARE)/appcore/pipelines/samples $(wildcard pipelines/samples/*)
@@ -226,14 +229,22 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 	install -D -m 644 -t $(SHARE)/appcore .env.example
 	install -D -m 644 -t $(SHARE)/appcore/web $(WEB)
 	install -D -m 644 -t $(SHARE)/appcore/web/docs build/web/docs/*
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/sysusers.d
-	for unit in systemd/*.service systemd/*.target; do \
-		sed 's|/usr/local/|$(PREFIX)/|g' $$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$${unit##*/} || exit; done
-	install -m 644 systemd/appcore.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/appcore.conf
+	install -d $(SYSTEMD)/systemd/system
+	for unit in $(wildcard systemd/*.service systemd/*.timer systemd/*.target); do \
+		sed 's|@PREFIX@|$(PREFIX)|g' "$$unit" > "$(SYSTEMD)/systemd/system/$${unit##*/}" || exit; done
+	chmod 644 $(SYSTEMD)/systemd/system/appcore*
+	install -D -m 644 systemd/appcore.sysusers $(SYSTEMD)/sysusers.d/appcore.conf
+	install -D -m 644 systemd/appcore.tmpfiles $(SYSTEMD)/tmpfiles.d/appcore.conf
 	install -D -m 644 systemd/appcore.logrotate $(DESTDIR)/etc/logrotate.d/appcore
 	install -D -m 644 -t $(SHARE)/man/man1 docs/man/*.1
 	install -D -m 644 scripts/completion/appcore.bash $(SHARE)/bash-completion/completions/appcore
 	install -D -m 644 -t $(SHARE)/zsh/site-functions scripts/completion/_appcore
+
+uninstall: ## remove what install has put there; settings, secrets, logs and data stay
+	@scripts/uninstall.sh "$(DESTDIR)" "$(PREFIX)"
+
+deb: ## the Debian package of this tree, for this Debian: build/deb/appcore_VERSION_ARCH.deb
+	@scripts/make_deb.sh
 
 tests: $(UNIT) $(HANDLER) # the programs alone
 
@@ -279,7 +290,7 @@ clean: ## remove everything that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-.PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-data deps-deploy deps-run run start stop status restart reload install \
+.PHONY: all unit bench clean help deps deps-postgres deps-models deps-tasks deps-data deps-deploy deps-run run start stop status restart reload install uninstall deb \
         web deps-docs test-docs tests test test-postgres asan tsan coverage lint check-layers hooks doctor handlers fuzz fuzz-programs parity bench-models bench-tasks bench-data bench-sentiment
 .DELETE_ON_ERROR:
 .SECONDARY:
