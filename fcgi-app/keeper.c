@@ -1,11 +1,12 @@
-/* The keeper reads shared memory, /proc/self, the store's file sizes and nginx's log of its own answers; it writes
- * gauges, the counts of that log, the metrics file, signs of life to systemd, and, to workers silent for SILENT_MS,
- * SIGKILL. It ends when keeper_stop asks.
+/* The keeper reads shared memory, /proc/self, the store's file sizes, ages of files (ages.h) and nginx's log of its own
+ * answers; it writes gauges, the counts of that log, the metrics file, signs of life to systemd, and, to workers silent
+ * for SILENT_MS, SIGKILL. It ends when keeper_stop asks.
  *
  * The keeper, not the event thread, answers for this worker to systemd, by the rule that it holds its peers to: an
  * event thread that waits for its disk sends nothing, and is not to be killed for it. A stopped process stops both. */
 #include "keeper.h"
 
+#include "ages.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
@@ -22,7 +23,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { TICK_MS = 250, MEASURE_MS = 1000, NOTIFY_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000 };
+enum { TICK_MS = 250, MEASURE_MS = 1000, NOTIFY_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000, AGES_MS = 15 * 1000 };
 enum { STUCK_MS = 3000, STUCK_AGAIN_MS = 30 * 1000 };
 
 struct gauges {
@@ -39,6 +40,7 @@ struct keeper {
 	pthread_cond_t wake;
 	bool stopping; /* guarded by lock */
 	struct gauges gauges;
+	struct ages ages;
 	uint64_t log_dropped; /* already counted */
 	struct edge *edge;
 	bool edge_failing;
@@ -190,7 +192,7 @@ static bool pause_unless_stopping(struct keeper *keeper)
 static void *keeper_main(void *arg)
 {
 	struct keeper *keeper = arg;
-	uint64_t measured_ms = 0, notified_ms = 0, rendered_ms = 0, changes = 0;
+	uint64_t measured_ms = 0, aged_ms = 0, notified_ms = 0, rendered_ms = 0, changes = 0;
 
 	do {
 		uint64_t now_ms = clock_mono_ms();
@@ -203,6 +205,10 @@ static void *keeper_main(void *arg)
 			measured_ms = now_ms;
 			measure(keeper);
 			tell_stuck(keeper, now_ms);
+		}
+		if (aged_ms == 0 || now_ms - aged_ms >= AGES_MS) {
+			aged_ms = now_ms;
+			ages_measure(&keeper->ages, keeper->app);
 		}
 		count_edge(keeper);
 		uint64_t seen = metrics_changes(keeper->app->shm);
@@ -250,6 +256,7 @@ bool keeper_start(struct keeper **out, struct app *app, const atomic_int *connec
 	keeper->connections = connections;
 	snprintf(keeper->path, sizeof(keeper->path), "%s/metrics.prom", app->config->run_dir);
 	find_gauges(app, &keeper->gauges);
+	ages_init(&keeper->ages, app);
 	tell_build(app);
 	pthread_mutex_init(&keeper->lock, NULL);
 	pthread_condattr_init(&attr);

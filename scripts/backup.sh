@@ -79,7 +79,6 @@ main() {
 	local settings folder target database newest began=$SECONDS how=copied
 	settings=$("$appcore" config --shell) || exit "$?"
 	eval "$settings"
-	BACKUP_HOURLY=${BACKUP_HOURLY:-24} BACKUP_DAILY=${BACKUP_DAILY:-7}
 	folder=${1:-${BACKUP_DIR:-}}
 	[ -n "$folder" ] || fail 100 'Say where backups go: backup.sh FOLDER, or the setting BACKUP_DIR.'
 	mkdir -p "$folder" || fail 111 "$folder cannot be made: make it, for the user $(id -un) to write to."

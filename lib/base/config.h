@@ -43,6 +43,8 @@ struct config {
 	int64_t workers;                     /* `appcore work` processes that scripts/service.sh starts */
 	int64_t task_threads, task_lease_seconds;
 	int64_t user_tasks_pending, user_tasks_bytes, user_tasks_running; /* 0: any number */
+	const char *backup_dir;              /* where scripts/backup.sh puts backups; empty: nowhere */
+	int64_t backup_hourly, backup_daily; /* that it leaves: of the last hours, of the last days */
 	const char *schedule_backup, *schedule_retention, *schedule_expiry,
 		*schedule_checkpoint;      /* cron.h; empty or "off": never */
 	const char *mail_command;          /* gets a message on its standard input; empty: DATA_DIR/outbox */

@@ -95,6 +95,12 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 	[METRICS_DATA_FREE] = {.name = "appcore_data_free_bytes",
 			       GAUGE("Free bytes of the file system with the data", 0)},
 	[METRICS_DATA_SIZE] = {.name = "appcore_data_size_bytes", GAUGE("Size of the file system with the data", 0)},
+	[METRICS_BACKUP] = {.name = "appcore_backup_timestamp_seconds",
+			    GAUGE("When the newest backup was begun, as Unix time", 0)},
+	[METRICS_CERTIFICATE] = {.name = "appcore_certificate_expiry_timestamp_seconds",
+				 GAUGE("When nginx's certificate ends, as Unix time", 0)},
+	[METRICS_HEALTH_CHECK] = {.name = "appcore_health_check_timestamp_seconds",
+				  GAUGE("When the health check last found the service well, as Unix time", 0)},
 	[METRICS_CHECKPOINTS] = {.name = "appcore_sqlite_checkpoints_total",
 				 COUNTER("Checkpoints of the write-ahead log", METRICS_LABELLED)},
 	[METRICS_RETENTION_DELETED] = {.name = "appcore_retention_deleted_total",
@@ -178,7 +184,7 @@ const struct shm_family metrics_families[METRICS__MAX] = {
 					   METRICS_LABELLED | METRICS_SHARED)},
 };
 
-_Static_assert(METRICS__MAX == 68, "a new family needs its row above");
+_Static_assert(METRICS__MAX == 71, "a new family needs its row above");
 
 uint32_t metrics_bounds(const struct shm_family *family)
 {

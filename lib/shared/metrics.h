@@ -52,6 +52,9 @@ enum metrics_family {
 	METRICS_DATABASE_BYTES,      /* appcore_sqlite_database_bytes */
 	METRICS_DATA_FREE,           /* appcore_data_free_bytes: of the file system that DATA_DIR is on */
 	METRICS_DATA_SIZE,           /* appcore_data_size_bytes */
+	METRICS_BACKUP,              /* appcore_backup_timestamp_seconds */
+	METRICS_CERTIFICATE,         /* appcore_certificate_expiry_timestamp_seconds */
+	METRICS_HEALTH_CHECK,        /* appcore_health_check_timestamp_seconds */
 	METRICS_CHECKPOINTS,         /* appcore_sqlite_checkpoints_total{outcome} */
 	METRICS_RETENTION_DELETED,   /* appcore_retention_deleted_total{table} */
 	METRICS_LOG_DROPPED,         /* appcore_log_lines_dropped_total */
