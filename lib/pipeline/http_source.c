@@ -27,6 +27,9 @@ enum {
 	SIZE_MAX_OF_PAGE = 100000,
 };
 
+/* Other people's servers are not asked each minute unless somebody says so. */
+#define EVERY "0 * * * *"
+
 enum { H_URL, H_HEADERS, H_TOKEN, H_PAGING, H_SINCE, H_EVERY, H_TIMEOUT, H_RETRIES, H_PAGE_BYTES, H_PAGES_MAX, H__MAX };
 
 static const struct loader_member MEMBERS[H__MAX] = {
@@ -243,11 +246,23 @@ static void read_url(struct loader *l, const struct place *at, struct json_value
 		loader_problem(l, at, "%s", why);
 }
 
+static void read_every(struct loader *l, const struct place *at, struct json_value value, struct http_source *out)
+{
+	struct cron cron;
+	const char *why;
+
+	if (!loader_text(l, at, value, NAME_BYTES, &out->every))
+		return;
+	if (str_eq(out->every, STR("off")))
+		out->every = STR("");
+	else if ((why = cron_parse(out->every, &cron)))
+		loader_problem(l, at, "is neither \"off\" nor a time as crontab has it: it %s", why);
+}
+
 const struct http_source *loader_http(struct loader *l, const struct place *at, struct json_value value)
 {
 	struct http_source *out = loader_alloc(l, 1, sizeof(*out));
 	struct json_value got[H__MAX];
-	struct cron cron;
 	static const struct {
 		int member;
 		int64_t least, most, fallback;
@@ -268,11 +283,9 @@ const struct http_source *loader_http(struct loader *l, const struct place *at, 
 		read_paging(l, PLACE_MEMBER(at, "paging"), got[H_PAGING], out);
 	if (got[H_SINCE].text.p)
 		read_since(l, PLACE_MEMBER(at, "since"), got[H_SINCE], out);
-	if (got[H_EVERY].text.p && loader_text(l, PLACE_MEMBER(at, "every"), got[H_EVERY], NAME_BYTES, &out->every)) {
-		const char *why = cron_parse(out->every, &cron);
-		if (why)
-			loader_problem(l, PLACE_MEMBER(at, "every"), "is no time as crontab has it: it %s", why);
-	}
+	out->every = STR(EVERY);
+	if (got[H_EVERY].text.p)
+		read_every(l, PLACE_MEMBER(at, "every"), got[H_EVERY], out);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		int64_t *number = (int64_t *)(void *)((char *)out + numbers[i].at);
 		const char *name = MEMBERS[numbers[i].member].name;

@@ -40,7 +40,7 @@ struct http_source {
 	struct str page_param, page_member, size_param;
 	int64_t page_first, page_size;        /* size 0: not said */
 	struct str since_param, since_member; /* empty: none */
-	struct str every;                     /* cron.h; empty: whenever sources are looked at */
+	struct str every;                     /* cron.h; empty: only when somebody asks for it */
 	int64_t timeout_s, retries, page_bytes, pages_max;
 };
 

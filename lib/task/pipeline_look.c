@@ -239,7 +239,7 @@ struct due {
 	bool started;
 };
 
-/* Whether it is time for one that says when ("every"), and when it is next. Whoever asks for it does not wait. */
+/* Whether it is time for one ("every"), and when it is next. Whoever asks for it does not wait. */
 static enum status is_due(struct db *db, const struct due *due, bool *now, struct err *err)
 {
 	const struct http_source *api = due->pipeline->source.api;
@@ -249,7 +249,7 @@ static enum status is_due(struct db *db, const struct due *due, bool *now, struc
 	struct cron cron;
 	bool found;
 
-	*now = true;
+	*now = due->look->run->task->priority < TASK_PRIORITY_SERVICE;
 	if (api->every.n == 0 || cron_parse(api->every, &cron) != NULL)
 		return STATUS_OK;
 	snprintf(name, sizeof(name), "pipeline %s", due->pipeline->name);
@@ -259,7 +259,7 @@ static enum status is_due(struct db *db, const struct due *due, bool *now, struc
 	bool known = found && str_eq(str_of(row.expression), api->every);
 	int64_t next_us = cron_next(&cron, now_us);
 	/* One that lies further ahead than the next time is from a clock that was. */
-	*now = due->look->run->task->priority < TASK_PRIORITY_SERVICE || (known && row.next_us <= now_us);
+	*now |= known && row.next_us <= now_us;
 	if (known && !*now && row.next_us <= next_us)
 		return STATUS_OK;
 	return schedules_set(db, str_of(name), api->every, next_us, err);

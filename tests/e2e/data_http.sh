@@ -28,7 +28,8 @@ pipeline endless "{\"url\": \"$api/endless\", \"page_bytes\": 1000000}"
 pipeline unset "{\"url\": \"$api/link\", \"headers\": {\"X-API-Key\": {\"env\": \"NOT_SET_ANYWHERE\"}}}"
 pipeline six "{\"url\": \"${api/127.0.0.1/[::1]}/link\"}"
 pipeline none '{"url": "http://127.0.0.1:1/", "retries": 0}'
-pipeline every "{\"url\": \"$api/link\", \"every\": \"* * * * *\"}"
+pipeline yearly "{\"url\": \"$api/link\", \"every\": \"0 0 1 1 *\"}"
+pipeline asked "{\"url\": \"$api/link\", \"every\": \"off\"}"
 start
 
 ingest() { # NAME: $output is the end of its run
@@ -108,12 +109,46 @@ change "UPDATE data_cursors SET open_until_us = 1 WHERE open_until_us > 0 AND fa
 ends 'after a while one may try, and closes it' broken 'completed 1 0 0 0'
 is 'nothing is open' "$(sql "SELECT failures FROM data_cursors WHERE pipeline_id = (SELECT id FROM pipelines WHERE name = 'broken')")" 0
 
+# --- by the clock, which is moved in the table of what is due next ---
+
+looks=$(sql "SELECT count(*) FROM background_tasks WHERE task_type = 'pipeline_ingest'")
+looked() { [ "$(sql "SELECT count(*) FROM background_tasks WHERE task_type = 'pipeline_ingest' AND status = 'completed'")" = "$looks" ]; }
+look() { # NAME: as if the schedule had added it
+	change "UPDATE background_tasks SET priority = 1000, run_us = 1 WHERE task_id = '$(appcore task add pipeline_ingest --delay 1h)'"
+	looks=$((looks + 1))
+	within "$1" 20 looked
+}
+of() { sql "SELECT count(*) FROM data_runs WHERE source LIKE '%/link' AND pipeline_id = (SELECT id FROM pipelines WHERE name = '$1')"; } # PIPELINE
+due() { change "UPDATE task_schedules SET next_us = $1 WHERE name = 'pipeline yearly'"; }
+ended() { [ "$(sql "SELECT count(*) FROM data_runs WHERE state IN ('pending', 'running')")" = 0 ]; }
+before=$(sql 'SELECT count(*) FROM data_runs')
+look 'a look at new pipelines'
+is 'starts none: their time is to come' "$(sql 'SELECT count(*) FROM data_runs')" "$before"
+next=$(sql "SELECT next_us FROM task_schedules WHERE name = 'pipeline yearly'")
+due 1
+look 'a look when the year is over'
+is 'starts the one that is due' "$(of yearly) $(sql 'SELECT count(*) FROM data_runs')" "1 $((before + 1))"
+within 'it ends' 20 ended
+look 'another look'
+is 'starts it no second time' "$(of yearly)" 1
+due $((next + 86400000000))
+look 'a look after the clock was set back'
+is 'sets right when it is due' "$(sql "SELECT next_us FROM task_schedules WHERE name = 'pipeline yearly'")" "$next"
+is 'and starts nothing' "$(of yearly)" 1
+jq '.source.http.every = "0 0 1 2 *"' "$dir/mine/yearly.json" >"$dir/changed" && cp "$dir/changed" "$dir/mine/yearly.json"
+due 1
+look 'a look when the definition says another time'
+is 'takes that' "$(of yearly) $(sql "SELECT expression FROM task_schedules WHERE name = 'pipeline yearly'")" '1 0 0 1 2 *'
+is 'one that is off was never read' "$(of asked)" 0
+
 # --- all of them ---
 
 before=$(sql 'SELECT count(*) FROM data_runs')
 appcore task add pipeline_ingest >/dev/null
 runs_grow() { [ "$(sql 'SELECT count(*) FROM data_runs')" -gt "$1" ]; }
-within 'a look starts the APIs' 20 runs_grow "$before"
+within 'a look that somebody asks for starts the APIs' 20 runs_grow "$before"
+both() { [ "$(of yearly) $(of asked)" = '2 1' ]; }
+within 'whatever they say about when' 60 both
 
 is 'no secret is in what runs keep' "$(sql "SELECT count(*) FROM data_runs WHERE definition LIKE '%a-very-secret%' OR definition LIKE '%key-of-the%' OR source LIKE '%in-the-query%' OR error LIKE '%in-the-query%'")" 0
 is 'nor in the log' "$(grep -rlE 'a-very-secret|key-of-the-stub|in-the-query' "$dir/run/log" | wc -l)" 0

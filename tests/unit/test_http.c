@@ -225,7 +225,10 @@ static void definitions(void)
 		{U "\"since\":{\"param\":\"p\"}}", "source.http.since.member: is missing"},
 		{U "\"timeout_s\":0}", NULL},
 		{U "\"page_bytes\":1e12}", NULL},
-		{U "\"every\":\"often\"}", NULL},
+		{U "\"every\":\"often\"}",
+		 "source.http.every: is neither \"off\" nor a time as crontab has it: it has less than five "
+		 "fields (minute, hour, day, month, day of the week)"},
+		{U "\"every\":\"Off\"}", NULL},
 	};
 	struct arena arena;
 	const char *problems;
@@ -246,6 +249,7 @@ static void definitions(void)
 	CU_ASSERT_TRUE(source->paging == HTTP_BY_PAGE && source->page_first == 1 && source->page_size == 0);
 	CU_ASSERT_TRUE(source->timeout_s == 30 && source->retries == 3 && source->page_bytes == 16 << 20);
 	CU_ASSERT_EQUAL_FATAL(source->headers_n, 2);
+	CU_ASSERT_TRUE(str_eq(source->every, STR("0 * * * *")));
 	const char *line;
 	struct err err = {0};
 	OK(http_header_line(&source->headers[0], &arena, &line, &err));
@@ -258,6 +262,12 @@ static void definitions(void)
 	setenv("HTTP_TEST", "secret\n", 1);
 	OK(http_header_line(&source->headers[1], &arena, &line, &err));
 	CU_ASSERT_STRING_EQUAL(line, "Authorization: Bearer secret");
+	source = parse(U "\"every\":\"off\"}", &arena, &problems);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(source);
+	CU_ASSERT_EQUAL(source->every.n, 0);
+	source = parse(U "\"retries\":0}", &arena, &problems); /* each hour, when nothing is said */
+	CU_ASSERT_PTR_NOT_NULL_FATAL(source);
+	CU_ASSERT_TRUE(str_eq(source->every, STR("0 * * * *")));
 	arena_release(&arena);
 }
 
