@@ -426,7 +426,7 @@ static const char *run_path(const char *id, const char *more)
 static void runs_are_started_once(void)
 {
 	struct harness h;
-	struct harness_user ann;
+	struct harness_user ann, ben;
 	char first[40], wanted[600];
 
 	open_data(&h, &ann, "open");
@@ -447,6 +447,15 @@ static void runs_are_started_once(void)
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM data_runs"), 1);
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks WHERE task_type = 'pipeline_run'"),
 			1);
+	/* Also somebody who may not stop it: all runs are there for everybody to see, and this one tells no more. */
+	harness_add_user(&h, "ben", &ben);
+	x = start(&h, &ben, "{\"pipeline\":\"shop\",\"file\":\"shop-1.csv\"}");
+	ANSWERS(x, 200, NULL);
+	SAME(member(x, "run_id"), first);
+	ANSWERS(ASK(&h, .path = run_path(first, ""), .token = ben.token), 200, answer_body(x));
+	CU_ASSERT_PTR_NULL(strstr(answer_body(x), "ann"));
+	ANSWERS(ASK(&h, .method = "DELETE", .path = run_path(first, ""), .token = ben.token), 403, NULL);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM data_runs"), 1);
 	/* nginx tries a request again. */
 	const struct ask again = {.path = DATA "/runs",
 				  .body = "{\"pipeline\":\"shop\",\"file\":\"mine.csv\"}",
