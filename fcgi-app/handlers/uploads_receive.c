@@ -245,20 +245,33 @@ static enum status insert_whole(struct db *db, struct store_op *op, struct err *
 	return status == STATUS_OK ? uploads_insert(db, &work->row, &stored, err) : status;
 }
 
+static void discard(struct request *req, struct db *db)
+{
+	struct upload_work *work = req->state;
+
+	(void)db;
+	upload_discard(&work->file, req->app->config, &work->row.id);
+	request_finish(req);
+}
+
 static void inserted_whole(struct store_op *op)
 {
 	struct upload_work *work = (struct upload_work *)(void *)op;
 	struct request *req = work->req;
 
 	req->slow = false;
-	upload_close(&work->file);
 	if (op->status == STATUS_OK) {
 		count_run(work);
 		uploads_put_location(req, &work->row.id);
 		uploads_answer(req, 201, &work->row);
 	} else {
 		tasks_answer_not_added(req, op->status, &op->err);
+		/* Its bytes are nobody's; where nobody can say that, the expiry sees to them. */
+		req->state = work;
+		if (op->status != STATUS_UNKNOWN_OUTCOME && request_try_slow(req, req->app->uploads, discard))
+			return;
 	}
+	upload_close(&work->file);
 	request_finish(req);
 }
 

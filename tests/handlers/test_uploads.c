@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "task/upload.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,15 +18,20 @@ static const char HELLO[] = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e730
 
 /* --- helpers --- */
 
-static void open_with(struct harness *h, struct harness_user *user)
+static void open_rest(struct harness *h, struct harness_user *user)
 {
-	harness_init(h);
 	h->config.data_dir = h->dir;
 	h->config.upload_bytes = 1000;
 	h->config.upload_days = 7;
 	h->config.pipelines_dir = "pipelines";
 	harness_start(h);
 	harness_add_user(h, "ada", user);
+}
+
+static void open_with(struct harness *h, struct harness_user *user)
+{
+	harness_init(h);
+	open_rest(h, user);
 }
 
 /* What stands behind `name` in the body, up to a quote. Valid for eight calls. */
@@ -327,6 +333,55 @@ static void how_much_a_user_may(void)
 	harness_close(&h);
 }
 
+/* How many folders of uploads there are on the disk. */
+static int folders(struct harness *h)
+{
+	char path[1024];
+	struct dirent *entry;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "%s/uploads", h->dir);
+	DIR *list = opendir(path);
+	while (list && (entry = readdir(list)))
+		n += entry->d_name[0] != '.';
+	if (list)
+		closedir(list);
+	return n;
+}
+
+/* Each upload that a pipeline is to read adds a task of the user's, and these are bounded. */
+static void how_many_may_wait(void)
+{
+	static const char rows[] = "id,value\n1,2\n";
+	struct harness h;
+	struct harness_user user;
+
+	harness_init(&h);
+	h.config.user_tasks_pending = 1;
+	h.config.user_tasks_bytes = 1000;
+	open_rest(&h, &user);
+	struct exchange *x = whole(&h, &user, "name=a.csv&pipeline=dataflow", rows);
+	ANSWERS(x, 201, NULL);
+	x = whole(&h, &user, "name=b.csv&pipeline=dataflow", rows);
+	ANSWERS(x, 429, NULL);
+	HEADER_IS(x, "Retry-After", "10");
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer_body(x), "USER_TASKS_PENDING"));
+	CU_ASSERT_EQUAL(folders(&h), 1); /* nothing of it was kept */
+	ANSWERS(whole(&h, &user, "name=b.csv", rows), 201, NULL);
+	/* The last word is the transaction's, when the bytes are on the disk already: they are taken away again. */
+	harness_sql(&h, "DELETE FROM background_tasks");
+	harness_sql(&h, "DELETE FROM data_uploads WHERE name = 'b.csv'");
+	harness_sql(&h, "UPDATE data_runs SET state = 'completed', busy_key = NULL");
+	h.config.user_tasks_bytes = 1;
+	x = whole(&h, &user, "name=c.csv&pipeline=dataflow", rows);
+	ANSWERS(x, 429, NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(answer_body(x), "USER_TASKS_BYTES"));
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM data_uploads WHERE name = 'c.csv'"), 0);
+	CU_ASSERT_EQUAL(folders(&h), 2);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM background_tasks"), 0);
+	harness_close(&h);
+}
+
 static void exports(void)
 {
 	static const struct {
@@ -397,6 +452,7 @@ static const struct unit_case CASES[] = {
 	{"in one request", in_one_request},
 	{"what is refused", what_is_refused},
 	{"how much a user may", how_much_a_user_may},
+	{"how many may wait", how_many_may_wait},
 };
 
 int main(void)
