@@ -216,7 +216,7 @@ PREFIX ?= /usr/local
 SHARE   = $(DESTDIR)$(PREFIX)/share
 # systemd looks for units, users and folders below /usr and /usr/local; what is installed elsewhere is told in /etc.
 SYSTEMD = $(DESTDIR)$(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
-INSTALLED_SCRIPTS := add_models backup health_check make_certificate render_nginx
+INSTALLED_SCRIPTS := add_models backup deploy deploy_lib health_check make_certificate render_nginx rollback rotate_secret
 
 install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
 	@case '$(PREFIX)' in *[!A-Za-z0-9/._+-]*|[!/]*|'') echo 'PREFIX is an absolute path of letters, digits and /._+-' >&2; exit 100;; esac
