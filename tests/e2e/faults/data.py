@@ -7,6 +7,7 @@ the worker is killed with -9 in the midst of a run, again and again; the power i
 shrinks, is replaced; it is handed over many times at once; the definition is changed."""
 import csv
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -396,6 +397,50 @@ def disk_full(check: Check) -> None:
         compare(check, what, data, run_id, rows)
 
 
+def upload_full(check: Check) -> None:
+    """A piece, and a whole file, for which there is no room: told so, what was there before stays, and what was not taken
+    in leaves nothing behind; with room again they come in whole."""
+    what, size = "upload, disk full", 4_000_000
+    if os.geteuid() != 0:
+        skip("upload, disk full: only root may mount small disks")
+        return
+    service = Service(instances=1, WORKERS=0, **SETTINGS)
+    with small_disk(service, "tmpfs") as mounted:
+        if not mounted:
+            skip("upload, disk full: no tmpfs can be mounted here")
+            return
+        data = start(service)
+        headers = log_in(service, "uploader")
+        path, body = "/api/v1/data/uploads", os.urandom(size)
+        wish = {"name": "big.bin", "bytes": size, "sha256": hashlib.sha256(body).hexdigest()}
+        made = request(service.direct, "POST", path, json.dumps(wish).encode(), {**headers, "Content-Type": "application/json"}, 30)
+        one = f"{path}/{made.json()['upload_id']}"
+
+        def send(at: int, to: int):
+            more = {**headers, "Upload-Offset": str(at), "Content-Type": "application/offset+octet-stream"}
+            return request(service.direct, "PATCH", one, body[at:to], more, 60)
+
+        def offset() -> str:
+            return request(service.direct, "HEAD", one, None, headers, 30).headers.get("upload-offset", "")
+
+        def folders() -> int:
+            return len(os.listdir(f"{service.data}/uploads"))
+
+        first = send(0, 1_000_000)
+        filler = fill(service, 1_500_000)
+        piece = send(1_000_000, size)
+        check((first.status, piece.status, offset()) == (204, 507, "1000000"), f"{what}: a piece is told so, and what was there stays",
+              f"{first.status} {piece.status} {piece.body[:200]!r} {offset()}")  # fmt: skip
+        whole = request(service.direct, "PUT", f"{path}?name=whole.bin", body, headers, 60)
+        check(whole.status == 507 and folders() == 1, f"{what}: a whole file leaves nothing behind", f"{whole.status} {whole.body[:200]!r} {folders()}")
+        os.unlink(filler)
+        piece = send(1_000_000, size)
+        whole = request(service.direct, "PUT", f"{path}?name=whole.bin&sha256={wish['sha256']}", body, headers, 60)
+        stored = [str(r[0]) for r in data.sql("SELECT name FROM data_uploads WHERE bytes = received ORDER BY name")]
+        check((piece.status, whole.status, stored) == (204, 201, ["big.bin", "whole.bin"]), f"{what}: with room they come in whole",
+              f"{piece.status} {piece.body[:200]!r} {whole.status} {whole.body[:200]!r} {stored}")  # fmt: skip
+
+
 def power_cut(check: Check) -> None:
     """A copy of the disk while it is mounted has what was synced, as after a cut; what the kernel still holds is lost."""
     what, rows = "power cut", Rows()
@@ -462,7 +507,7 @@ def main(check: Check) -> None:
     service = Service(instances=1, WORKERS=0, **SETTINGS)
     each(check, start(service), SHARED)
     service.close()
-    each(check, None, [disk_full, power_cut])  # type: ignore[arg-type]
+    each(check, None, [disk_full, upload_full, power_cut])  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
