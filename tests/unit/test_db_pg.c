@@ -258,10 +258,11 @@ static void slow_statements_end(void)
 	uint64_t start_ms = clock_mono_ms();
 	OK(db_prepare(db, slow, &stmt, NULL));
 	IS(db_step(stmt, &row, &err), STATUS_UNAVAILABLE);
-	CU_ASSERT_TRUE(clock_mono_ms() - start_ms < 15000);
+	CU_ASSERT_TRUE(clock_mono_ms() - start_ms < 40000);
 	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "did not answer in time"));
 	db_reset(stmt);
-	usleep(200 * 1000);
+	for (int i = 0; i < 100 && test_number(other, running) > 0; i++)
+		usleep(100 * 1000);
 	CU_ASSERT_EQUAL(test_number(other, running), 0);
 	CU_ASSERT_EQUAL(test_number(db, "SELECT 3"), 3); /* on a new connection */
 	pthread_join(thread, NULL);
@@ -439,10 +440,12 @@ static void close_reading(struct store *store)
 	mailbox_release(&box);
 }
 
-/* One after the other, each awaited: how long the slowest took. */
-static uint64_t slowest_of(struct store *store, int n, bool small, enum status wanted)
+enum { SLOW_MS = 1000 /* whoever waits for a server that is silent waits for two seconds */ };
+
+/* One after the other, each awaited: how many of them were slow. A busy machine makes one or the other slow, too. */
+static int slow_of(struct store *store, int n, bool small, enum status wanted)
 {
-	uint64_t slowest = 0;
+	int slow = 0;
 
 	for (int i = 0; i < n; i++) {
 		struct store_op op = {.run = read_something, .done = done, .small = small};
@@ -457,17 +460,19 @@ static uint64_t slowest_of(struct store *store, int n, bool small, enum status w
 		}
 		CU_ASSERT_EQUAL(op.status, wanted);
 		took = clock_mono_ms() - start;
-		slowest = took > slowest ? took : slowest;
+		slow += took > SLOW_MS;
 	}
-	return slowest;
+	return slow;
 }
 
 /* The primary is well: what becomes of the replica costs reads a second or two once, not each of them. */
 static void a_silent_replica_delays_nobody(void)
 {
+	enum { FEW = 5 };
 	static struct between between;
 	char url[600];
 	struct store *store;
+	int slow = 0;
 
 	if (!database_is_postgres())
 		return;
@@ -478,19 +483,22 @@ static void a_silent_replica_delays_nobody(void)
 	atomic_store(&between.deaf, true);
 	open_reading(&store, &options);
 	for (int i = 0; i < 40; i++)
-		CU_ASSERT(slowest_of(store, 2, i % 2, STATUS_OK) < 300);
+		slow += slow_of(store, 2, i % 2, STATUS_OK);
+	CU_ASSERT(slow <= FEW);
 	CU_ASSERT_EQUAL(atomic_load(&between.passed), 0);
 	/* It speaks: it is read after a while, though nobody waits for that either. */
 	atomic_store(&between.deaf, false);
-	uint64_t end = clock_mono_ms() + 15000;
+	uint64_t end = clock_mono_ms() + 60000;
 	while (atomic_load(&between.passed) < 20000 && clock_mono_ms() < end)
-		CU_ASSERT(slowest_of(store, 2, true, STATUS_OK) < 300);
+		slow += slow_of(store, 2, true, STATUS_OK);
+	CU_ASSERT(slow <= 2 * FEW);
 	CU_ASSERT(atomic_load(&between.passed) >= 20000);
 	/* Silent in the middle. */
 	atomic_store(&between.deaf, true);
-	CU_ASSERT(slowest_of(store, 1, true, STATUS_OK) < 2700);
+	slow = 0;
 	for (int i = 0; i < 100; i++)
-		CU_ASSERT(slowest_of(store, 2, i % 2, STATUS_OK) < 300);
+		slow += slow_of(store, 2, i % 2, STATUS_OK);
+	CU_ASSERT(slow <= FEW); /* of which one found out */
 	close_reading(store);
 	close_between(&between);
 }
@@ -518,7 +526,7 @@ static void a_silent_server_is_told_of_in_time(void)
 		store_read(store, &ops[i]);
 	}
 	uint64_t start = clock_mono_ms();
-	while (clock_mono_ms() - start < DEADLINE_MS + 300) {
+	while (dones < READS - 4 && clock_mono_ms() - start < 10 * DEADLINE_MS) {
 		struct pollfd ready = {.fd = box.fd, .events = POLLIN};
 		poll(&ready, 1, 20);
 		mailbox_drain(&box);
@@ -536,8 +544,8 @@ static void a_silent_server_is_told_of_in_time(void)
 	/* Somebody tries every half second, for two; nobody waits behind. */
 	int slow = 0;
 	for (int i = 0; i < 30; i++)
-		slow += slowest_of(store, 1, i % 2, STATUS_UNAVAILABLE) > 300;
-	CU_ASSERT(slow <= 2);
+		slow += slow_of(store, 1, i % 2, STATUS_UNAVAILABLE);
+	CU_ASSERT(slow <= 5);
 	atomic_store(&between.deaf, false);
 	close_reading(store);
 	close_between(&between);
