@@ -291,13 +291,14 @@ void db_rollback(struct db *db)
 	db->engine->rollback(db);
 }
 
-enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg, struct err *err)
+static enum status transact(struct db *db, int wait_ms, enum status (*begin)(struct db *db, struct err *err),
+			    db_change *change, void *arg, struct err *err)
 {
 	enum status status = db_turn_take(db, wait_ms, err);
 
 	if (status != STATUS_OK)
 		return status;
-	status = db_begin(db, err);
+	status = begin(db, err);
 	if (status == STATUS_OK) {
 		status = change(db, arg, err);
 		if (status == STATUS_OK)
@@ -310,6 +311,19 @@ enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg
 		(void)!db_checkpoint(db, CHECKPOINT_PAGES, NULL, NULL);
 	db_turn_give(db);
 	return status;
+}
+
+enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg, struct err *err)
+{
+	return transact(db, wait_ms, db->engine->begin, change, arg, err);
+}
+
+enum status db_transact_aside(struct db *db, int wait_ms, db_change *change, void *arg, struct err *err)
+{
+	if (!db->engine->begin_unsynced)
+		return db_transact(db, wait_ms, change, arg, err);
+	enum status status = transact(db, wait_ms, db->engine->begin_unsynced, change, arg, err);
+	return status == STATUS_OK ? db->engine->settle(db, err) : status;
 }
 
 bool db_in_transaction(struct db *db)

@@ -42,6 +42,10 @@ struct db_engine {
 	void (*turn_give)(struct db *db);
 	int (*turn_holder)(struct db *db);
 	enum status (*begin)(struct db *db, struct err *err);
+	/* A transaction whose commit leaves the sync to `settle`, which is called outside of the turn. NULL: nobody
+	 * waits for another's. */
+	enum status (*begin_unsynced)(struct db *db, struct err *err);
+	enum status (*settle)(struct db *db, struct err *err);
 	enum status (*commit)(struct db *db, struct err *err);
 	void (*rollback)(struct db *db);
 	bool (*in_transaction)(struct db *db);

@@ -28,14 +28,17 @@ struct sqlite_db {
 	struct db base;
 	sqlite3 *handle;
 	enum db_mode mode;
-	int open_fd;       /* shared lock on "<database>-open" while this connection lives; -1: none */
-	int turn_fd;       /* "<database>-turn", opened at the first turn; -1 before */
-	int gate_fd;       /* who waits for the turn */
-	bool stops_held;   /* the thread that has the turn can't be stopped from its terminal */
-	sigset_t signals;  /* its mask before */
-	int log_pages;     /* frames in the write-ahead log after this connection's last commit; -1: not known */
-	int checkpoint_at; /* frames at which the next checkpoint is worth a try */
-	bool wrote;        /* this turn's commit has added to the log */
+	int open_fd;         /* shared lock on "<database>-open" while this connection lives; -1: none */
+	int turn_fd;         /* "<database>-turn", opened at the first turn; -1 before */
+	int gate_fd;         /* who waits for the turn */
+	bool stops_held;     /* the thread that has the turn can't be stopped from its terminal */
+	sigset_t signals;    /* its mask before */
+	int log_pages;       /* frames in the write-ahead log after this connection's last commit; -1: not known */
+	int checkpoint_at;   /* frames at which the next checkpoint is worth a try */
+	bool wrote;          /* this turn's commit has added to the log */
+	bool unsynced;       /* commits don't wait for the disk: synchronous=NORMAL */
+	int log_fd;          /* the log, for syncs outside of the turn; -1 before the first */
+	uint64_t settled_ms; /* when that was */
 	struct sqlite_aside *aside; /* NULL: checkpoints are made in the turn */
 	struct stat file, log;      /* as they were opened; log.st_ino is 0 before there is one */
 	struct sqlite_given given;
@@ -67,6 +70,8 @@ enum status sqlite_number(sqlite3 *handle, const char *sql, int64_t *out, struct
 bool sqlite_in_transaction(struct db *base);
 void sqlite_rollback(struct db *base);
 enum status sqlite_begin(struct db *base, struct err *err);
+enum status sqlite_begin_unsynced(struct db *base, struct err *err);
+enum status sqlite_settle(struct db *base, struct err *err);
 enum status sqlite_commit(struct db *base, struct err *err);
 enum status sqlite_part_begin(struct db *base, struct err *err);
 enum status sqlite_part_keep(struct db *base, struct err *err);
@@ -137,6 +142,9 @@ enum status sqlite_path_make_file(const char *path, struct err *err);
 
 /* Opens the lock file "<path><suffix>", making it with mode 0640. -1 with errno. */
 int sqlite_path_open_lock(const char *path, const char *suffix);
+
+/* Opens the log as it is. -1 with errno. */
+int sqlite_path_open_log(const char *path);
 
 /* stat() of "<path><suffix>"; zeros when there is none. */
 void sqlite_path_stat(const char *path, const char *suffix, struct stat *out);

@@ -129,6 +129,8 @@ void sqlite_close(struct db *base)
 	sqlite_aside_close(db->aside);
 	if (db->turn_fd >= 0)
 		close(db->turn_fd);
+	if (db->log_fd >= 0)
+		close(db->log_fd);
 	if (db->gate_fd >= 0)
 		close(db->gate_fd);
 	if (db->open_fd >= 0)
@@ -158,7 +160,7 @@ enum status sqlite_open(struct db **out, struct str url, enum db_mode mode, stru
 		return err_set(err, STATUS_NO_MEMORY, "no memory for a connection");
 	db->base.engine = &DB_SQLITE;
 	db->mode = mode;
-	db->open_fd = db->turn_fd = db->gate_fd = db->log_pages = -1;
+	db->open_fd = db->turn_fd = db->gate_fd = db->log_fd = db->log_pages = -1;
 	enum status status = sqlite_path_of_url(url, mode == DB_WRITE, db->path, err);
 	if (status == STATUS_OK)
 		status = sign(db, err);

@@ -108,6 +108,14 @@ enum status sqlite_path_make_file(const char *path, struct err *err)
 	return STATUS_OK;
 }
 
+int sqlite_path_open_log(const char *path)
+{
+	char name[PATH_MAX];
+
+	snprintf(name, sizeof(name), "%s-wal", path);
+	return open(name, O_RDONLY | O_CLOEXEC);
+}
+
 int sqlite_path_open_lock(const char *path, const char *suffix)
 {
 	char name[PATH_MAX];

@@ -1,9 +1,15 @@
 /* Transactions of the SQLite engine, and the write-ahead log that they fill. */
 #include "store/db_sqlite_impl.h"
 
+#include "base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
+	SETTLE_MS = 20,              /* between two syncs of a log that grows by steps */
 	TRUNCATE_BUSY_MS = 10,       /* for readers, when the log is to be cut */
 	TRUNCATE_PAGES = 16 * 1024,  /* a log of 64 MiB */
 	ASIDE_PAGES = TRUNCATE_PAGES /* a longer one is not left to those who do it beside others */
@@ -52,14 +58,64 @@ enum status sqlite_check_files(struct sqlite_db *db, struct err *err)
 	return STATUS_OK;
 }
 
-enum status sqlite_begin(struct db *base, struct err *err)
+/* Between transactions only. */
+static enum status set_unsynced(struct db *base, bool unsynced, struct err *err)
 {
-	enum status status = run(base, "BEGIN IMMEDIATE", err);
+	struct sqlite_db *db = of_db(base);
+	enum status status = STATUS_OK;
+
+	if (db->unsynced != unsynced)
+		status = run(base, unsynced ? "PRAGMA synchronous=NORMAL" : "PRAGMA synchronous=FULL", err);
+	if (status == STATUS_OK)
+		db->unsynced = unsynced;
+	return status;
+}
+
+static enum status begin(struct db *base, bool unsynced, struct err *err)
+{
+	enum status status = set_unsynced(base, unsynced, err);
+
+	if (status == STATUS_OK)
+		status = run(base, "BEGIN IMMEDIATE", err);
 
 	/* Inside the transaction, when the log is surely open. */
 	if (status == STATUS_OK && (status = sqlite_check_files(of_db(base), err)) != STATUS_OK)
 		sqlite_rollback(base);
 	return status;
+}
+
+enum status sqlite_begin(struct db *base, struct err *err)
+{
+	return begin(base, false, err);
+}
+
+/* With synchronous=NORMAL the log is synced before it is moved into the database and when it begins anew, so the
+ * database is as sound; and a commit of anybody that is synced takes with it what stands before it in the log
+ * (https://sqlite.org/pragma.html#pragma_synchronous). */
+enum status sqlite_begin_unsynced(struct db *base, struct err *err)
+{
+	return begin(base, true, err);
+}
+
+/* The disk is told to begin at once, so that whoever syncs next finds little left to wait for; now and then it is
+ * waited for here. */
+enum status sqlite_settle(struct db *base, struct err *err)
+{
+	struct sqlite_db *db = of_db(base);
+	uint64_t now_ms = clock_mono_ms();
+
+	if (db->log_fd < 0)
+		db->log_fd = sqlite_path_open_log(db->path);
+	bool settled = db->log_fd >= 0 && sync_file_range(db->log_fd, 0, 0, SYNC_FILE_RANGE_WRITE) == 0;
+	if (settled && now_ms - db->settled_ms < SETTLE_MS)
+		return STATUS_OK;
+	db->settled_ms = now_ms;
+	return db->log_fd >= 0 && fdatasync(db->log_fd) == 0 ? STATUS_OK
+							     : err_set(err, STATUS_UNKNOWN_OUTCOME,
+								       "the database's log could not be synced: what "
+								       "was just stored may or may not outlive a "
+								       "power cut: %s",
+								       strerror(errno));
 }
 
 /* A failed sync leaves it open whether the frames with the commit mark are on the disk: recovery after a crash may find

@@ -63,7 +63,7 @@ static enum status store_patiently(struct task_worker *worker, struct progress *
 	static const struct timespec nap = {.tv_nsec = RETRY_MS * 1000000L};
 
 	for (;;) {
-		enum status status = db_transact(worker->db, -1, store_progress, progress, err);
+		enum status status = db_transact_aside(worker->db, -1, store_progress, progress, err);
 		if (status == STATUS_OK)
 			worker_note_success(worker);
 		if (status != STATUS_BUSY && status != STATUS_UNAVAILABLE)

@@ -21,6 +21,7 @@ enum {
 	STEP_SHORT_US = 400, /* when somebody has wanted it in the last STEPS_SHORT steps */
 	STEPS_SHORT = 200,
 	TEXTS_AT_ONCE = 32,    /* between two pauses */
+	ROWS_AT_ONCE = 16,     /* likewise, when they are stored */
 	PART_BYTES = 16 << 20, /* memory for a part, and for a step */
 };
 
@@ -79,9 +80,16 @@ static enum status no_model(const struct task_run *run, struct err *err)
 static enum status store_step(struct db *db, struct task_run *run, void *arg, struct err *err)
 {
 	struct step *step = arg;
+	size_t most = db_is_remote(db) ? step->n : ROWS_AT_ONCE;
+	struct polite polite = {0};
 	uint64_t start_ns = clock_mono_ns();
-	enum status status = sentiments_insert_all(db, step->rows, step->n, err);
+	enum status status = STATUS_OK;
 
+	/* Others may be waiting for the processor rather than for the turn. */
+	for (size_t i = 0; status == STATUS_OK && i < step->n; i += most) {
+		polite_point(&polite);
+		status = sentiments_insert_all(db, step->rows + i, step->n - i < most ? step->n - i : most, err);
+	}
 	if (status == STATUS_OK && step->part >= 0)
 		status = tasks_delete_part(db, &run->task->id, step->part, err);
 	step->us = (clock_mono_ns() - start_ns) / 1000;

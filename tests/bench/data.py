@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 
-from harness import ROOT, Failed, Service, exit_on_signals, need, wrk
+from harness import ROOT, Failed, Service, exit_on_signals, need, share_processors, wrk
 
 COLUMNS = ["id", "value", "category", "price", "weight", "height", "score", "ratio", "count", "city", "note", "day"]
 NUMBERS = ["value", "price", "weight", "height", "score", "ratio"]
@@ -267,6 +267,7 @@ def main() -> int:
     arguments = sys.argv[1:]
     rows = int(arguments[arguments.index("--rows") + 1]) if "--rows" in arguments else 1000000
     exit_on_signals()
+    share_processors()
     folder = Path(tempfile.mkdtemp(prefix="appcore-bench-data."))
     appcore: Optional[Appcore] = None
     failed = False

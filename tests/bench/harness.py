@@ -1,4 +1,6 @@
 """What bench.py and scale.py share: a service of their own in a scratch directory, the Python reference, and wrk."""
+import atexit
+import contextlib
 import json
 import os
 import resource
@@ -60,6 +62,35 @@ def exit_on_signals() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)
+
+
+def share_processors() -> None:
+    """From here on this process and what it starts are one group to the scheduler, as systemd's services are in
+    system.slice. Otherwise each session is a group of its own (sched_autogroup), and a thread's priority says nothing
+    to the threads of others. Needs root; without it everything goes on as it is."""
+    for parent in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu")):
+        group = parent / f"appcore-bench-{os.getpid()}"
+        try:
+            group.mkdir()
+            controllers = group / "cgroup.controllers"
+            if "cpu" in (controllers.read_text().split() if controllers.exists() else ["cpu"]):
+                (group / "cgroup.procs").write_text("0")
+                atexit.register(leave_group, parent, group)
+                return
+            group.rmdir()
+        except OSError:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+def leave_group(parent: Path, group: Path) -> None:
+    with contextlib.suppress(OSError):
+        (parent / "cgroup.procs").write_text("0")
+    for _ in range(50):
+        with contextlib.suppress(OSError):
+            group.rmdir()
+            return
+        time.sleep(0.1)
 
 
 def fetch(url: str, key: Optional[str] = None, body: Optional[dict] = None, timeout: float = 10):

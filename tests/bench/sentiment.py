@@ -25,7 +25,7 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
-from harness import ROOT, Failed, Goals, Service, exit_on_signals, need, wrk
+from harness import ROOT, Failed, Goals, Service, exit_on_signals, need, share_processors, wrk
 
 CONNECTIONS, FEW = 64, 4
 MODEL = ROOT / "models" / "sentiment" / "1" / "model.json"
@@ -176,6 +176,7 @@ def main() -> int:
     options = parser.parse_args()
     need("wrk")
     exit_on_signals()
+    share_processors()
     seconds = float(os.environ.get("BENCH_SECONDS", "3"))
     vocabulary, predict = load()
     texts = make_texts(vocabulary, options.texts)

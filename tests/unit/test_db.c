@@ -599,6 +599,43 @@ static void a_file_that_may_not_grow(void)
 	close(child.ready[0]);
 }
 
+static enum status save_one(struct db *db, void *arg, struct err *err)
+{
+	struct prediction row = {.id = str_of(arg), .features = STR("[1]")};
+	bool repeated;
+
+	return predictions_save(db, &row, &repeated, NULL, NULL, err);
+}
+
+static enum status save_and_fail(struct db *db, void *arg, struct err *err)
+{
+	enum status status = save_one(db, arg, err);
+
+	return status == STATUS_OK ? err_set(err, STATUS_INVALID, "no") : status;
+}
+
+/* Steps are seen at once, one that fails leaves nothing, and who comes after them has its commits synced as ever. */
+static void steps_need_no_turn_for_the_disk(void)
+{
+	struct db *db = test_database("steps.db"), *other = test_open("steps.db", DB_WRITE);
+	char first[] = "first", second[] = "second", third[] = "third";
+
+	OK(db_transact_aside(db, -1, save_one, first, NULL));
+	CU_ASSERT_EQUAL(test_number(other, COUNT), 1);
+	IS(db_transact_aside(db, -1, save_and_fail, second, NULL), STATUS_INVALID);
+	CU_ASSERT_EQUAL(test_number(other, COUNT), 1);
+	if (!database_is_postgres()) {
+		CU_ASSERT_EQUAL(test_number(db, "PRAGMA synchronous"), 1);
+		CU_ASSERT_FALSE(db_turn_holder(other) > 0);
+	}
+	OK(db_transact(db, -1, save_one, third, NULL));
+	if (!database_is_postgres())
+		CU_ASSERT_EQUAL(test_number(db, "PRAGMA synchronous"), 2);
+	CU_ASSERT_EQUAL(test_number(other, COUNT), 2);
+	db_close(other);
+	db_close(db);
+}
+
 static void the_log_moves_when_told(void)
 {
 	if (database_skips("the log is the server's"))
@@ -1018,6 +1055,7 @@ static const struct unit_case CASES[] = {
 	{"another program's lock is busy", another_programs_lock_is_busy},
 	{"a full database is unavailable", a_full_database_is_unavailable},
 	{"a file that may not grow", a_file_that_may_not_grow},
+	{"steps need no turn for the disk", steps_need_no_turn_for_the_disk},
 	{"the log moves when told", the_log_moves_when_told},
 	{"a long log is cut", a_long_log_is_cut},
 	{"a log is moved beside writers", a_log_is_moved_beside_writers},
