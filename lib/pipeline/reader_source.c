@@ -195,7 +195,8 @@ bool source_is_same(struct source *source, const char *was)
 		return false;
 	if (then.size < 0 || !identify(source->stream.fd, then.size, &now))
 		return false;
-	return now.device == then.device && now.inode == then.inode && now.size >= then.size &&
+	/* Devices may be numbered anew at each boot. */
+	return now.inode == then.inode && now.size >= then.size &&
 	       (now.size > then.size || now.changed == then.changed) && strcmp(now.hash, then.hash) == 0;
 }
 

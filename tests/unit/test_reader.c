@@ -738,6 +738,8 @@ static void identity(void)
 	CU_ASSERT_TRUE(source_is_same(source, was));
 	source_close(source);
 	CU_ASSERT_TRUE(is_same(path, was));
+	snprintf(other, sizeof(other), "4711%s", strchr(was, ':'));
+	CU_ASSERT_TRUE(is_same(path, other)); /* its disk has another number since the machine was started anew */
 	CU_ASSERT_FALSE(is_same(path, ""));
 	CU_ASSERT_FALSE(is_same(path, "1:2:3"));
 	write_file("known.csv", STR("3,4\n"), "a"); /* grown */
