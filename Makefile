@@ -41,7 +41,7 @@ DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema 
 # For `make parity` and `make bench-models` only: the libraries that models are from.
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
 # For the tests of deployment only: machines that they make and boot themselves.
-DEPLOY_PACKAGES  := debhelper lintian mmdebstrap systemd-container qemu-system-x86 e2fsprogs
+DEPLOY_PACKAGES  := debhelper lintian mmdebstrap systemd-container qemu-system-x86 e2fsprogs testssl.sh
 # For `make bench-tasks` only: what background tasks are compared with.
 CELERY_PACKAGES  := python3-celery python3-redis
 # For `make bench-data` only: what data pipelines are compared with.
@@ -258,6 +258,10 @@ test-docs: deps-docs web all $(OUT)/tests/csv/driver ## the description of the A
 
 test-postgres: deps-postgres ## the same tests with PostgreSQL instead of SQLite, on a server of their own
 	@scripts/test_postgres.sh
+
+.PHONY: test-tls
+test-tls: deps-deploy all ## TLS by testssl.sh, and certificates that are no good (ARGS=--whole: all of its checks)
+	@tests/deploy/tls.sh $(ARGS)
 
 .PHONY: test-terraform
 test-terraform: deps-terraform all ## terraform/ without a network: modules, files and their modes, user data, first boot, locks

@@ -560,7 +560,7 @@ verb_reload() {
 	local pid former one now patience=100
 	need_running
 	[ "$(known_instances | grep -vc '^work-')" -eq "$INSTANCES" ] || fail 'INSTANCES has changed: stop and start instead.'
-	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY"
+	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY" --reload
 	render_nginx
 	pid=$(nginx_pid)
 	# shellcheck disable=SC2015
