@@ -194,6 +194,7 @@ set_paths() {
 	nginx_dir=$(path NGINX_DIR "${NGINX_DIR:-$RUN_DIR/nginx}")
 	V[DIR]=$nginx_dir
 	V[TEMP_DIR]=$nginx_dir/temp
+	V[ACME_DIR]=$nginx_dir/acme
 	V[LOG_DIR]=$(path NGINX_LOG_DIR "${NGINX_LOG_DIR:-$nginx_dir}")
 	V[RUN_DIR]=$(path RUN_DIR "$RUN_DIR")
 	V[DATA_DIR]=$(path DATA_DIR "$DATA_DIR")
@@ -245,7 +246,7 @@ main() {
 	set_instances
 
 	target=${1:-${V[DIR]}/conf}
-	mkdir -p "$target" "${V[TEMP_DIR]}" "${V[LOG_DIR]}" "$(dirname "${V[EDGE_LOG]}")"
+	mkdir -p "$target" "${V[TEMP_DIR]}" "${V[ACME_DIR]}" "${V[LOG_DIR]}" "$(dirname "${V[EDGE_LOG]}")"
 	cp "$templates"/{fastcgi_params,headers,errors,events}.conf "$target/"
 	for file in nginx server_https server_http server_direct; do
 		fill "$file.conf.in" >"$target/$file.conf"

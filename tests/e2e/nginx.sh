@@ -39,6 +39,16 @@ if [ -n "$address" ]; then
 	is 'the direct port is for this machine (X-23)' "$status" 000
 fi
 
+# What an ACME client leaves for its CA, and nothing else of that folder's neighbours.
+mkdir -p "$dir/run/nginx/acme/.well-known/acme-challenge"
+echo proof >"$dir/run/nginx/acme/.well-known/acme-challenge/token"
+req GET "$clear/.well-known/acme-challenge/token"
+is 'a proof for an ACME CA is shown in clear' "$status ${h[content-type]-} $body" $'200 text/plain proof\n'
+for path in /.well-known/acme-challenge/none '/.well-known/acme-challenge/../../../conf/nginx.conf' '/.well-known/acme-challenge/..%2f..%2f..%2fconf%2fnginx.conf'; do
+	req GET "$clear$path" --path-as-is
+	like "$path is not" "$status" '^(404|400|301)$'
+done
+
 # --- headers ---
 
 secured() { # NAME LISTENER
