@@ -24,6 +24,8 @@
 #include <unistd.h>
 
 enum { TICK_MS = 250, MEASURE_MS = 1000, NOTIFY_MS = 1000, RENDER_MS = 2000, SILENT_MS = 2000, AGES_MS = 15 * 1000 };
+/* Looks in a row that find the event thread silent. */
+enum { LOST_LOOKS = 10 * 1000 / TICK_MS };
 enum { STUCK_MS = 3000, STUCK_AGAIN_MS = 30 * 1000 };
 
 struct gauges {
@@ -46,6 +48,7 @@ struct keeper {
 	bool edge_failing;
 	char path[4096];
 	bool failing;
+	int lost_looks;
 	uint64_t stuck_ms; /* when it was last told that nobody gets the turn to write; 0: somebody does */
 };
 
@@ -161,6 +164,18 @@ static void tell_stuck(struct keeper *keeper, uint64_t now_ms)
 		  (int)(waited_ms / 1000), who);
 }
 
+/* Peers end a worker that is silent for 2 s, systemd one after 5. A container has neither: its worker ends by itself.
+ */
+static void end_when_lost(struct keeper *keeper, bool well)
+{
+	keeper->lost_looks = well ? 0 : keeper->lost_looks + 1;
+	if (keeper->lost_looks < LOST_LOOKS)
+		return;
+	log_event(LOG_LEVEL_CRITICAL, "the event thread gives no sign of life: this worker ends and starts anew");
+	log_stop();
+	_exit(111);
+}
+
 static void write_metrics(struct keeper *keeper)
 {
 	struct err err;
@@ -197,7 +212,9 @@ static void *keeper_main(void *arg)
 	do {
 		uint64_t now_ms = clock_mono_ms();
 		reap(keeper, now_ms);
-		if (now_ms - notified_ms >= NOTIFY_MS && shm_is_well(keeper->app->shm, now_ms, SILENT_MS)) {
+		bool well = shm_is_well(keeper->app->shm, now_ms, SILENT_MS);
+		end_when_lost(keeper, well);
+		if (now_ms - notified_ms >= NOTIFY_MS && well) {
 			notified_ms = now_ms;
 			notify_send("WATCHDOG=1");
 		}

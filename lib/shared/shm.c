@@ -205,6 +205,25 @@ static enum status open_or_create(const char *dir, const char *path, const struc
 	return status;
 }
 
+/* Other PID namespaces know by it that this process lives. */
+static enum status announce(struct shm *shm, struct err *err)
+{
+	enum status status = STATUS_OK;
+	char *path = NULL;
+
+	if (asprintf(&path, "%s/appcore.alive", shm->dir) < 0)
+		return err_set(err, STATUS_NO_MEMORY, "There is no memory to open the shared memory.");
+	shm->alive_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (shm->alive_fd < 0)
+		status = fault(err, "opened", path);
+	else if (!shm_owner_announce(shm->alive_fd, shm->self))
+		status = fault(err, "locked", path);
+	else
+		give_to_owner(shm->dir, shm->alive_fd);
+	free(path);
+	return status;
+}
+
 enum status shm_open_salted(struct shm **out, const char *run_dir, uint64_t salt, struct err *err)
 {
 	struct shm_describe d = describe(salt);
@@ -219,14 +238,16 @@ enum status shm_open_salted(struct shm **out, const char *run_dir, uint64_t salt
 		status = err_set(err, STATUS_NO_MEMORY, "There is no memory to open the shared memory.");
 		goto out;
 	}
-	shm->fd = shm->slot = -1;
+	shm->fd = shm->alive_fd = shm->slot = -1;
 	shm->layout = d.layout;
 	shm->self = shm_owner_self();
 	if (shm->self == 0) {
 		status = err_set(err, STATUS_UNAVAILABLE, "/proc/self/stat can't be read; is /proc mounted?");
 		goto out;
 	}
-	status = open_or_create(run_dir, path, &d, &shm->fd, err);
+	status = announce(shm, err);
+	if (status == STATUS_OK)
+		status = open_or_create(run_dir, path, &d, &shm->fd, err);
 	if (status != STATUS_OK)
 		goto out;
 	void *p = mmap(NULL, sizeof(struct shm_segment), PROT_READ | PROT_WRITE, MAP_SHARED, shm->fd, 0);

@@ -7,8 +7,9 @@
  * kill -9 at any instant leaves nothing half-claimed for ever: whoever holds something is named by slot and generation,
  * and a claim whose slot has another generation, or a dead owner, is void.
  *
- * Workers of one run directory share a PID namespace and a user. A handle belongs to the process that opened it: a
- * child after fork() opens its own. */
+ * Workers of one run directory are of one user. Those of one PID namespace end each other when they are silent;
+ * containers have one each, and only see who lives there. A handle belongs to the process that opened it: a child after
+ * fork() opens its own. */
 #ifndef APPCORE_SHARED_SHM_H
 #define APPCORE_SHARED_SHM_H
 
@@ -63,10 +64,10 @@ struct shm_worker {
 /* Fills `out` with the live workers (process exists with the start time it claimed with). Returns their number. */
 int shm_workers(struct shm *shm, uint64_t now_ms, struct shm_worker out[static SHM_SLOTS]) __attribute__((nonnull));
 
-/* Ends (SIGKILL) every other worker that has been silent for more than `limit_ms`. Call at least four times in that
- * time: when this process was itself held up since its last call (by more than half of it; a machine that slept wakes
- * all at once), or its own beat is late, silence is counted anew from now. One that waits for its disk gets 15 times
- * the limit. Returns how many it ended first, and logs nothing. One thread. */
+/* Ends (SIGKILL) every other worker of this PID namespace that has been silent for more than `limit_ms`. Call at least
+ * four times in that time: when this process was itself held up since its last call (by more than half of it; a machine
+ * that slept wakes all at once), or its own beat is late, silence is counted anew from now. One that waits for its disk
+ * gets 15 times the limit. Returns how many it ended first, and logs nothing. One thread. */
 int shm_reap_silent(struct shm *shm, uint64_t now_ms, uint64_t limit_ms) __attribute__((nonnull));
 
 /* Whether this process's own event thread is not silent by that measure. Any thread; false without a slot. */

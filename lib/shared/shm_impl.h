@@ -202,6 +202,7 @@ struct shm {
 	struct shm_segment *seg;
 	char *dir;
 	int fd;
+	int alive_fd; /* appcore.alive, with this process's lock (shm_owner.c) */
 	uint64_t layout;
 	uint64_t self; /* shm_owner_self() */
 	int slot;      /* -1: none */
@@ -229,10 +230,14 @@ uint64_t shm_owner_self(void);
 uint64_t shm_owner_boot(void);
 int shm_owner_pid(uint64_t owner);
 
-/* The process is there and runs (a zombie does not). Reads /proc: some 10 microseconds. */
-bool shm_owner_alive(uint64_t owner);
+/* Says on `fd` (appcore.alive) that `owner` lives, until the descriptor and its copies are closed. */
+bool shm_owner_announce(int fd, uint64_t owner) __attribute__((warn_unused_result));
 
-/* Sends SIGKILL to exactly that process, if it is of this user. */
+/* The process is there and runs (a zombie does not), also one of another PID namespace. Reads /proc: some 10
+ * microseconds. */
+bool shm_owner_alive(const struct shm *shm, uint64_t owner) __attribute__((nonnull));
+
+/* Sends SIGKILL to exactly that process, if it is of this user and of this PID namespace. */
 bool shm_owner_kill(uint64_t owner);
 
 /* The owner's main thread is in an uninterruptible wait, as a rule for a disk. */

@@ -2,7 +2,12 @@
  *
  * An owner is one 64-bit word: 22 bits of process id (the kernel's maximum) and 42 bits of a hash of the boot and of
  * the process's start time. So it can be compared and swapped whole, a reused process id is another owner, and what was
- * written before a reboot belongs to nobody. Process ids mean the same to all workers: they must share a PID namespace.
+ * written before a reboot belongs to nobody.
+ *
+ * Process ids mean something within one PID namespace only, and containers have one each. So the hash holds the
+ * namespace, too, and each process with the segment open keeps a read lock on the byte of RUN_DIR/appcore.alive that
+ * its word names: the kernel gives it back when the process is gone, whatever its end. Who is not found among the
+ * processes of this namespace is looked for there. Only processes of this namespace can be ended.
  *
  * Locks are such a word rather than a robust pthread mutex: the kernel marks a robust mutex only when its holder dies,
  * not when the machine does, and its bytes belong to the C library, whose version may differ between two workers. */
@@ -22,8 +27,12 @@
 
 enum { OWNER_BIRTH_BITS = 42 };
 
+/* The inode of /proc/self/ns/pid outside of containers (linux/proc_ns.h). */
+static const uint64_t FIRST_NAMESPACE = 0xEFFFFFFC;
+
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
-static uint64_t boot_hash;
+static uint64_t boot_hash,
+	namespace_hash; /* the second of the first, and of the namespace where it is not the first one */
 
 /* Reads a small file; bytes read, NUL behind them; -1 with errno. */
 static ssize_t read_small(const char *path, char *out, size_t size)
@@ -45,7 +54,10 @@ static void boot_read(void)
 	char text[64];
 	ssize_t n = read_small("/proc/sys/kernel/random/boot_id", text, sizeof(text));
 
-	boot_hash = shm_fnv(SHM_FNV_START, text, n > 0 ? (size_t)n : 0);
+	boot_hash = namespace_hash = shm_fnv(SHM_FNV_START, text, n > 0 ? (size_t)n : 0);
+	struct stat st;
+	if (stat("/proc/self/ns/pid", &st) == 0 && st.st_ino != FIRST_NAMESPACE)
+		namespace_hash = shm_fnv(boot_hash, &st.st_ino, sizeof(st.st_ino));
 }
 
 uint64_t shm_owner_boot(void)
@@ -75,7 +87,8 @@ static uint64_t owner_of(int pid)
 	/* A zombie whose other threads still run is not dead yet. */
 	if ((state == 'Z' || state == 'X') && threads <= 1)
 		return 0;
-	uint64_t birth = shm_fnv(shm_owner_boot(), &start, sizeof(start));
+	pthread_once(&boot_once, boot_read);
+	uint64_t birth = shm_fnv(namespace_hash, &start, sizeof(start));
 	return (uint64_t)(unsigned)pid << OWNER_BIRTH_BITS | birth >> (64 - OWNER_BIRTH_BITS);
 }
 
@@ -91,17 +104,40 @@ int shm_owner_pid(uint64_t owner)
 	return (int)(owner >> OWNER_BIRTH_BITS);
 }
 
-bool shm_owner_alive(uint64_t owner)
+/* The byte of the file of locks that stands for an owner. Offsets have 63 bits. */
+static struct flock owner_byte(uint64_t owner, short type)
+{
+	return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)(owner & INT64_MAX), .l_len = 1};
+}
+
+bool shm_owner_announce(int fd, uint64_t owner)
+{
+	struct flock lock = owner_byte(owner, F_RDLCK);
+
+	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+/* Somebody keeps its lock. Without the file: no. */
+static bool is_announced(const struct shm *shm, uint64_t owner)
+{
+	struct flock lock = owner_byte(owner, F_WRLCK);
+
+	return shm->alive_fd >= 0 && fcntl(shm->alive_fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+bool shm_owner_alive(const struct shm *shm, uint64_t owner)
 {
 	int pid = shm_owner_pid(owner);
 
 	if (pid <= 0)
 		return false;
+	if (owner == shm->self)
+		return true;
 	uint64_t now = owner_of(pid);
-	if (now != UINT64_MAX && now != 0)
-		return now == owner;
-	if (now == 0)
-		return false;
+	if (now == owner)
+		return true;
+	if (now != UINT64_MAX)
+		return is_announced(shm, owner);
 	/* Out of descriptors, say: the process id alone has to do, and a doubt keeps the claim. */
 	return kill(pid, 0) == 0 || errno == EPERM;
 }
@@ -167,7 +203,7 @@ enum shm_lock_state shm_lock_take(const struct shm *shm, shm_lock *lock, uint32_
 		if (holder != 0 && now - looked > LOOK_NS) {
 			looked = now;
 			/* No other process ever has this word again, so the swap can't hit a later holder. */
-			if (!shm_owner_alive(holder) && lock_swap(lock, holder, shm->self))
+			if (!shm_owner_alive(shm, holder) && lock_swap(lock, holder, shm->self))
 				return SHM_LOCK_INHERITED;
 		}
 		if (now - start > (uint64_t)max_us * 1000)

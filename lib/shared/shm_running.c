@@ -32,7 +32,7 @@ static bool is_void(const struct shm *shm, uint64_t holder, struct liveness *liv
 	if (!(live->known >> slot & 1)) {
 		uint64_t owner = atomic_load(&s->owner);
 		live->known |= UINT64_C(1) << slot;
-		if (owner != 0 && (owner == shm->self || shm_owner_alive(owner)))
+		if (owner != 0 && shm_owner_alive(shm, owner))
 			live->alive |= UINT64_C(1) << slot;
 	}
 	return !(live->alive >> slot & 1) || atomic_load(&s->generation) != (uint32_t)holder;

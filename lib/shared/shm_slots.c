@@ -51,7 +51,7 @@ static int choose_slot(const struct shm *shm, const union instance *in, bool *ot
 	*others = false;
 	for (int i = 0; i < SHM_SLOTS; i++) {
 		const struct shm_slot *slot = &shm->seg->slots[i];
-		if (shm_owner_alive(slot_owner(slot))) {
+		if (shm_owner_alive(shm, slot_owner(slot))) {
 			*others = true;
 			continue;
 		}
@@ -179,6 +179,8 @@ void shm_close(struct shm *shm)
 		munmap(shm->seg, sizeof(*shm->seg));
 	if (shm->fd >= 0)
 		close(shm->fd);
+	if (shm->alive_fd >= 0)
+		close(shm->alive_fd);
 	free(shm->dir);
 	free(shm);
 }
@@ -218,7 +220,7 @@ int shm_workers(struct shm *shm, uint64_t now_ms, struct shm_worker out[static S
 	for (int i = 0; i < SHM_SLOTS; i++) {
 		const struct shm_slot *slot = &shm->seg->slots[i];
 		uint64_t owner = slot_owner(slot);
-		if (owner == 0 || !shm_owner_alive(owner))
+		if (owner == 0 || !shm_owner_alive(shm, owner))
 			continue;
 		union instance in = slot_instance(slot);
 		out[n] = (struct shm_worker){

@@ -39,8 +39,10 @@ static bool describe_fits(const struct shm_describe *d, const struct shm_describ
 }
 
 /* Checks what view->base points to, and looks which workers are alive. */
-static bool view_read(struct shm_view *view, const struct shm_describe *ours, uint64_t size)
+static bool view_read(const struct shm *shm, struct shm_view *view, uint64_t size)
 {
+	const struct shm_describe *ours = &shm->seg->describe;
+
 	memcpy(&view->d, view->base, sizeof(view->d));
 	if (!describe_fits(&view->d, ours, size))
 		return false;
@@ -52,14 +54,14 @@ static bool view_read(struct shm_view *view, const struct shm_describe *ours, ui
 	for (uint32_t i = 0; i < view->d.slots.n; i++) {
 		const struct shm_slot *slot = shm_view_at(view, view->d.slots, i);
 		uint64_t owner = atomic_load_explicit(&slot->owner, memory_order_acquire);
-		view->live[i] = owner != 0 && shm_owner_alive(owner);
+		view->live[i] = owner != 0 && shm_owner_alive(shm, owner);
 		view->live_n += view->live[i];
 		view->serving_n += view->live[i] && atomic_load(&slot->role) == SHM_SERVES;
 	}
 	return true;
 }
 
-static bool view_open(struct shm_view *view, int dir, const char *name, const struct shm_describe *ours)
+static bool view_open(const struct shm *shm, struct shm_view *view, int dir, const char *name)
 {
 	struct stat st;
 	/* NOLINTNEXTLINE(clang-analyzer-unix.StdCLibraryFunctions): a bad folder is an error like any other */
@@ -68,7 +70,7 @@ static bool view_open(struct shm_view *view, int dir, const char *name, const st
 	if (fd < 0)
 		return false;
 	void *p = MAP_FAILED;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)sizeof(*ours) &&
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size >= (off_t)sizeof(struct shm_describe) &&
 	    st.st_size <= VIEW_FILE_MAX)
 		p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
@@ -77,7 +79,7 @@ static bool view_open(struct shm_view *view, int dir, const char *name, const st
 	view->base = p;
 	view->mapped = (size_t)st.st_size;
 	memcpy(view->name, name, SHM_NAME_BYTES);
-	if (view_read(view, ours, view->mapped))
+	if (view_read(shm, view, view->mapped))
 		return true;
 	munmap(p, view->mapped);
 	return false;
@@ -98,20 +100,19 @@ static bool is_segment_name(const char *name, uint64_t *layout)
 
 int shm_views_open(const struct shm *shm, struct shm_view views[static SHM_VIEWS])
 {
-	const struct shm_describe *ours = &shm->seg->describe;
 	int n = 0;
 
 	views[n].base = (const uint8_t *)shm->seg;
 	views[n].mapped = 0;
 	views[n].name[0] = '\0';
-	n += view_read(&views[n], ours, sizeof(*shm->seg));
+	n += view_read(shm, &views[n], sizeof(*shm->seg));
 	DIR *dir = opendir(shm->dir);
 	if (!dir)
 		return n;
 	for (struct dirent *entry; n < SHM_VIEWS && (entry = readdir(dir)) != NULL;) {
 		uint64_t layout;
 		if (is_segment_name(entry->d_name, &layout) && layout != shm->layout)
-			n += view_open(&views[n], dirfd(dir), entry->d_name, ours);
+			n += view_open(shm, &views[n], dirfd(dir), entry->d_name);
 	}
 	closedir(dir);
 	return n;

@@ -6,10 +6,13 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -308,34 +311,111 @@ static void test_killed_worker(void)
 /* The same process id with another start time, or from before a reboot, is another process. */
 static void test_owner(void)
 {
+	struct shm *me = open_salted(fresh_dir(), 0);
 	uint64_t self = shm_owner_self();
 
 	CU_ASSERT(self != 0 && shm_owner_pid(self) == getpid());
-	CU_ASSERT(shm_owner_alive(self));
-	CU_ASSERT_FALSE(shm_owner_alive(self ^ 1));
-	CU_ASSERT_FALSE(shm_owner_alive(0));
-	CU_ASSERT_FALSE(shm_owner_alive(UINT64_MAX));
+	CU_ASSERT(shm_owner_alive(me, self));
+	CU_ASSERT_FALSE(shm_owner_alive(me, self ^ 1));
+	CU_ASSERT_FALSE(shm_owner_alive(me, 0));
+	CU_ASSERT_FALSE(shm_owner_alive(me, UINT64_MAX));
 	CU_ASSERT_FALSE(shm_owner_kill(self));
 	pid_t pid = fork();
 	if (pid == 0)
 		for (;;)
 			pause();
 	uint64_t child = (uint64_t)pid << 42 | 12345; /* right process id, wrong birth */
-	CU_ASSERT_FALSE(shm_owner_alive(child));
+	CU_ASSERT_FALSE(shm_owner_alive(me, child));
 	CU_ASSERT_FALSE(shm_owner_kill(child));
 	kill(pid, SIGTERM);
 	CU_ASSERT_EQUAL(WTERMSIG(reap(pid)), SIGTERM);
+	shm_close(me);
+}
+
+/* Two containers with one run directory: the peer has a PID namespace of its own, and is its first process. */
+static void test_owner_elsewhere(void)
+{
+	const char *dir = fresh_dir();
+	struct shm_worker workers[SHM_SLOTS];
+	int ready[2];
+	pid_t pid;
+
+	CU_ASSERT_FATAL(pipe(ready) == 0);
+	pid_t outer = fork();
+	if (outer == 0) {
+		if (unshare(CLONE_NEWPID | CLONE_NEWNS) != 0)
+			_exit(77);
+		pid = fork();
+		if (pid == 0) {
+			struct shm *shm;
+			/* Its own /proc, as a container has it. */
+			if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+			    mount("proc", "/proc", "proc", 0, NULL) != 0)
+				_exit(77);
+			if (getpid() != 1 || shm_open_dir(&shm, dir, NULL) != STATUS_OK ||
+			    shm_claim_slot(shm, "elsewhere", NULL) != STATUS_OK)
+				_exit(1);
+			shm_beat(shm, 1);
+			if (write(ready[1], &shm->self, sizeof(shm->self)) != sizeof(shm->self))
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		int status = 0;
+		(void)waitpid(pid, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 0);
+	}
+	close(ready[1]);
+	uint64_t owner = 0;
+	bool is_up = read(ready[0], &owner, sizeof(owner)) == sizeof(owner);
+	close(ready[0]);
+	if (!is_up) {
+		int status = reap(outer);
+		CU_ASSERT_EQUAL(WEXITSTATUS(status), 77);
+		printf("skipped: PID namespaces can't be made here ... ");
+		return;
+	}
+	struct shm *me = open_claimed(dir, "here");
+	CU_ASSERT_EQUAL(shm_owner_pid(owner), 1);
+	CU_ASSERT(shm_owner_alive(me, owner));
+	CU_ASSERT(shm_slot(me) != 0);
+	CU_ASSERT_EQUAL(shm_workers(me, 2, workers), 2);
+	CU_ASSERT_STRING_EQUAL(workers[0].instance, "elsewhere");
+	/* It is long silent, and not this namespace's to end. */
+	CU_ASSERT_FALSE(shm_owner_kill(owner));
+	shm_beat(me, 100000);
+	CU_ASSERT_EQUAL(shm_reap_silent(me, 100000, 1000), 0);
+	shm_beat(me, 100200);
+	CU_ASSERT_EQUAL(shm_reap_silent(me, 100200, 1000), 0);
+	CU_ASSERT(shm_owner_alive(me, owner));
+	/* The first process of a namespace takes all others with it. */
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", outer, outer);
+	FILE *children = fopen(path, "re");
+	CU_ASSERT_FATAL(children != NULL && fscanf(children, "%d", &pid) == 1);
+	fclose(children);
+	kill(pid, SIGKILL);
+	reap(outer);
+	CU_ASSERT_FALSE(shm_owner_alive(me, owner));
+	CU_ASSERT_EQUAL(shm_workers(me, 2, workers), 1);
+	shm_close(me);
 }
 
 /* Without descriptors /proc can't be read: a live owner must still count as alive. */
 static void test_owner_without_descriptors(void)
 {
+	const char *dir = fresh_dir();
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		uint64_t self = shm_owner_self();
+		struct shm *me;
+		if (shm_open_dir(&me, dir, NULL) != STATUS_OK)
+			_exit(2);
+		uint64_t self = me->self;
 		struct rlimit none = {0, 0};
-		_exit(setrlimit(RLIMIT_NOFILE, &none) == 0 && shm_owner_alive(self) ? 0 : 1);
+		me->self = 0; /* or it would not look */
+		_exit(setrlimit(RLIMIT_NOFILE, &none) == 0 && shm_owner_alive(me, self) ? 0 : 1);
 	}
 	CU_ASSERT_EQUAL(reap(pid), 0);
 }
@@ -630,7 +710,7 @@ static void race_for_keys(struct shm *shm, struct arena_of_keys *shared)
 		if (shm_running_claim(shm, key, identity) != SHM_RUNNING_CLAIMED)
 			continue;
 		uint64_t was = atomic_exchange(&shared->holder[round % 8], self);
-		if (was != 0 && was != self && shm_owner_alive(was))
+		if (was != 0 && was != self && shm_owner_alive(shm, was))
 			atomic_fetch_add(&shared->clashes, 1);
 		atomic_compare_exchange_strong(&shared->holder[round % 8], &(uint64_t){self}, 0);
 		atomic_fetch_add(&shared->rounds, 1);
@@ -724,6 +804,7 @@ int main(void)
 		{"all slots are taken", test_all_slots},
 		{"a killed worker's slot", test_killed_worker},
 		{"owners", test_owner},
+		{"owners in another PID namespace", test_owner_elsewhere},
 		{"owners without descriptors", test_owner_without_descriptors},
 		{"the service's start", test_service_start},
 		{"a reboot", test_reboot},
