@@ -35,15 +35,16 @@ RUN make -s -j"$(nproc)" COMMIT="$(printf %.12s "${REVISION}")" all \
     && strip --strip-unneeded /installed/usr/bin/appcore \
     && scripts/make_root.sh /installed /root-of-appcore \
     && scripts/make_sbom.sh /root-of-appcore "${REVISION}" > /sbom.json \
-    && install -D -m 644 /sbom.json /root-of-appcore/usr/share/appcore/sbom.cdx.json
+    && install -D -m 644 /sbom.json /root-of-appcore/usr/share/appcore/sbom.cdx.json \
+    && install -d -m 750 /owned/var/lib/appcore /owned/run/appcore
 
 FROM scratch AS appcore
 ARG REVISION
 ARG VERSION
 COPY --from=build /root-of-appcore/ /
-# A new volume takes over the owner and the mode of these.
-COPY --from=build --chown=10001:10001 /root-of-appcore/var/lib/appcore/ /var/lib/appcore/
-COPY --from=build --chown=10001:10001 /root-of-appcore/run/appcore/ /run/appcore/
+# A new volume takes over the owner and the mode of these folders.
+COPY --from=build --chown=10001:10001 /owned/var/lib/ /var/lib/
+COPY --from=build --chown=10001:10001 /owned/run/ /run/
 ENV PATH=/usr/bin ENVIRONMENT=production INSTANCE_ID=API-1 DATA_DIR=/var/lib/appcore RUN_DIR=/run/appcore \
     DATABASE_URL=sqlite:////var/lib/appcore/predictions.db PIPELINES_DIR=/usr/share/appcore/pipelines
 USER 10001:10001

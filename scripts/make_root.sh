@@ -70,7 +70,7 @@ copy_converter() { # FILE: and the converters that it is linked with
 	done
 }
 
-mkdir -p "$root"/{etc/ssl/certs,tmp,usr/bin,usr/lib,usr/lib64,run/appcore,var/lib/appcore}
+mkdir -p "$root"/{etc/ssl/certs,tmp,usr/bin,usr/lib,usr/lib64,run,var/lib}
 ln -s usr/bin "$root/bin"
 ln -s usr/lib "$root/lib"
 ln -s usr/lib64 "$root/lib64"
@@ -87,6 +87,5 @@ done
 printf 'root:x:0:0:root:/:/nonexistent\nappuser:x:10001:10001:appcore:/var/lib/appcore:/nonexistent\n' >"$root/etc/passwd"
 printf 'root:x:0:\nappuser:x:10001:\n' >"$root/etc/group"
 chmod 1777 "$root/tmp"
-chmod 750 "$root/run/appcore" "$root/var/lib/appcore"
 # The program has to start from in there, with nothing else.
 chroot "$root" /usr/bin/appcore version >/dev/null || fail 'The program does not start in its own root: something that it is linked with is missing.'
