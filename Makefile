@@ -49,6 +49,8 @@ PANDAS_PACKAGES  := python3-pandas
 # For `make test-terraform` only: what Debian's cloud-init imports. terraform itself is in no suite: without it, it is skipped.
 TERRAFORM_PACKAGES := python3-yaml python3-jsonschema python3-configobj python3-jinja2 python3-oauthlib python3-requests \
                     python3-jsonpatch
+# For `make test-monitoring` only: what scrapes the service, and what tells of alerts. None of it is started or enabled here.
+MONITORING_PACKAGES := prometheus prometheus-alertmanager python3-yaml
 quoted = $(foreach package,$(1),'$(package)')
 
 OUT   := build/$(VARIANT)
@@ -175,11 +177,14 @@ deps-docs: deps ## the same, and what tries the description of the API: a browse
 	@scripts/deps.sh $(CHECK) $(call quoted,$(DOCS_PACKAGES))
 
 deps-deploy: deps ## the same, and what the tests of deployment make machines of
-	@scripts/deps.sh $(CHECK) $(call quoted,$(DEPLOY_PACKAGES) $(TERRAFORM_PACKAGES))
+	@scripts/deps.sh $(CHECK) $(call quoted,$(DEPLOY_PACKAGES) $(TERRAFORM_PACKAGES) $(MONITORING_PACKAGES))
 
 .PHONY: deps-terraform
 deps-terraform: deps # of these what `make test-terraform` needs beside terraform
 	@scripts/deps.sh $(CHECK) $(call quoted,$(TERRAFORM_PACKAGES))
+
+deps-monitoring: deps # of these what `make test-monitoring` needs
+	@scripts/deps.sh $(CHECK) $(call quoted,$(MONITORING_PACKAGES))
 
 deps-tasks: deps ## the same, and Celery, for `make bench-tasks`
 	@scripts/deps.sh $(CHECK) $(call quoted,$(CELERY_PACKAGES))
@@ -217,6 +222,7 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 # systemd looks for units, users and folders below /usr and /usr/local; what is installed elsewhere is told in /etc.
 SYSTEMD = $(DESTDIR)$(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
 INSTALLED_SCRIPTS := add_models backup deploy deploy_lib health_check make_certificate render_nginx rollback rotate_secret
+INSTALLED_SCRIPTS += logs
 
 install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
 	@case '$(PREFIX)' in *[!A-Za-z0-9/._+-]*|[!/]*|'') echo 'PREFIX is an absolute path of letters, digits and /._+-' >&2; exit 100;; esac
@@ -266,6 +272,10 @@ test-tls: deps-deploy all ## TLS by testssl.sh, and certificates that are no goo
 .PHONY: test-terraform
 test-terraform: deps-terraform all ## terraform/ without a network: modules, files and their modes, user data, first boot, locks
 	@/usr/bin/python3 -B tests/deploy/terraform.py
+
+.PHONY: test-monitoring deps-monitoring
+test-monitoring: deps-monitoring all ## monitoring/ as it runs: Prometheus, Alertmanager, rules, dashboards and logs on a service under load
+	@/usr/bin/python3 -B tests/deploy/monitoring.py
 
 asan: ## unit, handlers' and end-to-end tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test.sh asan

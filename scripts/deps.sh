@@ -10,7 +10,7 @@ export LC_ALL=C
 
 policy=/usr/sbin/policy-rc.d
 cluster_settings=/etc/postgresql-common/createcluster.conf
-services=(nginx prometheus postgresql pgbouncer redis-server) # units have the names of their packages
+services=(nginx prometheus prometheus-alertmanager postgresql pgbouncer redis-server) # units have the names of their packages
 
 undo='' # what is to be put back at the end, as commands
 trap 'eval "$undo"' EXIT

@@ -13,10 +13,6 @@ now_is() { # SERIES VALUE
 fetch
 holds 'promtool check metrics' promtool check metrics <"$dir/metrics"
 is 'and it is silent (A-102)' "$(promtool check metrics <"$dir/metrics" 2>&1)" ''
-rules=$home/monitoring/rules
-holds 'alerts fire when they should, and only then' promtool test rules "$rules/pipelines_test.yml"
-is 'all families of the alerts exist' "$(grep -ohE '(appcore|dataflow)_[a-z_]+' "$rules/pipelines.yml" | sort -u |
-	while read -r name; do grep -q "^# TYPE $name " "$dir/metrics" || echo "$name"; done)" ''
 family() { # NAME TYPE HELP
 	is "family $1 from the start (A-105)" "$(grep -E "^# (HELP|TYPE) $1 " "$dir/metrics" | tr '\n' '|')" "# HELP $1 $3|# TYPE $1 $2|"
 }
