@@ -277,6 +277,10 @@ test-terraform: deps-terraform all ## terraform/ without a network: modules, fil
 test-monitoring: deps-monitoring all ## monitoring/ as it runs: Prometheus, Alertmanager, rules, dashboards and logs on a service under load
 	@/usr/bin/python3 -B tests/deploy/monitoring.py
 
+.PHONY: test-deploy
+test-deploy: deps-deploy all deb ## deploys under load in a container that boots: upgrades, what is taken back, changes of secrets, over ssh
+	@/usr/bin/python3 -B tests/deploy/deploy.py build/deb/appcore.deb
+
 asan: ## unit, handlers' and end-to-end tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test.sh asan
 

@@ -8,6 +8,7 @@
 #
 #   --host [USER@]HOST      there instead of here, over ssh (SSH: another command than "ssh"); root, or sudo without a
 #                           password, is needed there
+#   --url URL               where clients reach it, asked at the end (https://127.0.0.1:HTTPS_PORT)
 #   --check                 make all checks and change nothing
 #   --allow-irreversible    deploy although a migration of the package cannot be taken back: if this version fails, the
 #                           old one serves with the new schema. With --rollback: leave such a schema as it is
@@ -43,7 +44,7 @@ usage() {
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
 
-package='' host='' wanted='' only_check='' allow_irreversible='' keep_schema='' unhealthy='' rehearsal=1 verb=deploy
+package='' host='' url='' wanted='' only_check='' allow_irreversible='' keep_schema='' unhealthy='' rehearsal=1 verb=deploy
 HEALTH_SECONDS=60 SETTLE_SECONDS=1 keep=5
 arguments=()
 
@@ -73,12 +74,16 @@ read_arguments() {
 		--unhealthy) unhealthy=1 ;;
 		--no-rehearsal) rehearsal='' ;;
 		--history | --versions) verb=${1#--} ;;
-		--health-seconds | --settle-seconds | --keep | --by)
+		--health-seconds | --settle-seconds | --keep | --by | --url)
 			case $1 in
 			--health-seconds) HEALTH_SECONDS=$(number "$1" "${2:-}") || exit 100 ;;
 			--settle-seconds) SETTLE_SECONDS=$(number "$1" "${2:-}") || exit 100 ;;
 			--keep) keep=$(number "$1" "${2:-}") || exit 100 ;;
 			--by) APPCORE_DEPLOY_BY=${2:-} ;;
+			--url)
+				url=${2:-}
+				[[ $url =~ ^https?://[^[:space:]]+$ ]] || refuse "--url wants https://HOST[:PORT], not \"$url\"."
+				;;
 			esac
 			arguments+=("$1" "${2:-}")
 			shift
@@ -153,7 +158,9 @@ check_package() {
 	local architecture release missing
 	[ -e "$package" ] || refuse "There is no $package: build one (make deb) and name its file."
 	[ -r "$package" ] || refuse "The package $package cannot be read: look at its mode."
-	dpkg-deb --info "$package" >/dev/null 2>&1 || refuse "$package is not a Debian package, or it is damaged: build or fetch it again."
+	if ! dpkg-deb --info "$package" >/dev/null 2>&1 || ! dpkg-deb --fsys-tarfile "$package" >/dev/null 2>&1; then
+		refuse "$package is not a Debian package, or it is damaged: build or fetch it again."
+	fi
 	[ "$(field "$package" Package)" = appcore ] || refuse "$package holds $(field "$package" Package), not appcore: name appcore's package."
 	architecture=$(field "$package" Architecture)
 	if [ "$architecture" != "$(dpkg --print-architecture)" ] && [ "$architecture" != all ]; then
@@ -445,9 +452,19 @@ note_under_way() { # the step
 	printf '%s\t%s\t%s\n' "$from_version" "$from_package" "$1" >"$STATE/under-way.new" 2>/dev/null && mv "$STATE/under-way.new" "$STATE/under-way"
 }
 
+check_url() {
+	systemctl is-active -q appcore-nginx.service || [ -n "$url" ] || return 0
+	"$scripts/health_check.sh" "${url:-https://127.0.0.1:$SET_HTTPS_PORT}" 10 0.5 >/dev/null && return
+	why="${url:-https://127.0.0.1:$SET_HTTPS_PORT}/health does not say that all is well: $(curl -sk -m 5 "${url:-https://127.0.0.1:$SET_HTTPS_PORT}/health" | last_line)"
+	return 1
+}
+
+timers() { find /usr/lib/systemd/system -name 'appcore-*.timer' -printf '%f\n' 2>/dev/null | sort; }
+
 # dpkg waits for nobody: another program may have its lock for a moment.
 install_package() { # FILE
-	local said patience=60 unit_before
+	local said patience=60 unit_before timers_before timer
+	timers_before=$(timers)
 	unit_before=$(sha256sum </usr/lib/systemd/system/appcore-nginx.service 2>/dev/null)
 	while ! said=$(DEBIAN_FRONTEND=noninteractive APPCORE_NO_RESTART=1 dpkg --force-confold --force-confdef -i "$1" </dev/null 2>&1); do
 		patience=$((patience - 1))
@@ -455,13 +472,17 @@ install_package() { # FILE
 			sleep 1
 			continue
 		fi
-		why="The package cannot be installed: $(grep -v '^Errors were encountered\|^ appcore$\|^ /' <<<"$said" | last_line)"
+		# What dpkg says of a full disk stands amid other lines.
+		why="The package cannot be installed: $( (grep 'No space left' <<<"$said" || grep -v '^Errors were encountered\|^ appcore$\|^ /' <<<"$said") | last_line)"
 		return 1
 	done
 	systemctl daemon-reload || {
 		why='systemd does not read its units again: look at systemctl status.'
 		return 1
 	}
+	for timer in $(comm -13 <(printf '%s\n' "$timers_before") <(timers)); do
+		systemctl start "$timer" || say "$timer does not start: systemctl status $timer says why."
+	done
 	if [ "$unit_before" != "$(sha256sum </usr/lib/systemd/system/appcore-nginx.service 2>/dev/null)" ]; then
 		say "nginx's unit has changed: what is new in it counts from nginx's next start (systemctl restart appcore-nginx, at a quiet time)."
 	fi
@@ -540,6 +561,7 @@ go_forward() {
 	restart_all appcore@ || return 1
 	restart_all appcore-worker@ || return 1
 	step nginx reload_nginx || return 1
+	step health check_url || return 1
 	if [ "$schema_new" -lt "$schema_before" ] && [ -z "$keep_schema" ]; then
 		note_under_way 'migrate down'
 		if step 'migrate down' migrate_down "$from_program" "$schema_new"; then
@@ -556,7 +578,7 @@ go_forward() {
 # Whatever has been done is undone: first the schema is made acceptable to the old program, then the program, then those that
 # run the new one, and the migrations at last, when nobody needs them any more.
 go_back() {
-	local reason=$why numbers schema_now unit failed=''
+	local reason=${why%.}. numbers schema_now unit failed=''
 	interrupted=''
 	note_under_way 'going back'
 	# What was taken up by this deploy makes room for the old package.
@@ -574,6 +596,7 @@ go_back() {
 		fi
 	done
 	step 'nginx back' reload_nginx || failed=1
+	[ -n "$failed" ] || step 'health' check_health || failed=1
 	if [ -z "$failed" ] && [ "$schema_now" -gt "$schema_before" ]; then
 		if [ -n "$(irreversible_above "$work/to/usr/bin/appcore" "$schema_before")" ]; then
 			say "The schema stays at $schema_now: it cannot be taken back, and $from_version serves with it. The backup is $backup."
@@ -666,6 +689,7 @@ prune() {
 
 finish() {
 	rm -rf "$work"
+	: >"$STATE/turn"
 }
 
 deploy() {
@@ -683,7 +707,7 @@ deploy() {
 	check_package
 	if ! step checks check_all; then
 		note_history "$verb" refused from "$from_version" to "${to_version:-$(field "$package" Version)}"
-		refuse "$why Nothing was changed."
+		refuse "${why%.}. Nothing was changed."
 	fi
 	if [ -n "$only_check" ]; then
 		say "$to_version can be deployed: schema at $schema_before, $pending migrations to run."
@@ -693,14 +717,14 @@ deploy() {
 	if [ -n "$first" ]; then
 		if ! install_first || ! keep_package "$package"; then
 			note_history "$verb" failed to "$to_version" sha "$to_commit"
-			code=111 refuse "$why It is the first version on this machine: there is none to go back to."
+			code=111 refuse "${why%.}. It is the first version on this machine: there is none to go back to."
 		fi
 	elif ! go_forward; then
 		outcome='rolled back'
 		status=1
 		if [ -z "$changed" ]; then
 			outcome=refused
-			printf '%s\n' "$why Nothing was changed." >&2
+			printf '%s\n' "${why%.}. Nothing was changed." >&2
 			status=100
 		elif ! go_back; then
 			outcome=failed

@@ -31,11 +31,14 @@ seconds_since() { # EPOCHREALTIME
 	printf '%d.%03d' $((us / 1000000)) $((us / 1000 % 1000))
 }
 
-# One sentence out of what a program said: its last line, without control characters.
+# One sentence out of what a program said: the last error of appcore's, or its last line, without control characters.
 last_line() {
-	local text
-	text=$(sed '/^[[:space:]]*$/d' | tail -n 1 | tr -d '\000-\010\013-\037' | cut -c 1-300)
-	printf '%s' "${text:-it said nothing}"
+	local text line
+	text=$(sed '/^[[:space:]]*$/d' | tr -d '\000-\010\013-\037')
+	line=$(grep '^appcore [a-z]*: ' <<<"$text" | tail -n 1)
+	[ -n "$line" ] || line=$(tail -n 1 <<<"$text")
+	line=${line#"${line%%[![:space:]]*}"}
+	printf '%s' "${line:-it said nothing}" | cut -c 1-300
 }
 
 need_root() {
@@ -116,8 +119,9 @@ as_unit() {
 		properties+=(-p "$line")
 	done < <(systemctl cat "$unit" 2>/dev/null |
 		grep -E '^(Environment|EnvironmentFile|LoadCredential|SetCredential|User|Group|SupplementaryGroups|AmbientCapabilities|UMask)=.')
-	systemd-run --quiet --wait --pipe --collect --service-type=exec "${properties[@]}" -- "$@" </dev/null
+	systemd-run --quiet --wait --pipe --collect --service-type=exec "${properties[@]}" ${extra[@]+"${extra[@]}"} -- "$@" </dev/null
 }
+extra=() # further properties
 
 # The settings that PROGRAM makes of the machine's, as variables named SET_…; what is wrong with them is in $why.
 read_settings() { # PROGRAM
@@ -126,7 +130,7 @@ read_settings() { # PROGRAM
 		why="/etc/appcore/appcore.env or a secret is refused: $(last_line <<<"$settings")"
 		return 1
 	fi
-	settings=$(sed -n 's/^\(INSTANCES\|DIRECT_PORT\|DATABASE_URL\|DATA_DIR\|ACCESS_TOKEN_EXPIRE_MINUTES\)=/SET_\1=/p' <<<"$settings")
+	settings=$(sed -n 's/^\(INSTANCES\|DIRECT_PORT\|HTTPS_PORT\|DATABASE_URL\|DATA_DIR\|ACCESS_TOKEN_EXPIRE_MINUTES\)=/SET_\1=/p' <<<"$settings")
 	eval "$settings"
 	# What the program does not print has no business here.
 	[ -n "${SET_INSTANCES:-}" ] && [ -n "${SET_DIRECT_PORT:-}" ] && return
@@ -149,15 +153,16 @@ number_of() { # UNIT
 	printf '%s' "${number%.service}"
 }
 
-runs_installed_program() { # UNIT
+runs_installed_program() { # UNIT: the same bytes, if not the same file
 	local pid
 	pid=$(show "$1" MainPID)
-	[ "${pid:-0}" -ne 0 ] && [ "$(stat -L -c %d:%i "/proc/$pid/exe" 2>/dev/null)" = "$(stat -L -c %d:%i /usr/bin/appcore 2>/dev/null)" ]
+	[ "${pid:-0}" -ne 0 ] && cmp -s "/proc/$pid/exe" /usr/bin/appcore
 }
 
 last_words() { # UNIT: what it said last that is no good news
-	journalctl -u "$1" -n 30 --no-pager -o cat --since "@${2%[.,]*}" 2>/dev/null |
-		grep -E '^appcore|"level":"(ERROR|CRITICAL)"|spawn-fcgi|cannot open shared|No such file' | last_line
+	journalctl --sync >/dev/null 2>&1
+	journalctl -u "$1" -n 60 --no-pager -o cat --since "@${2%[.,]*}" 2>/dev/null | grep -v '^appcore.*@' |
+		grep -E '^appcore|"level":"(ERROR|CRITICAL)"|spawn-fcgi|cannot open shared|No such file' | last_line | sed 's/\.$//'
 }
 
 # restart UNIT: it runs the installed program, its probe answers on its own listener, and it stays for a while.
@@ -172,7 +177,7 @@ restart_unit() {
 	until pid=$(show "$unit" MainPID) && [ "${pid:-0}" -ne 0 ] && [ "$pid" != "$old" ] && runs_installed_program "$unit" &&
 		[ "$(show "$unit" ActiveState)" = active ]; do
 		if [ "$(show "$unit" NRestarts)" -ge 3 ] || [ "$(show "$unit" ActiveState)" = failed ] || [ "$SECONDS" -ge "$deadline" ]; then
-			why="$unit does not start: $(last_words "$unit" "$start")"
+			why="$unit does not start: $(last_words "$unit" "$start"). More stands in journalctl -u $unit."
 			return 1
 		fi
 		sleep 0.05
@@ -192,7 +197,7 @@ restart_unit() {
 	fi
 	sleep "$SETTLE_SECONDS"
 	[ "$(show "$unit" MainPID)" = "$pid" ] || {
-		why="$unit ended soon after it had started: $(last_words "$unit" "$start")"
+		why="$unit ended soon after it had started: $(last_words "$unit" "$start"). More stands in journalctl -u $unit."
 		return 1
 	}
 }

@@ -81,6 +81,7 @@ random_text() { # BYTES
 
 # The new value, in a file beside the others.
 make_new() {
+	local said
 	case $from in
 	'')
 		case $name in
@@ -98,6 +99,14 @@ make_new() {
 		why='The new value is empty: give one.'
 		return 1
 	fi
+	# The program says what it thinks of it before anything is changed.
+	extra=(-p "LoadCredential=$name:$CREDENTIALS/.wanted")
+	if ! said=$(as_unit appcore@1.service /usr/bin/appcore config --shell 2>&1); then
+		extra=()
+		why="The new value is refused: $(last_line <<<"$said")"
+		return 1
+	fi
+	extra=()
 }
 
 keep_before() {
@@ -175,17 +184,20 @@ check() {
 	check_health || refuse "The service is not healthy as it is: $why."
 }
 
-finish_up() { rm -rf "$CREDENTIALS/.wanted" "$CREDENTIALS/.before" "$CREDENTIALS/.$name.new"; }
+finish() {
+	rm -rf "$CREDENTIALS/.wanted" "$CREDENTIALS/.before" "$CREDENTIALS/.$name.new"
+	: >"$STATE/turn"
+}
 
 rotate() {
 	local action=change reason
 	take_turn "change of $name"
+	trap finish EXIT
 	check
-	trap finish_up EXIT
 	trap 'interrupted=1' INT TERM
 	trap '' HUP PIPE
 	if ! keep_before; then refuse "$CREDENTIALS cannot be written: look at its disk."; fi
-	[ -n "$finish" ] || make_new || refuse "$why"
+	[ -n "$finish" ] || make_new || refuse "${why%.}. Nothing was changed."
 	[ -z "$finish" ] || action=end_overlap
 	if "$action"; then
 		note_history "secret${finish:+ finish}" changed name "$name"
@@ -198,7 +210,7 @@ rotate() {
 		fi
 		return
 	fi
-	reason=$why
+	reason=${why%.}.
 	interrupted=''
 	say 'Putting the old one back ...'
 	if ! put_back || { [ -n "$restarted" ] && ! everybody; }; then
