@@ -222,7 +222,7 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 # systemd looks for units, users and folders below /usr and /usr/local; what is installed elsewhere is told in /etc.
 SYSTEMD = $(DESTDIR)$(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
 INSTALLED_SCRIPTS := add_models backup deploy deploy_lib health_check make_certificate render_nginx rollback rotate_secret
-INSTALLED_SCRIPTS += logs
+INSTALLED_SCRIPTS += ctl logs
 
 install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
 	@case '$(PREFIX)' in *[!A-Za-z0-9/._+-]*|[!/]*|'') echo 'PREFIX is an absolute path of letters, digits and /._+-' >&2; exit 100;; esac
@@ -233,6 +233,7 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 	install -D -m 644 -t $(SHARE)/appcore/pipelines/samples $(wildcard pipelines/samples/*)
 	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
 	install -D -m 644 -t $(SHARE)/appcore .env.example
+	(cd monitoring && find . -type f ! -name '*_test.yml' -exec install -D -m 644 '{}' '$(abspath $(SHARE))/appcore/monitoring/{}' ';')
 	install -D -m 644 -t $(SHARE)/appcore/web $(WEB)
 	install -D -m 644 -t $(SHARE)/appcore/web/docs build/web/docs/*
 	install -d $(SYSTEMD)/systemd/system
