@@ -41,16 +41,23 @@ version_of_git() {
 	printf '~%s' "$release"
 }
 
-# Files of before go; those that have not changed keep their times, so that only what has is compiled.
+# Files of before go; those that have not changed keep their times, so that only what has is compiled. The others get the time
+# of now: one that was changed while the package before was being built may be older than what was compiled of it.
 copy_tree() {
-	local entry
-	mkdir -p "$tree"
+	local entry next=$tree.next
+	rm -rf "$next"
+	mkdir -p "$tree" "$next"
+	git ls-files -z | while IFS= read -r -d '' entry; do
+		[ ! -e "$entry" ] || printf '%s\0' "$entry"
+	done | tar --create --null --no-recursion --files-from=- --file=- | tar --extract --touch --file=- --directory="$next"
+	(cd "$next" && find . -type f -print0) | while IFS= read -r -d '' entry; do
+		! cmp -s "$next/$entry" "$tree/$entry" || touch -r "$tree/$entry" "$next/$entry"
+	done
 	for entry in "$tree"/* "$tree"/.[!.]*; do
 		[ "$entry" = "$tree/build" ] || rm -rf "$entry"
 	done
-	git ls-files -z | while IFS= read -r -d '' entry; do
-		[ ! -e "$entry" ] || printf '%s\0' "$entry"
-	done | tar --create --null --no-recursion --files-from=- --file=- | tar --extract --file=- --directory="$tree"
+	find "$next" -mindepth 1 -maxdepth 1 -exec mv -t "$tree" '{}' +
+	rmdir "$next"
 }
 
 write_changelog() {
