@@ -266,9 +266,12 @@ test-docs: deps-docs web all $(OUT)/tests/csv/driver ## the description of the A
 test-postgres: deps-postgres ## the same tests with PostgreSQL instead of SQLite, on a server of their own
 	@scripts/test_postgres.sh
 
-.PHONY: test-tls
+.PHONY: test-tls test-guides
 test-tls: deps-deploy all ## TLS by testssl.sh, and certificates that are no good (ARGS=--whole: all of its checks)
 	@tests/deploy/tls.sh $(ARGS)
+
+test-guides: deps-deploy all ## the guides in docs/: links, alerts, names, and their commands on a bare machine
+	@tests/docs/guides.sh
 
 .PHONY: test-terraform
 test-terraform: deps-terraform all ## terraform/ without a network: modules, files and their modes, user data, first boot, locks
