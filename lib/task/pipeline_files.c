@@ -177,6 +177,7 @@ enum status outputs_open(struct outputs *outputs, const struct config *config, c
 		outputs->fd[i] = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0660);
 		if (outputs->fd[i] < 0 || ftruncate(outputs->fd[i], outputs->length[i]) != 0)
 			return file_fault(err);
+		outputs->end[i] = outputs->length[i];
 	}
 	return STATUS_OK;
 }
@@ -193,7 +194,26 @@ static enum status write_all(int fd, struct str text, int64_t at, struct err *er
 		text.n -= (size_t)n;
 		at += n;
 	}
-	return fdatasync(fd) == 0 ? STATUS_OK : file_fault(err);
+	return STATUS_OK;
+}
+
+/* Behind what is recorded; a longer text that stood there is cut off. */
+static enum status replace_end(struct outputs *outputs, int o, struct str text, struct err *err)
+{
+	int64_t at = outputs->length[o], end = at + (int64_t)text.n;
+	bool is_longer = outputs->end[o] > end;
+
+	if (text.n == 0 && !is_longer)
+		return STATUS_OK;
+	outputs->end[o] = INT64_MAX; /* nobody knows, if this fails */
+	enum status status = write_all(outputs->fd[o], text, at, err);
+	if (status != STATUS_OK)
+		return status;
+	if (is_longer ? ftruncate(outputs->fd[o], end) != 0 || fsync(outputs->fd[o]) != 0
+		      : fdatasync(outputs->fd[o]) != 0)
+		return file_fault(err);
+	outputs->end[o] = end;
+	return STATUS_OK;
 }
 
 enum status outputs_write(struct outputs *outputs, const struct record_row *rows, const bool *wanted, size_t n,
@@ -219,14 +239,20 @@ enum status outputs_write(struct outputs *outputs, const struct record_row *rows
 		}
 		if (outputs->text.failed)
 			return err_set(err, STATUS_NO_MEMORY, "no memory for a pipeline's files");
-		if (outputs->text.n == 0)
-			continue;
-		enum status status = write_all(outputs->fd[o], buf_view(&outputs->text), outputs->length[o], err);
+		enum status status = replace_end(outputs, o, buf_view(&outputs->text), err);
 		if (status != STATUS_OK)
 			return status;
 		lengths[o] += (int64_t)outputs->text.n;
 	}
 	return STATUS_OK;
+}
+
+void outputs_cut(struct outputs *outputs)
+{
+	for (int i = 0; i < OUTPUTS; i++)
+		if (outputs->fd[i] >= 0 && outputs->end[i] > outputs->length[i] &&
+		    ftruncate(outputs->fd[i], outputs->length[i]) == 0)
+			outputs->end[i] = outputs->length[i];
 }
 
 void outputs_close(struct outputs *outputs)

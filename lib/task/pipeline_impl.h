@@ -29,8 +29,9 @@ struct output_columns {
 /* Files that grow with each batch. How long they are is recorded with the batch, so that whoever goes on cuts off what
  * was written and not recorded. */
 struct outputs {
-	int fd[OUTPUTS]; /* -1: not wanted */
-	int64_t length[OUTPUTS];
+	int fd[OUTPUTS];               /* -1: not wanted */
+	int64_t length[OUTPUTS];       /* as recorded */
+	int64_t end[OUTPUTS];          /* of what is in them, recorded or not */
 	struct output_columns columns; /* of the CSV */
 	struct buf text;
 	struct arena arena; /* of one row */
@@ -42,11 +43,13 @@ enum status outputs_open(struct outputs *outputs, const struct config *config, c
 			 const struct source_shape *shape, struct str source, const struct id *run, struct arena *arena,
 			 struct err *err) __attribute__((nonnull(1, 2, 3, 4, 6, 7), warn_unused_result));
 bool outputs_are_wanted(const struct outputs *outputs) __attribute__((nonnull));
-/* Writes rows[i] for which wanted[i] is set behind what is recorded and has the disk keep it. *lengths are then what is
- * to be recorded: the outputs' own, once the transaction is committed. Right when called again. */
+/* Writes rows[i] for which wanted[i] is set behind what is recorded, in place of what was written there before, and has
+ * the disk keep it. *lengths are then what is to be recorded: the outputs' own, once the transaction is committed. */
 enum status outputs_write(struct outputs *outputs, const struct record_row *rows, const bool *wanted, size_t n,
 			  int64_t lengths[static OUTPUTS], struct err *err)
 	__attribute__((nonnull(1), warn_unused_result));
+/* Takes away what is not recorded. */
+void outputs_cut(struct outputs *outputs) __attribute__((nonnull));
 void outputs_close(struct outputs *outputs) __attribute__((nonnull));
 
 /* --- pipeline_files.c: where sources are --- */

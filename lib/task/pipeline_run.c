@@ -53,10 +53,11 @@ struct work {
 
 	size_t limit, step;
 	int short_steps;
-	struct record_row *records; /* `limit` of these four */
+	struct record_row *records; /* `limit` of these five */
 	struct refusal_row *refusals;
 	char *outcome;
-	bool *wanted;
+	bool *wanted;       /* in the run's files */
+	bool *assumed;      /* what they have of the batch, if it was written ahead */
 	struct arena arena; /* of a batch */
 
 	int64_t *lines; /* of a run that repeats what was refused: which, in order */
@@ -80,6 +81,7 @@ struct batch {
 	size_t lines_at;
 	uint64_t us;
 	bool page_done; /* it is the last of an API's page */
+	bool ahead;     /* the run's files have of it what is assumed */
 	bool wanted, stored;
 	struct pipeline_counted counted;
 };
@@ -261,6 +263,35 @@ static bool fill_rows(struct batch *batch, int64_t now_us)
 	return true;
 }
 
+/* Only the transaction knows which records are duplicates. So before the turn the run's files get the batch as if there
+ * were none, and as a rule nobody waits for their sync. What can't be written is tried again in the transaction, which
+ * says why, and waits. */
+static void write_ahead(struct batch *batch)
+{
+	struct work *work = batch->work;
+	struct err ignored;
+
+	for (size_t i = 0; i < batch->records; i++)
+		work->assumed[i] = work->records[i].status != RECORD_FAILED;
+	batch->ahead = outputs_write(&work->outputs, work->records, work->assumed, batch->records, batch->lengths,
+				     &ignored) == STATUS_OK;
+}
+
+/* In the transaction: what was assumed may be wrong. */
+static enum status write_files(struct batch *batch, struct err *err)
+{
+	struct work *work = batch->work;
+	size_t n = batch->records;
+
+	if (batch->ahead && (n == 0 || memcmp(work->wanted, work->assumed, n * sizeof(*work->wanted)) == 0))
+		return STATUS_OK;
+	enum status status = outputs_write(&work->outputs, work->records, work->wanted, n, batch->lengths, err);
+	batch->ahead = status == STATUS_OK;
+	if (batch->ahead)
+		memcpy(work->assumed, work->wanted, n * sizeof(*work->wanted));
+	return status;
+}
+
 static enum status fill(struct batch *batch, struct err *err)
 {
 	struct work *work = batch->work;
@@ -273,6 +304,7 @@ static enum status fill(struct batch *batch, struct err *err)
 		return no_memory(err);
 	batch->filled = batch->counts;
 	batch->filled_counted = batch->counted;
+	write_ahead(batch);
 	return STATUS_OK;
 }
 
@@ -334,7 +366,7 @@ static enum status store_batch(struct db *db, struct task_run *run, void *arg, s
 		status = runs_insert_refusals(db, work->refusals, refused, err);
 	}
 	if (status == STATUS_OK)
-		status = outputs_write(&work->outputs, work->records, work->wanted, records, batch->lengths, err);
+		status = write_files(batch, err);
 	if (status == STATUS_OK)
 		status = store_row(db, batch, err);
 	if (status == STATUS_OK && batch->page_done)
@@ -418,6 +450,8 @@ static enum status store_chunk(struct work *work, const struct feed_chunk *chunk
 						 err);
 		if (status == STATUS_OK || (status == STATUS_CANCELLED && batch.stored))
 			take_over(work, &batch);
+		else if (status == STATUS_CANCELLED)
+			outputs_cut(&work->outputs);
 		at += batch.n;
 	}
 	return status;
@@ -813,7 +847,8 @@ static enum status begin(struct work *work, struct err *err)
 	work->refusals = calloc(work->limit, sizeof(*work->refusals));
 	work->outcome = calloc(work->limit + 1, 1);
 	work->wanted = calloc(work->limit, sizeof(*work->wanted));
-	if (!work->records || !work->refusals || !work->outcome || !work->wanted)
+	work->assumed = calloc(work->limit, sizeof(*work->assumed));
+	if (!work->records || !work->refusals || !work->outcome || !work->wanted || !work->assumed)
 		return no_memory(err);
 	pipeline_metrics_init(&work->metrics, run->shm, work->pipeline);
 	return find_lines(work, err);
@@ -883,6 +918,7 @@ static void release(struct work *work)
 	free(work->refusals);
 	free(work->outcome);
 	free(work->wanted);
+	free(work->assumed);
 	free(work->lines);
 	free(work);
 }

@@ -16,6 +16,13 @@ is 'what came of it is in data/processed (D-032)' "$(cat "$data"/processed/dataf
 like 'again: no record twice (D-022)' "$(appcore ingest "$sample" --pipeline dataflow --follow 2>/dev/null)" \
 	'completed: 8 rows in .* 0 stored, 0 replaced, 8 skipped, 0 refused'
 is 'of the same name: with the run in it' "$(find "$data/archive" -name 'dataflow-*-*.csv' | wc -l)" 1
+lines_of() { wc -l <"$data/processed/$1-$(jq -r .id <<<"$output").csv" | tr -d ' '; } # STEM: of the file of the run that $output is about
+output=$(appcore ingest "$sample" --pipeline dataflow --follow --json 2>/dev/null)
+is 'nor in its file: the names alone' "$(lines_of dataflow)" 1
+{ for ((i = 1; i <= 3000; i++)); do printf 'd%d,%d,a\n' $((i % 3 ? i : 1)) "$i"; done; } | sed '1i id,value,category' >"$dir/twice.csv"
+output=$(appcore ingest "$dir/twice.csv" --pipeline dataflow --follow --json 2>/dev/null)
+is 'duplicates within one' "$(jq -c '[.state, .stored, .skipped]' <<<"$output") $(lines_of twice)" '["completed",2000,1000] 2001'
+is 'the file has each key once' "$(cut -d, -f1 "$data"/processed/twice-*.csv | sort | uniq -d)" ''
 
 printf 'id,value,category\nx1,abc,A\nx2,2,B\nx3\n' >"$dir/bad.csv"
 like 'rows that are refused stop nothing (D-030)' "$(appcore ingest "$dir/bad.csv" --pipeline dataflow --follow 2>/dev/null)" \
@@ -51,5 +58,5 @@ is 'not links, and nothing hidden' "$(find "$data/raw" -mindepth 1 ! -type d -pr
 
 counted() { curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics" >"$dir/metrics" && grep -q '^appcore_pipeline_runs_total{pipeline="sensors"' "$dir/metrics"; }
 within 'runs are counted' 20 counted
-like 'and records (D-053)' "$(cat "$dir/metrics")" 'dataflow_records_ingested_total\{source="csv"\} 20(\.0)?'
+like 'and records (D-053)' "$(cat "$dir/metrics")" 'dataflow_records_ingested_total\{source="csv"\} 3028(\.0)?'
 like 'refused ones by why' "$(cat "$dir/metrics")" 'appcore_pipeline_refused_total\{pipeline="dataflow",reason="type"\} 1(\.0)?'
