@@ -503,8 +503,7 @@ static enum middleware_result take_large_place(struct request *req)
 		app->large_bodies++;
 		return MIDDLEWARE_PASSED;
 	}
-	app_count_rejected(app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many large requests at once. Try again later."));
+	request_refuse_full(req, STR("Too many large requests at once. Try again later."));
 	return MIDDLEWARE_REFUSED;
 }
 

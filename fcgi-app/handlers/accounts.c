@@ -31,11 +31,8 @@ void accounts_answer_no_memory(struct request *req)
 
 bool accounts_write(struct request *req, struct store_op *op)
 {
-	op->identity = req->edge.random;
-	if (store_write(req->app->store, op) == STATUS_OK)
+	if (request_write(req, op))
 		return true;
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	request_finish(req);
 	return false;
 }

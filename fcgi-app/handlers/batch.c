@@ -355,12 +355,9 @@ static void submit(struct batch *batch)
 	if (idempotent_claim(&batch->idem)) {
 		batch->op.run = store_batch;
 		batch->op.done = batch_stored;
-		batch->op.identity = req->edge.random;
-		if (store_write(req->app->store, &batch->op) == STATUS_OK)
+		if (request_write(req, &batch->op))
 			return; /* the request is the commit thread's now */
 		idempotent_release(&batch->idem);
-		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-		request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	}
 	request_finish(req);
 }

@@ -175,12 +175,9 @@ static void submit(struct changing *changing)
 
 	changing->op.run = run_change;
 	changing->op.done = change_done;
-	changing->op.identity = req->edge.random;
 	changing->op.wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS;
-	if (store_write(req->app->store, &changing->op) == STATUS_OK)
-		return;
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
+	if (request_write(req, &changing->op))
+		return; /* the request is the commit thread's now */
 	request_finish(req);
 }
 
@@ -443,11 +440,8 @@ void data_post_process(struct request *req)
 	snprintf(looking->row.kind, sizeof(looking->row.kind), "%s", INGEST_KIND_LOOK);
 	looking->op.run = add_look;
 	looking->op.done = look_added;
-	looking->op.identity = req->edge.random;
 	looking->op.wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS;
-	if (store_write(req->app->store, &looking->op) == STATUS_OK)
-		return;
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
+	if (request_write(req, &looking->op))
+		return; /* the request is the commit thread's now */
 	request_finish(req);
 }

@@ -279,14 +279,10 @@ static void post_slowly(struct request *req, struct db *thread_db)
 		tasks_answer_no_memory(req);
 		return;
 	}
-	exporting->op = (struct store_op){.run = store_task,
-					  .done = task_stored,
-					  .identity = req->edge.random,
-					  .wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS};
-	if (store_write(req->app->store, &exporting->op) == STATUS_OK)
+	exporting->op = (struct store_op){
+		.run = store_task, .done = task_stored, .wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS};
+	if (request_write(req, &exporting->op))
 		return; /* the request is the commit thread's now */
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	request_finish(req);
 }
 

@@ -221,8 +221,7 @@ static void go_check_password(struct login *login)
 	if (request_try_slow(req, req->app->passwords, check_password))
 		return;
 	settle(login, false);
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many passwords are being checked. Try again later."));
+	request_refuse_full(req, STR("Too many passwords are being checked. Try again later."));
 	request_finish(req);
 }
 
@@ -301,8 +300,7 @@ static bool try_now(struct login *login, uint64_t now_ms)
 	if (now_ms - login->since_ms < WAIT_MAX_MS)
 		return false;
 	give_back_to_address(login);
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many logins of this name at once. Try again later."));
+	request_refuse_full(req, STR("Too many logins of this name at once. Try again later."));
 	request_finish(req);
 	return true;
 }

@@ -88,8 +88,7 @@ static void start(struct request *req)
 {
 	if (request_try_slow(req, req->app->passwords, hash))
 		return;
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many passwords are being hashed. Try again later."));
+	request_refuse_full(req, STR("Too many passwords are being hashed. Try again later."));
 	request_finish(req);
 }
 

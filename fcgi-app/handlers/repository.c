@@ -222,11 +222,9 @@ static void change(struct repository *repository)
 {
 	struct request *req = repository->req;
 
-	repository->op = (struct store_op){.run = set_loaded, .done = loaded_set, .identity = req->edge.random};
-	if (store_write(req->app->store, &repository->op) == STATUS_OK)
-		return;
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
+	repository->op = (struct store_op){.run = set_loaded, .done = loaded_set};
+	if (request_write(req, &repository->op))
+		return; /* the request is the commit thread's now */
 	request_finish(req);
 }
 

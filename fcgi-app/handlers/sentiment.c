@@ -164,12 +164,9 @@ static void submit(struct analysis *analysis)
 	if (idempotent_claim(&analysis->idem)) {
 		analysis->op.run = store_analysis;
 		analysis->op.done = analysis_stored;
-		analysis->op.identity = req->edge.random;
-		if (store_write(req->app->store, &analysis->op) == STATUS_OK)
+		if (request_write(req, &analysis->op))
 			return; /* the request is the commit thread's now */
 		idempotent_release(&analysis->idem);
-		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-		request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	}
 	request_finish(req);
 }

@@ -169,8 +169,7 @@ static void parts_stored(struct store_op *op)
 		req->state = upload;
 		if (request_try_slow(req, req->app->slow, send_next))
 			return;
-		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-		request_refuse(req, STR("Too many large requests at once. Try again later."));
+		request_refuse_full(req, STR("Too many large requests at once. Try again later."));
 	}
 	finish(upload);
 }
@@ -256,11 +255,8 @@ static void send_parts(struct upload *upload)
 	}
 	upload->op.run = store_parts;
 	upload->op.done = parts_stored;
-	upload->op.identity = req->edge.random;
-	if (store_write(req->app->store, &upload->op) == STATUS_OK)
+	if (request_write(req, &upload->op))
 		return; /* the request is the commit thread's now */
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	finish(upload);
 }
 

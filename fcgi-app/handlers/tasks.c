@@ -254,11 +254,8 @@ void tasks_delete(struct request *req)
 		return;
 	looking->op.run = run_cancel;
 	looking->op.done = cancel_done;
-	looking->op.identity = req->edge.random;
 	looking->op.wake = 1u << WAKE_TASKS | 1u << WAKE_EVENTS;
-	if (store_write(req->app->store, &looking->op) == STATUS_OK)
-		return;
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
+	if (request_write(req, &looking->op))
+		return; /* the request is the commit thread's now */
 	request_finish(req);
 }

@@ -320,12 +320,9 @@ static void submit_creation(struct creation *creation)
 	if (idempotent_claim(&creation->idem)) {
 		creation->op.run = store_task;
 		creation->op.done = task_stored;
-		creation->op.identity = req->edge.random;
-		if (store_write(req->app->store, &creation->op) == STATUS_OK)
+		if (request_write(req, &creation->op))
 			return; /* the request is the commit thread's now */
 		idempotent_release(&creation->idem);
-		app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-		request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	}
 	request_finish(req);
 }

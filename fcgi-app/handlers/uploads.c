@@ -165,11 +165,9 @@ void uploads_submit(struct upload_work *work, enum status (*run)(struct db *db, 
 {
 	struct request *req = work->req;
 
-	work->op = (struct store_op){.run = run, .done = done, .identity = req->edge.random};
-	if (store_write(req->app->store, &work->op) == STATUS_OK)
+	work->op = (struct store_op){.run = run, .done = done};
+	if (request_write(req, &work->op))
 		return; /* the request is the commit thread's now */
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many writes are waiting. Try again later."));
 	request_finish(req);
 }
 

@@ -180,8 +180,7 @@ static void found(struct store_op *op)
 	if (request_try_slow(req, req->app->passwords, check_password))
 		return;
 	settle(change, false);
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many passwords are being checked. Try again later."));
+	request_refuse_full(req, STR("Too many passwords are being checked. Try again later."));
 	request_finish(req);
 }
 

@@ -4,6 +4,7 @@
 #include "app.h"
 #include "base/json.h"
 #include "http/router.h"
+#include "store/store.h"
 
 /* CGI variables that anything here looks at. EDGE_* are nginx's own: a client's header would arrive as HTTP_EDGE_*. */
 static const struct {
@@ -224,8 +225,7 @@ void request_go_slow(struct request *req, struct pool *pool, void (*run)(struct 
 {
 	if (request_try_slow(req, pool, run))
 		return;
-	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
-	request_refuse(req, STR("Too many large requests at once. Try again later."));
+	request_refuse_full(req, STR("Too many large requests at once. Try again later."));
 	request_finish(req);
 }
 
@@ -299,4 +299,19 @@ void request_refuse(struct request *req, struct str detail)
 {
 	response_header(&req->response, "Retry-After", STR("1"));
 	request_answer_detail(req, 503, detail);
+}
+
+void request_refuse_full(struct request *req, struct str detail)
+{
+	app_count_rejected(req->app, APP_REJECTED_QUEUE_FULL);
+	request_refuse(req, detail);
+}
+
+bool request_write(struct request *req, struct store_op *op)
+{
+	op->identity = req->edge.random;
+	if (store_write(req->app->store, op) == STATUS_OK)
+		return true;
+	request_refuse_full(req, STR("Too many writes are waiting. Try again later."));
+	return false;
 }

@@ -15,6 +15,7 @@ struct request;
 struct request_limits;
 struct person;
 struct model_set;
+struct store_op;
 
 /* A header that a model's route is sticky by. */
 struct request_sticky {
@@ -184,8 +185,15 @@ struct str request_key(const struct request *req) __attribute__((nonnull));
 /* Replaces the response: {"detail":"…"}, and below /v2 {"error":"…"}. */
 void request_answer_detail(struct request *req, int http_status, struct str detail) __attribute__((nonnull));
 
-/* 503 with Retry-After: a queue of ours is full. */
+/* 503 with Retry-After: what is needed can't be had now. */
 void request_refuse(struct request *req, struct str detail) __attribute__((nonnull));
+
+/* The same, and counted: a queue of ours is full. */
+void request_refuse_full(struct request *req, struct str detail) __attribute__((nonnull));
+
+/* Submits a change with the request's identity (`run` and `done` are set). True: the request is the commit thread's
+ * now, and `done` ends it. False: too many are waiting, which is answered; the caller ends the request. */
+bool request_write(struct request *req, struct store_op *op) __attribute__((nonnull, warn_unused_result));
 
 /* Replaces the response with what a failed call says. What is for operators is kept for the log line and not told. */
 void request_answer_error(struct request *req, enum status status, const struct err *err) __attribute__((nonnull));
