@@ -224,6 +224,9 @@ def main():
           [] if len(list(broken_links("README.md", "# A\n[a](none.md) [b](#b) [c](#a)"))) == 2 else ["not both"])  # fmt: skip
     for path in documents():
         check(f"{path}: links", broken_links(path, read(path)))
+    headings = anchors(read("README.md"))
+    check("README.md: its headings (E-063)", [name for name in ("overview", "architecture", "prerequisites", "quick-start", "contributing") if name not in headings])
+    check("README.md leads to every guide (D-009)", [path for path in [*GUIDES, "docs/api.md"] if f"]({path})" not in read("README.md")])
     rules = list(alerts())
     operations = read("docs/operations.md")
     check("an alert without a section, and a section without an alert, are found",
