@@ -95,12 +95,15 @@ journal='' logs=()
 run_dir=${RUN_DIR:-$(env_value .env RUN_DIR)}
 run_dir=${run_dir:-run}
 log_file=${LOG_FILE:-}
-if [ -d "$run_dir/log" ]; then
+if [ -d "$run_dir/log" ] && [ -d "$run_dir/nginx" ]; then # in /, run/log is the journal's
 	log_file=${log_file:-$(env_value .env LOG_FILE)}
 	for file in "$run_dir"/log/appcore-*.log; do add_logs "$file"; done
 	nginx_dir=$run_dir/nginx
 elif nginx_dir=${NGINX_LOG_DIR:-/var/log/appcore} && [ -d "$nginx_dir" ] && command -v journalctl >/dev/null; then
 	[ -r "$nginx_dir" ] || code=111 fail "$nginx_dir cannot be read by $(id -un): become root, or a member of the groups appcore and systemd-journal."
+	if grep -q 'insufficient permissions' < <(journalctl --no-pager -n 1 2>&1); then
+		code=111 fail "The journal cannot be read by $(id -un): become root, or a member of the group systemd-journal."
+	fi
 	log_file=${log_file:-$(env_value /etc/appcore/appcore.env LOG_FILE)}
 	journal=1
 elif [ "${#files[@]}" -gt 0 ]; then

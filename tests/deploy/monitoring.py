@@ -52,6 +52,7 @@ MAY_MATCH_NOTHING = {
     "appcore_commit_failures_total",
     'appcore_requests_rejected_total{reason=~"queue_full|store"}',
     "appcore_redis_breaker_state",
+    "appcore_health_check_timestamp_seconds",
     'appcore_tasks{status="dead"}',
     'appcore_tasks{status="processing"}',
     'appcore_tasks{kind="pipeline_run",status="processing"}',
@@ -473,7 +474,7 @@ def check_dead_pool(watch: Watch, service: Service, receiver: Receiver) -> None:
 def logs(service: Service, *words: str, **environment: str) -> subprocess.CompletedProcess:
     asked = [str(HOME / "scripts" / "logs.sh"), *words]
     where = {"PATH": os.environ["PATH"], **environment}
-    return subprocess.run(asked, cwd=service.folder, env=where, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    return subprocess.run(asked, cwd=where.pop("PWD", service.folder), env=where, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
 
 
 def lines_of(service: Service, *words: str, **environment: str) -> List[Dict[str, Any]]:
@@ -547,7 +548,8 @@ def check_logs_journal(service: Service, load: Load) -> None:
     text = (run / "nginx" / "access.log").read_bytes()
     (folder / "access.log").write_text("")
     (folder / "access.log.1.gz").write_bytes(gzip.compress(text))
-    where = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "NGINX_LOG_DIR": str(folder), "RUN_DIR": str(folder / "none")}
+    (folder / "run" / "log").mkdir(parents=True)  # as in /, where it is the journal's
+    where = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "NGINX_LOG_DIR": str(folder), "PWD": str(folder)}
     found = lines_of(service, "batch-1", "--since", "1d", **where)
     check(sources_of(found) == ["API", "WORKER", "nginx-access"], "from the journal and a file that was rotated and compressed", found or logs(service, "batch-1", **where).stderr)
     piped = subprocess.run([str(HOME / "scripts" / "logs.sh"), "batch-1", "--file", "-", "--json"], cwd="/", env={"PATH": os.environ["PATH"]},
