@@ -42,6 +42,8 @@ DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema 
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
 # For the tests of deployment only: machines that they make and boot themselves.
 DEPLOY_PACKAGES  := debhelper lintian mmdebstrap systemd-container qemu-system-x86 e2fsprogs testssl.sh
+# For `make test-containers` only: an engine, which the test starts for itself, and what its base image is made with.
+CONTAINERS_PACKAGES := docker.io docker-compose docker-cli|docker.io iptables mmdebstrap jq
 # For `make bench-tasks` only: what background tasks are compared with.
 CELERY_PACKAGES  := python3-celery python3-redis
 # For `make bench-data` only: what data pipelines are compared with.
@@ -176,6 +178,10 @@ deps-models: deps ## the same, and the libraries that models are from
 deps-docs: deps ## the same, and what tries the description of the API: a browser and npm
 	@scripts/deps.sh $(CHECK) $(call quoted,$(DOCS_PACKAGES))
 
+.PHONY: deps-containers
+deps-containers: deps ## the same, and an engine for containers, which is not started
+	@scripts/deps.sh $(CHECK) $(call quoted,$(CONTAINERS_PACKAGES))
+
 deps-deploy: deps ## the same, and what the tests of deployment make machines of
 	@scripts/deps.sh $(CHECK) $(call quoted,$(DEPLOY_PACKAGES) $(TERRAFORM_PACKAGES) $(MONITORING_PACKAGES))
 
@@ -272,6 +278,13 @@ test-tls: deps-deploy all ## TLS by testssl.sh, and certificates that are no goo
 
 test-guides: deps-deploy all ## the guides in docs/: links, alerts, names, and their commands on a bare machine
 	@tests/docs/guides.sh
+
+.PHONY: images test-containers
+images: ## the images of containers, tagged with the git SHA (scripts/containers.sh up starts them)
+	@scripts/containers.sh build
+
+test-containers: deps-containers all ## the images and docker-compose.yml on an engine of its own (ARGS=--dev: the stack for development, too)
+	@tests/deploy/containers.sh $(ARGS)
 
 .PHONY: test-terraform
 test-terraform: deps-terraform all ## terraform/ without a network: modules, files and their modes, user data, first boot, locks

@@ -10,7 +10,7 @@ export LC_ALL=C
 
 policy=/usr/sbin/policy-rc.d
 cluster_settings=/etc/postgresql-common/createcluster.conf
-services=(nginx prometheus prometheus-alertmanager postgresql pgbouncer redis-server) # units have the names of their packages
+services=(nginx prometheus prometheus-alertmanager postgresql pgbouncer redis-server docker.io containerd) # units have the names of their packages, but for ".io"
 
 undo='' # what is to be put back at the end, as commands
 trap 'eval "$undo"' EXIT
@@ -85,7 +85,7 @@ disable_new_services() {
 	for unit in "${services[@]}"; do
 		case " ${before[*]} " in
 		*" $unit "*) ;;
-		*) [ -z "$(installed_version "$unit")" ] || "${as_root[@]}" systemctl disable -q "$unit.service" 2>/dev/null || true ;;
+		*) [ -z "$(installed_version "$unit")" ] || "${as_root[@]}" systemctl disable -q "${unit%.io}.service" 2>/dev/null || true ;;
 		esac
 	done
 }
