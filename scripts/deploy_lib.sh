@@ -161,7 +161,7 @@ runs_installed_program() { # UNIT: the same bytes, if not the same file
 
 last_words() { # UNIT: what it said last that is no good news
 	journalctl --sync >/dev/null 2>&1
-	journalctl -u "$1" -n 60 --no-pager -o cat --since "@${2%[.,]*}" 2>/dev/null | grep -v '^appcore.*@' |
+	journalctl -u "$1" --no-pager -o cat --since "@${2%[.,]*}" 2>/dev/null | grep -v '^appcore.*@' |
 		grep -E '^appcore|"level":"(ERROR|CRITICAL)"|spawn-fcgi|cannot open shared|No such file' | last_line | sed 's/\.$//'
 }
 
