@@ -41,7 +41,7 @@ DOCS_PACKAGES    = chromium chromium-driver python3-selenium python3-jsonschema 
 # For `make parity` and `make bench-models` only: the libraries that models are from.
 MODEL_PACKAGES   := python3-sklearn python3-xgboost
 # For the tests of deployment only: machines that they make and boot themselves.
-DEPLOY_PACKAGES  := debhelper lintian mmdebstrap systemd-container qemu-system-x86 e2fsprogs testssl.sh
+DEPLOY_PACKAGES  := debhelper lintian mmdebstrap systemd-container qemu-system-x86 qemu-utils e2fsprogs testssl.sh
 # For `make test-containers` only: an engine, which the test starts for itself, and what its base image is made with.
 CONTAINERS_PACKAGES := docker.io docker-compose docker-cli|docker.io iptables mmdebstrap jq
 # For `make bench-tasks` only: what background tasks are compared with.

@@ -151,10 +151,10 @@ class Machine(Inside):
         with open(f"{self.folder}/qemu.log", "a") as log:
             self.qemu = subprocess.Popen(
                 dies_with_us([
-                    "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", self.memory,
+                    "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", self.memory,
                     "-nodefaults", "-no-user-config", "-display", "none", "-serial", f"file:{self.folder}/console.{self.boots}",
                     "-kernel", f"{self.disk}.kernel", "-initrd", f"{self.disk}.initrd",
-                    "-append", f"root=LABEL=appcore rw console=ttyS0 panic=-1 systemd.show_status=0 systemd.setenv=AGENT_TOKEN={self.token}",
+                    "-append", f"root=LABEL=appcore rw console=ttyS0 loglevel=4 panic=-1 mitigations=off systemd.show_status=0 systemd.setenv=AGENT_TOKEN={self.token}",
                     "-drive", f"file={self.layer},format=qcow2,if=virtio,cache=writeback,discard=unmap",
                     "-netdev", f"user,id=net,restrict=on{forwards}", "-device", "virtio-net-pci,netdev=net",
                     "-device", "virtio-rng-pci"]),

@@ -4,8 +4,7 @@
 # writes to it: containers lay a file system in memory over it, images of disks are copied from it.
 #
 # It boots with systemd and has what appcore runs with. With --bare it has what a new machine has and no more; what
-# appcore needs lies in apt's own folder for archives, so that "apt-get install --no-download ./appcore.deb" works without
-# a network.
+# appcore needs lies in a repository within it, so that "apt-get install ./appcore.deb" works without a network.
 #
 # ROOTS (build/roots) is where they are kept; APT_MIRROR, where it is set, a mirror instead of Debian's own.
 set -euo pipefail
@@ -41,7 +40,7 @@ here=$(cd "$(dirname "$0")/../.." && pwd)
 roots=${ROOTS:-$here/build/roots}
 mkdir -p "$roots"
 # What it is made of, this script included.
-key=$({ printf '%s\n' "$bare" "${include[@]}" "${runtime[@]}" "${APT_MIRROR:-}"; cat "$0"; } | sha256sum | cut -c 1-12)
+key=$({ printf '%s\n' "$bare" "${include[@]}" "${runtime[@]}" "${APT_MIRROR:-}"; grep -hv '^#' "$0" "$(dirname "$0")/repository.sh"; } | sha256sum | cut -c 1-12)
 root=$roots/$suite${bare:+-bare}-$key
 if [ -d "$root" ]; then
 	printf '%s\n' "$root"
@@ -59,9 +58,10 @@ if [ ! -d "$root" ]; then
 	trap 'exit 130' INT TERM HUP
 	hooks=()
 	if [ -n "$bare" ]; then
-		# Debian's lists stay, and so do the archives. What asks for nothing but names is installed there as a user would.
-		hooks=(--skip=cleanup/apt --customize-hook="chroot \"\$1\" apt-get -q -y clean"
-			--customize-hook="chroot \"\$1\" apt-get -q -y install --download-only --no-install-recommends ${runtime[*]}")
+		hooks=(--skip=cleanup/apt
+			--customize-hook="chroot \"\$1\" apt-get -q -y clean"
+			--customize-hook="chroot \"\$1\" apt-get -q -y install --download-only --no-install-recommends ${runtime[*]}"
+			--customize-hook="'$here/tests/deploy/repository.sh' \"\$1\"")
 	fi
 	names=$(IFS=,; printf '%s' "${include[*]}")
 	nice -n 10 mmdebstrap --quiet --mode=root --variant=apt --include="$names" \
