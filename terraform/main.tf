@@ -71,10 +71,8 @@ module "files" {
     environment = var.environment
     image       = var.image
     env_file    = "${local.directory}/${module.environment.env_file_name}"
-    app_port    = var.app_port
-    https_port  = var.https_port
-    http_port   = var.http_port
-    instances   = range(1, var.instances + 1)
+    services    = ["sentiment_migrate", "sentiment_models", "sentiment_api1", "sentiment_api2", "sentiment_celery_worker"]
+    settings    = module.environment.shared_settings
     credentials = { for name in module.environment.credential_names : name => "${local.directory}/${local.credentials_folder}/${name}" }
     tags        = module.environment.tags
   })

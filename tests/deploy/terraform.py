@@ -171,10 +171,15 @@ def compose_is_one(environment: str, path: str, names: Dict[str, str]) -> None:
         return
     document = yaml.safe_load(read(path))
     services, secrets = document["services"], document["secrets"]
-    check(f"{environment}: the compose file has two instances, a worker and nginx, each with its settings and secrets",
-          sorted(services) == ["api-1", "api-2", "nginx", "worker"] and {name: secret["file"] for name, secret in secrets.items()} == names
-          and services["api-2"]["env_file"][0].endswith(f".env.{environment}") and services["api-2"]["environment"]["API_KEY_FILE"] == "/run/secrets/api_key"
-          and not services["api-1"]["image"].endswith(":latest"), document)  # fmt: skip
+    instance = services["sentiment_api2"]
+    check(f"{environment}: the compose file gives instances and worker the image, the settings and the secrets",
+          {"sentiment_api1", "sentiment_celery_worker", "sentiment_nginx"} <= set(services) and {name: secret["file"] for name, secret in secrets.items()} == names
+          and instance["environment"]["ENVIRONMENT"] == environment and "HTTPS_PORT" not in instance["environment"] and instance["image"] == "appcore:unreleased", document)  # fmt: skip
+    base = HOME / "docker-compose.yml"
+    if base.exists() and shutil.which("docker-compose"):
+        env = os.path.join(os.path.dirname(path), f".env.{environment}")
+        done = call(["docker-compose", "--env-file", env, "-f", str(base), "-f", path, "config"], HOME, REVISION="0" * 40)
+        check(f"{environment}: compose takes it over the repository's own", done.returncode == 0 and names["api_key"] in done.stdout and "appcore:unreleased" in done.stdout, done.stdout)
 
 
 def refusals() -> None:

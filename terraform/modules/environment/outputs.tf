@@ -13,6 +13,11 @@ output "settings_content" {
   value       = "${join("\n", concat([local.heading], local.settings_lines))}\n"
 }
 
+output "shared_settings" {
+  description = "The settings that do not say where a service listens: containers have ports of their own."
+  value       = { for name, value in local.settings : name => value if !endswith(name, "_PORT") && !contains(["INSTANCES", "WORKERS"], name) }
+}
+
 output "credentials" {
   description = "What is in each credentials file."
   value       = var.credentials
