@@ -33,7 +33,7 @@ BUILD_PACKAGES   := gcc make pkg-config|pkgconf git libc6-dev libfcgi-dev>=2.4.2
                     python3 python3-yaml
 TEST_PACKAGES    := libcunit1-dev clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck mandoc gcovr jq sqlite3 wrk \
                     nghttp2-client slowhttptest prometheus python3 python3-fastapi uvicorn iproute2 e2fsprogs systemd-container \
-                    redis-server
+                    redis-server flawfinder debsecan yamllint
 # For `make test-postgres` and its faults only: servers that the tests start for themselves.
 SERVER_PACKAGES  := postgresql>=15 pgbouncer>=1.18 libfaketime faketime python3-asyncpg
 # For `make test-docs` only: a browser, and npm where it did not come with another nodejs.
@@ -297,6 +297,53 @@ test-monitoring: deps-monitoring all ## monitoring/ as it runs: Prometheus, Aler
 .PHONY: test-deploy
 test-deploy: deps-deploy all deb ## deploys under load in a container that boots: upgrades, what is taken back, changes of secrets, over ssh
 	@/usr/bin/python3 -B tests/deploy/deploy.py build/deb/appcore.deb
+
+# What a pipeline calls, and a developer may call as well (docs/pipeline.md).
+.PHONY: setup smoke artefacts image sbom scan scan-code scan-secrets test-scans lint-workflows nightly terraform-plan terraform-apply deploy-ci
+
+setup: ## install what is missing and tell the versions of what is needed (CHECK=--check: only tell)
+	@scripts/setup.sh $(CHECK)
+
+smoke: all ## start what was built (the package in build/deb, else the program), ask it as a user would, stop it
+	@scripts/smoke.sh
+
+artefacts: ## the package and what it is made of, named after the commit, with checksums: build/artefacts
+	@scripts/artefacts.sh
+
+image: ## the image of this commit, scanned, in build/images (wants an engine)
+	@scripts/image.sh
+
+sbom: all ## what the program is made of, as SPDX 2.3: build/sbom/appcore.spdx.json
+	@mkdir -p build/sbom
+	@scripts/make_spdx.py >build/sbom/appcore.spdx.json.new && mv build/sbom/appcore.spdx.json.new build/sbom/appcore.spdx.json
+	@echo build/sbom/appcore.spdx.json
+
+scan: all ## known weaknesses of the code and of the packages that the program depends on (SBOM=FILE: of those that it lists)
+	@scripts/scan.py $(if $(SBOM),--sbom "$(SBOM)")
+
+scan-code: ## of the code alone
+	@scripts/scan.py --code-only
+
+scan-secrets: ## secrets in what is here and in all that git has ever known
+	@scripts/scan_secrets.py
+
+test-scans: all ## whether the scans find what is planted for them
+	@/usr/bin/python3 -B tests/deploy/scans.py
+
+lint-workflows: ## .github/workflows: actionlint, yamllint, and the rules of this repository; the syntax of terraform/
+	@/usr/bin/python3 -B tests/lint/workflows/check.py
+
+nightly: ## what takes too long for each change: hours (ARGS="test-vm fuzz" for some of it)
+	@scripts/nightly.sh $(ARGS)
+
+terraform-plan: # of ENVIRONMENT, for a pipeline
+	@scripts/terraform_ci.sh plan "$(ENVIRONMENT)"
+
+terraform-apply: # of ENVIRONMENT, for a pipeline
+	@scripts/terraform_ci.sh apply "$(ENVIRONMENT)"
+
+deploy-ci: # the package in build/artefacts to HOST, for a pipeline
+	@scripts/deploy_ci.sh "$$(find build/artefacts -name '*.deb' | head -n 1)" "$(HOST)"
 
 asan: ## unit, handlers' and end-to-end tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test.sh asan
