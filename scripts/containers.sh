@@ -60,9 +60,11 @@ build() {
 make_secret() { # NAME VALUE
 	local file=$secrets/$1
 	[ ! -s "$file" ] || return 0
-	printf '%s\n' "$2" >"$file.new"
-	chmod 444 "$file.new"
-	mv -f "$file.new" "$file"
+	printf '%s\n' "$2" >"$file.$$"
+	chmod 444 "$file.$$"
+	[ -e "$file" ] && [ ! -s "$file" ] && rm -f "$file"
+	mv -n "$file.$$" "$file" # another call may have been first
+	rm -f "$file.$$"
 	printf 'Made %s\n' "$file"
 }
 random_text() { head -c "$1" /dev/urandom | base64 -w 0 | tr '+/' '-_' | tr -d '='; } # BYTES
