@@ -30,6 +30,9 @@ stored_all() { [ "$(stored)" = 5000 ] && [ "$(sql "SELECT count(*) FROM data_run
 within 'all records of the file are there (D-062)' 60 stored_all
 is 'one run has read it, and nothing twice (D-038)' "$(sql "SELECT count(*), sum(stored), sum(skipped) FROM data_runs WHERE source = 'many.csv'")" '1|5000|0'
 
+holds 'a backup takes them with their indexes' appcore backup records.backup
+on_postgres || is 'and it is whole' "$(sqlite3 "$dir/records.backup" 'PRAGMA integrity_check; SELECT count(*) >= 5000 FROM data_records' | paste -sd ' ')" 'ok 1'
+
 # --- indexes that no run has made: the command ---
 
 names="SELECT 'DROP INDEX ' || name || ';' FROM sqlite_schema WHERE name LIKE 'data_field_%'"
