@@ -704,7 +704,12 @@ deploy() {
 		choose_kept
 		touch "$package"
 	fi
-	check_package
+	why=$(check_package 2>&1) || {
+		status=$?
+		note_history "$verb" refused from "$(installed_version)" to "$package"
+		code=$status refuse "$why"
+	}
+	why=''
 	if ! step checks check_all; then
 		note_history "$verb" refused from "$from_version" to "${to_version:-$(field "$package" Version)}"
 		refuse "${why%.}. Nothing was changed."

@@ -243,7 +243,7 @@ def refused(site: Site) -> None:
     site.check(done.returncode == 100 and "free some" in done.stdout, "no room for the backup: refused", done.stdout.strip()[-200:])
     site.check(site.serves() == "installed 2.0", "2.0 serves as before", site.serves())
     new = site.history()[before:]
-    site.check(all(line["outcome"] == "refused" and line["why"] for line in new), "the history says why", len(new))
+    site.check(len(new) >= 12 and all(line["outcome"] == "refused" and line["why"] for line in new), "the history says why", len(new))
 
 
 def at_once(site: Site) -> None:
@@ -299,7 +299,7 @@ def back(site: Site) -> None:
 def no_way_back(site: Site) -> None:
     """A migration that cannot be taken back, in a version that fails: the old one serves with the new schema, also after a
     restart, and the next version takes over from there."""
-    site.deploys("a broken version with a migration without a way back", 1, "The schema stays at .*2.0.* serves again", "2.0",
+    site.deploys("a broken version with a migration without a way back", 1, r"The schema stays at[\s\S]*2\.0.* serves again", "2.0",
                  "--allow-irreversible", site.put(site.packages["once-broken"]), schema=newest() + 2)  # fmt: skip
     site.machine("systemctl", "restart", "appcore@1")
     ok = site.machine("bash", "/root/scripts/health_check.sh", "http://127.0.0.1:8001", "20", "0.5")
