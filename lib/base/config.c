@@ -10,6 +10,7 @@
 #include "base/cron.h"
 #include "base/json.h"
 #include "base/redis_url.h"
+#include "base/spelling.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -351,6 +352,65 @@ static const char *find(struct arena *arena, const struct setting *setting, cons
 	return setting->fallback;
 }
 
+/* --- misspelt names --- */
+
+static bool is_setting(struct str name)
+{
+	static const struct str FILE_FORM = STR_INIT("_FILE");
+
+	for (size_t i = 0; i < SETTINGS_N; i++) {
+		struct str known = str_of(SETTINGS[i].name);
+		if (str_eq(name, known))
+			return true;
+		if (takes_file(&SETTINGS[i]) && str_starts(name, known) && name.n == known.n + FILE_FORM.n &&
+		    str_eq((struct str){name.p + known.n, FILE_FORM.n}, FILE_FORM))
+			return true;
+	}
+	return false;
+}
+
+/* The setting that this is most likely meant to be; NULL: none, for others are told things in the environment, too. */
+static const char *meant(struct str name)
+{
+	const char *nearest = NULL;
+	int least = name.n < 8 ? 2 : 3;
+
+	for (size_t i = 0; i < SETTINGS_N; i++) {
+		int distance = spelling_distance(name, str_of(SETTINGS[i].name));
+		if (distance < least) {
+			least = distance;
+			nearest = SETTINGS[i].name;
+		}
+	}
+	return nearest;
+}
+
+/* The file that systemd has read the environment from (EnvironmentFile=), which it tells in APPCORE_ENV_FILE: what is
+ * misspelt there would otherwise go unnoticed, for nobody looks for it. Values may be secrets: they are not repeated.
+ */
+static void check_names(struct arena *arena, struct config_problems *problems)
+{
+	const char *path = getenv("APPCORE_ENV_FILE");
+	struct str text = {0};
+
+	if (path && *path)
+		text = read_file(arena, path, ENV_FILE_MAX);
+	for (int line_number = 1; text.n > 0; line_number++) {
+		struct str value = str_trim(str_cut(&text, '\n'));
+		if (value.n == 0 || value.p[0] == '#' || value.p[0] == ';')
+			continue;
+		struct str name = str_trim(str_cut(&value, '='));
+		if (!value.p) {
+			problem(problems, "%s line %d is not NAME=VALUE.", path, line_number);
+			continue;
+		}
+		const char *other = is_setting(name) ? NULL : meant(name);
+		if (other)
+			problem(problems, "%s line %d: there is no setting %.*s; is %s meant?", path, line_number,
+				STR_ARG(name), other);
+	}
+}
+
 /* --- checking --- */
 
 static bool is_choice(const char *choices, const char *value)
@@ -634,6 +694,7 @@ bool config_load(struct config *config, const char *env_file, struct config_prob
 			store(config, &SETTINGS[i], copy.p ? copy.p : "", problems);
 		}
 	}
+	check_names(&config->arena, problems);
 	derive(config);
 	check_together(config, problems);
 	return problems->n == 0;

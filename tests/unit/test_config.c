@@ -383,6 +383,41 @@ static void files_that_are_no_files(void)
 	is("LOG_LEVEL", "DEBUG");
 }
 
+/* The file that systemd reads: nobody would ask for what is misspelt there. */
+static void misspelt_names_are_told(void)
+{
+	static const struct {
+		const char *line, *problem;
+	} cases[] = {
+		{"HTTPS_PROT=443", "line 2: there is no setting HTTPS_PROT; is HTTPS_PORT meant?"},
+		{"LOG_LEVL=DEBUG", "line 2: there is no setting LOG_LEVL; is LOG_LEVEL meant?"},
+		{"log_level=DEBUG", NULL}, /* far away: another program's */
+		{"API_KEYS=hush-hush", "line 2: there is no setting API_KEYS; is API_KEY meant?"},
+		{"LOG_LEVEL DEBUG", "line 2 is not NAME=VALUE."},
+		{"LOG_LEVEL=DEBUG", NULL},
+		{"DATABASE_URL_FILE=/x", NULL},
+		{"; a comment of systemd's", NULL},
+		{"TZ=UTC", NULL},
+		{"NGINX_KEEPALIVE=1", NULL},
+	};
+	char text[200], setting[600];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "# one\n%s\n", cases[i].line);
+		snprintf(setting, sizeof(setting), "APPCORE_ENV_FILE=%s",
+			 write_file("appcore.env", text, strlen(text)));
+		bool good = load(ENV(setting), NULL);
+		if (good != (cases[i].problem == NULL))
+			printf("\n%s: %s", cases[i].line, problems.text.p);
+		CU_ASSERT_EQUAL(good, cases[i].problem == NULL);
+		if (cases[i].problem)
+			CU_ASSERT_TRUE(told(cases[i].problem));
+		CU_ASSERT_PTR_NULL(strstr(problems.text.p, "hush"));
+	}
+	/* One that may not be read is the unit's matter. */
+	CU_ASSERT_TRUE(load(ENV("APPCORE_ENV_FILE=/nowhere"), NULL));
+}
+
 /* --- secrets --- */
 
 static void secrets_come_from_files_too(void)
@@ -616,6 +651,7 @@ static const struct unit_case CASES[] = {
 	{"lines of the file", lines_of_the_file},
 	{"bad lines are told by number", bad_lines_are_told_by_number},
 	{"files that are no files", files_that_are_no_files},
+	{"misspelt names are told", misspelt_names_are_told},
 	{"secrets come from files, too", secrets_come_from_files_too},
 	{"secrets come from credentials, too", secrets_come_from_credentials_too},
 	{"both forms are refused", both_forms_are_refused},
