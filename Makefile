@@ -227,7 +227,7 @@ PREFIX ?= /usr/local
 SHARE   = $(DESTDIR)$(PREFIX)/share
 # systemd looks for units, users and folders below /usr and /usr/local; what is installed elsewhere is told in /etc.
 SYSTEMD = $(DESTDIR)$(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
-INSTALLED_SCRIPTS := add_models backup deploy deploy_lib health_check make_certificate render_nginx rollback rotate_secret
+INSTALLED_SCRIPTS := add_models backup check_ports deploy deploy_lib health_check make_certificate render_nginx rollback rotate_secret
 INSTALLED_SCRIPTS += ctl logs
 
 install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
@@ -294,6 +294,10 @@ test-terraform: deps-terraform all ## terraform/ without a network: modules, fil
 test-monitoring: deps-monitoring all ## monitoring/ as it runs: Prometheus, Alertmanager, rules, dashboards and logs on a service under load
 	@/usr/bin/python3 -B tests/deploy/monitoring.py
 
+.PHONY: test-package
+test-package: deps-deploy ## the Debian package: lintian, hardening, installed, upgraded under load, broken, removed (SUITE=bookworm or trixie)
+	@/usr/bin/python3 -B tests/deploy/package.py $(SUITE)
+
 .PHONY: test-deploy
 test-deploy: deps-deploy all deb ## deploys under load in a container that boots: upgrades, what is taken back, changes of secrets, over ssh
 	@/usr/bin/python3 -B tests/deploy/deploy.py build/deb/appcore.deb
@@ -344,6 +348,11 @@ terraform-apply: # of ENVIRONMENT, for a pipeline
 
 deploy-ci: # the package in build/artefacts to HOST, for a pipeline
 	@scripts/deploy_ci.sh "$$(find build/artefacts -name '*.deb' | head -n 1)" "$(HOST)"
+
+test-vm: deps-deploy deb ## the package on a machine of its own in qemu: booted, rebooted, cut off from power under load (CUTS=1)
+	@/usr/bin/python3 -B tests/deploy/vm.py
+
+.PHONY: test-vm
 
 asan: ## unit, handlers' and end-to-end tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	@scripts/test.sh asan
