@@ -74,10 +74,13 @@ static bool read_der(struct str der, int64_t *seconds)
 		return false;
 	if (!take(&body, &tag, &field) || (tag == DER_VERSION && !take(&body, &tag, &field)) || tag != DER_INTEGER)
 		return false;
-	if (!take_this(&body, DER_SEQUENCE, &field) || !take_this(&body, DER_SEQUENCE, &field) ||
-	    !take_this(&body, DER_SEQUENCE, &validity))
-		return false;
-	return take(&validity, &tag, &field) && take(&validity, &tag, &field) && read_time(tag, field, seconds);
+	for (int i = 0; i < 3; i++) /* signature, issuer, validity */
+		if (!take_this(&body, DER_SEQUENCE, &validity))
+			return false;
+	for (int i = 0; i < 2; i++) /* notBefore, notAfter */
+		if (!take(&validity, &tag, &field))
+			return false;
+	return read_time(tag, field, seconds);
 }
 
 bool certificate_end(struct str pem, int64_t *seconds)
