@@ -301,7 +301,7 @@ static const char *read_credential(struct arena *arena, const char *name, struct
 
 	if (!folder || !*folder)
 		return NULL;
-	for (; name[n] && n < sizeof(lower) - 1; n++)
+	for (; n < sizeof(lower) - 1 && name[n]; n++)
 		lower[n] = (char)tolower((unsigned char)name[n]);
 	lower[n] = '\0';
 	snprintf(path, sizeof(path), "%s/%s", folder, lower);

@@ -80,7 +80,7 @@ static enum status note_cancelled(struct db *db, void *arg, struct err *err)
 	struct ending *ending = arg;
 	const struct id *id = &ending->work->row.id;
 	struct task_row task;
-	struct run_row now;
+	struct run_row now = {0};
 
 	ending->cancelled = false;
 	arena_reset(&ending->work->arena);
