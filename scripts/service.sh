@@ -376,6 +376,8 @@ start() {
 	trap 'ending=1' INT TERM HUP
 	ensure_env_file
 	load_settings
+	[ "$(setting ENVIRONMENT)" != production ] || [ -n "$(setting API_KEY)" ] || [ -n "$(setting API_KEY_FILE)" ] ||
+		fail "API_KEY is not set: production wants one. Give it as API_KEY or API_KEY_FILE."
 	[ -n "$(setting SECRET_KEY)" ] || [ -n "$(setting SECRET_KEY_FILE)" ] ||
 		fail "SECRET_KEY is not set: access tokens are signed with it. Make one (openssl rand -base64 48) and give it as SECRET_KEY or SECRET_KEY_FILE."
 	make_folders
