@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 enum {
 	FEW = 20000,
@@ -222,6 +223,9 @@ static enum status build_postgresql(struct db *db, const char *sql, struct err *
 	enum status status = db_script(db, "SET lock_timeout = 0", err);
 	if (status == STATUS_OK)
 		status = db_script(db, sql, err);
+	/* Two met in the server's catalogue; it tells so as an error of its own (XX000), always in these words. */
+	if (status == STATUS_UNAVAILABLE && strstr(err->text, "tuple concurrently"))
+		status = err->status = STATUS_BUSY;
 	if (db_script(db, "RESET lock_timeout", &ignored) != STATUS_OK)
 		return status; /* the connection is gone, and the setting with it */
 	return status;
