@@ -69,7 +69,7 @@ def release_of_this_machine() -> str:
 def build_here(check: Check) -> str:
     before = call(["git", "-c", f"safe.directory={HOME}", "status", "--porcelain"]).stdout
     began = time.monotonic()
-    done = call(["make", "deb"], 1800)
+    done = call(["make", "--no-print-directory", "deb"], 1800)
     package = os.path.join(HOME, done.stdout.strip().rpartition("\n")[2])
     check(done.returncode == 0 and os.path.isfile(package), "make deb", done.stdout[-400:] if done.returncode else f"{time.monotonic() - began:.0f} s")
     after = call(["git", "-c", f"safe.directory={HOME}", "status", "--porcelain"]).stdout

