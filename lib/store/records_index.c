@@ -224,7 +224,7 @@ static enum status build_postgresql(struct db *db, const char *sql, struct err *
 	if (status == STATUS_OK)
 		status = db_script(db, sql, err);
 	/* Two met in the server's catalogue; it tells so as an error of its own (XX000), always in these words. */
-	if (status == STATUS_UNAVAILABLE && strstr(err->text, "tuple concurrently"))
+	if (status == STATUS_UNAVAILABLE && err && strstr(err->text, "tuple concurrently"))
 		status = err->status = STATUS_BUSY;
 	if (db_script(db, "RESET lock_timeout", &ignored) != STATUS_OK)
 		return status; /* the connection is gone, and the setting with it */
