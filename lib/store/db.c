@@ -322,6 +322,7 @@ enum status db_transact_aside(struct db *db, int wait_ms, db_change *change, voi
 {
 	if (!db->engine->begin_unsynced)
 		return db_transact(db, wait_ms, change, arg, err);
+	db->engine->turn_let_others(db);
 	enum status status = transact(db, wait_ms, db->engine->begin_unsynced, change, arg, err);
 	return status == STATUS_OK ? db->engine->settle(db, err) : status;
 }

@@ -150,7 +150,8 @@ enum status db_transact(struct db *db, int wait_ms, db_change *change, void *arg
 
 /* The same, but nobody else waits for the disk: the turn is given back once the change is in the log, and the log is
  * synced after that. Others see the change a moment before it is sure to outlive a power cut, and a commit of theirs
- * that returns in between makes it so, too. For what goes on from wherever it is found: the steps of a long task.
+ * that returns in between makes it so, too. And everybody else goes first: before it lines up it waits for 10 ms at the
+ * most for a moment when nobody wants the turn. For what goes on from wherever it is found: the steps of a long task.
  * STATUS_UNKNOWN_OUTCOME also when that sync failed. */
 enum status db_transact_aside(struct db *db, int wait_ms, db_change *change, void *arg, struct err *err)
 	__attribute__((nonnull(1, 3), warn_unused_result));

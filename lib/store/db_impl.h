@@ -60,6 +60,7 @@ struct db_engine {
 			      struct err *err); /* NULL: nobody says anything */
 
 	bool (*turn_is_wanted)(struct db *db);
+	void (*turn_let_others)(struct db *db); /* with begin_unsynced */
 	enum status (*copy_begin)(struct db *db, const char *table, const char *const columns[], int n,
 				  struct db_copy **out, struct err *err);
 	enum status (*copy_row)(struct db_copy *copy, const struct db_value *values, struct err *err);

@@ -317,6 +317,7 @@ const struct db_engine DB_SQLITE = {
 	.copy_cancel = sqlite_copy_cancel,
 	.run_given = sqlite_run_given,
 	.turn_is_wanted = sqlite_turn_is_wanted,
+	.turn_let_others = sqlite_turn_let_others,
 	.turn_take = sqlite_turn_take,
 	.turn_give = sqlite_turn_give,
 	.turn_holder = sqlite_turn_holder,

@@ -109,6 +109,7 @@ void sqlite_turn_give(struct db *base);
 int sqlite_turn_holder(struct db *base);
 
 bool sqlite_turn_is_wanted(struct db *base);
+void sqlite_turn_let_others(struct db *base);
 
 /* --- db_sqlite_copy.c: as in db_impl.h --- */
 

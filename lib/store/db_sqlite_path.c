@@ -121,14 +121,16 @@ int sqlite_path_open_lock(const char *path, const char *suffix)
 	char name[PATH_MAX];
 
 	snprintf(name, sizeof(name), "%s%s", path, suffix);
-	int fd = open(name, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, MODE_FILE);
+	int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MODE_FILE);
 	if (fd >= 0) {
 		if (fchmod(fd, MODE_FILE) == 0)
 			return fd;
 		close(fd);
 		return -1;
 	}
-	return errno == EEXIST ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+	fd = errno == EEXIST ? open(name, O_RDWR | O_CLOEXEC) : -1;
+	/* To lock a byte a file must be open for writing, to lock the file it need not. */
+	return fd < 0 && (errno == EROFS || errno == EACCES) ? open(name, O_RDONLY | O_CLOEXEC) : fd;
 }
 
 void sqlite_path_stat(const char *path, const char *suffix, struct stat *out)

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -16,22 +17,46 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TURN_POLL_MS = 5 };
+enum {
+	POLL_US = 1000,      /* of who does not wait for ever */
+	PLACES = 6,          /* in the line before the gate */
+	LET_OTHERS_MS = 10,  /* before a step of something long */
+	LET_OTHERS_US = 150, /* between two looks */
+};
 
-static bool lock_within(int fd, int wait_ms)
+static void nap(long us)
 {
-	uint64_t end = clock_mono_ms() + (uint64_t)(wait_ms > 0 ? wait_ms : 0);
-	struct timespec nap = {.tv_nsec = TURN_POLL_MS * 1000000L};
+	nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
+}
 
-	while (flock(fd, wait_ms < 0 ? LOCK_EX : LOCK_EX | LOCK_NB) != 0) {
+/* A place is a byte of the gate's file (fcntl(2), "open file description locks"); 0 is the file itself (flock). */
+static bool try_lock(int fd, int place, bool waits)
+{
+	struct flock byte = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = place, .l_len = 1};
+
+	return place > 0 ? fcntl(fd, waits ? F_OFD_SETLKW : F_OFD_SETLK, &byte) == 0
+			 : flock(fd, waits ? LOCK_EX : LOCK_EX | LOCK_NB) == 0;
+}
+
+static void unlock_place(int fd, int place)
+{
+	struct flock byte = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = place, .l_len = 1};
+
+	(void)!fcntl(fd, F_OFD_SETLK, &byte);
+}
+
+/* `end_ms` 0: waits for ever. */
+static bool lock_until(int fd, int place, uint64_t end_ms)
+{
+	while (!try_lock(fd, place, end_ms == 0)) {
 		if (errno != EINTR && errno != EWOULDBLOCK)
 			return false;
-		if (wait_ms >= 0 && clock_mono_ms() >= end) {
+		if (end_ms > 0 && clock_mono_ms() >= end_ms) {
 			errno = EWOULDBLOCK;
 			return false;
 		}
-		if (wait_ms >= 0)
-			nanosleep(&nap, NULL);
+		if (end_ms > 0)
+			nap(POLL_US);
 	}
 	return true;
 }
@@ -46,16 +71,26 @@ static bool is_current(const struct sqlite_db *db)
 	return fstat(db->turn_fd, &ours) == 0 && ours.st_ino == current.st_ino && ours.st_dev == current.st_dev;
 }
 
-/* The kernel gives a flock to whoever asks first after it was freed, which is as a rule the process that has just freed
- * it: another may wait for many turns. So who waits for the turn holds the gate meanwhile, and who wants a second turn
- * in a row must pass the gate first. Only fairness hangs on it: without the gate's file the turn is taken all the same.
- */
-static bool lock_in_line(struct sqlite_db *db, int wait_ms)
+/* The kernel gives a lock to whoever asks first after it was freed, which is as a rule the process that has just freed
+ * it: another may wait for many turns. So who waits for the turn holds the gate meanwhile, who waits for the gate holds
+ * the place before it, and so on: everybody moves on by one, and nobody comes in between but before the last place.
+ * With the gate alone one of three waited for up to thirteen turns of the other two. Only fairness hangs on all this:
+ * without the gate's file the turn is taken all the same. */
+static bool lock_in_line(struct sqlite_db *db, uint64_t end_ms)
 {
 	if (db->gate_fd < 0)
 		db->gate_fd = sqlite_path_open_lock(db->path, "-gate");
-	bool gated = db->gate_fd >= 0 && lock_within(db->gate_fd, wait_ms);
-	bool locked = lock_within(db->turn_fd, wait_ms);
+	bool placed = db->gate_fd >= 0, gated;
+	int place = PLACES;
+	for (; placed && place >= 1; place--) {
+		placed = lock_until(db->gate_fd, place, end_ms);
+		if (place < PLACES)
+			unlock_place(db->gate_fd, place + 1);
+	}
+	gated = db->gate_fd >= 0 && lock_until(db->gate_fd, 0, end_ms);
+	if (placed)
+		unlock_place(db->gate_fd, 1);
+	bool locked = lock_until(db->turn_fd, 0, end_ms);
 	int why = errno;
 	if (gated)
 		flock(db->gate_fd, LOCK_UN);
@@ -92,13 +127,15 @@ static enum status say_busy(struct sqlite_db *db, struct err *err)
 
 static enum status take(struct sqlite_db *db, int wait_ms, struct err *err)
 {
+	uint64_t end_ms = wait_ms < 0 ? 0 : clock_mono_ms() + (uint64_t)wait_ms;
+
 	for (int tries = 0; tries < 8; tries++) {
 		if (db->turn_fd < 0)
 			db->turn_fd = sqlite_path_open_lock(db->path, "-turn");
 		if (db->turn_fd < 0)
 			return err_set(err, STATUS_UNAVAILABLE, "%.150s-turn can't be opened: %s", db->path,
 				       strerror(errno));
-		if (!lock_in_line(db, wait_ms))
+		if (!lock_in_line(db, end_ms))
 			return errno == EWOULDBLOCK
 				       ? say_busy(db, err)
 				       : err_set(err, STATUS_UNAVAILABLE, "%.150s-turn can't be locked: %s", db->path,
@@ -176,4 +213,20 @@ bool sqlite_turn_is_wanted(struct db *base)
 		return errno == EWOULDBLOCK;
 	flock(db->gate_fd, LOCK_UN);
 	return false;
+}
+
+/* Until nobody has the turn or waits for it: who takes it then is in nobody's way, or is the only one who is. */
+void sqlite_turn_let_others(struct db *base)
+{
+	struct sqlite_db *db = (struct sqlite_db *)base;
+	uint64_t end_ms = clock_mono_ms() + LET_OTHERS_MS;
+
+	while (db->turn_fd >= 0 && clock_mono_ms() < end_ms) {
+		bool is_free = flock(db->turn_fd, LOCK_EX | LOCK_NB) == 0;
+		if (is_free)
+			flock(db->turn_fd, LOCK_UN);
+		if (is_free && !sqlite_turn_is_wanted(base))
+			return;
+		nap(LET_OTHERS_US);
+	}
 }
