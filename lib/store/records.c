@@ -6,6 +6,7 @@
 #include "store/records.h"
 
 #include "base/json.h"
+#include "base/polite.h"
 #include "store/generations.h"
 
 #include <math.h>
@@ -126,11 +127,14 @@ static enum status insert_given(struct db *db, const struct record_row *rows, si
 static enum status insert_slices(struct db *db, const struct record_row *rows, size_t n, int64_t first, char *outcome,
 				 struct err *err)
 {
+	struct polite polite = {0};
 	enum status status = STATUS_OK;
 
-	for (size_t i = 0; status == STATUS_OK && i < n; i += SLICE)
+	for (size_t i = 0; status == STATUS_OK && i < n; i += SLICE) {
+		polite_point(&polite);
 		status = insert_given(db, rows + i, n - i < SLICE ? n - i : SLICE, first + (int64_t)i, outcome + i,
 				      err);
+	}
 	return status;
 }
 
