@@ -23,7 +23,11 @@
 #include <inttypes.h>
 
 /* What a text needs while it is looked at: all that its escapes may stand for. */
-enum { SCRATCH_BYTES = 1 << 20, AT_ONCE = 1 /* parts in one write */ };
+enum {
+	SCRATCH_BYTES = 1 << 20,
+	PART_BYTES = 64 * 1024, /* so much is written and synced in half a millisecond, and everybody waits for it */
+	AT_ONCE = 1,            /* parts in one write */
+};
 
 /* Texts on their way into the store. Lives in the request's arena. */
 struct upload {
@@ -189,8 +193,8 @@ static bool build_part(struct upload *upload, struct buf *part)
 	int64_t n = 0;
 
 	part->n = 0;
-	if (part->cap == 0 && upload->req->body.n > TASK_PART_BYTES)
-		buf_reserve(part, 2 * (size_t)TASK_PART_BYTES);
+	if (part->cap == 0 && upload->req->body.n > PART_BYTES)
+		buf_reserve(part, 2 * (size_t)PART_BYTES);
 	buf_char(part, '[');
 	while (upload->ahead.text.p) {
 		size_t before = part->n;
@@ -202,7 +206,7 @@ static bool build_part(struct upload *upload, struct buf *part)
 		json_put_string(part, text);
 		arena_reset(&upload->scratch);
 		pause_between_texts(upload);
-		if (n > 0 && part->n >= TASK_PART_BYTES) {
+		if (n > 0 && part->n >= PART_BYTES) {
 			part->n = before;
 			break;
 		}

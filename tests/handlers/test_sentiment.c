@@ -408,8 +408,8 @@ static void a_large_batch_is_stored_in_parts(void)
 	ANSWERS(ASK(&h, .path = BATCH, .body = body, .token = ada.token, .edge_id = EDGE, .late_body = true), 202,
 		"{\"task_id\":\"" EDGE_ID "\",\"status\":\"pending\"}");
 	parts = harness_number(&h, "SELECT count(*) FROM task_parts");
-	CU_ASSERT_TRUE(parts >= 6 && parts <= 8);
-	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM task_parts WHERE length(data) > 262144"), 0);
+	CU_ASSERT_TRUE(parts >= 24 && parts <= 32);
+	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM task_parts WHERE length(data) > 65536"), 0);
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT total FROM background_tasks"), N);
 	/* All texts are there, in their order. */
 	struct id id;

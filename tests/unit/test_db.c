@@ -2,7 +2,6 @@
 #include "store_helpers.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <sys/resource.h>
@@ -386,102 +385,6 @@ static void two_processes_take_turns(void)
 	CU_ASSERT_EQUAL(test_number(db, "SELECT count(DISTINCT id) FROM predictions WHERE id LIKE 'a-%'"), 2000);
 	OK(db_integrity(db, NULL));
 	db_close(db);
-}
-
-static int hold_turn_in_child(void *arg)
-{
-	const struct child *child = arg;
-	struct db *db = test_open(child->name, DB_WRITE);
-
-	if (db_turn_take(db, -1, NULL) != STATUS_OK || write(child->ready[1], "x", 1) != 1)
-		return 1;
-	for (;;)
-		pause();
-}
-
-static void a_turn_is_waited_for_and_survives_its_holder(void)
-{
-	if (database_skips("PostgreSQL has no turns"))
-		return;
-	struct child child = {.name = "hold.db"};
-	struct err err = {0};
-	char x;
-
-	CU_ASSERT_EQUAL_FATAL(pipe(child.ready), 0);
-	pid_t pid = test_fork(hold_turn_in_child, &child);
-	CU_ASSERT_EQUAL(read(child.ready[0], &x, 1), 1);
-	struct db *db = test_open("hold.db", DB_WRITE);
-	uint64_t start = clock_mono_ms();
-	CU_ASSERT_EQUAL(db_turn_holder(db), pid);
-	IS(db_turn_take(db, 0, &err), STATUS_BUSY);
-	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "process "));
-	IS(db_turn_take(db, 60, &err), STATUS_BUSY);
-	CU_ASSERT_TRUE(clock_mono_ms() - start >= 60 && clock_mono_ms() - start < 2000);
-	kill(pid, SIGKILL);
-	OK(db_turn_take(db, -1, &err));
-	CU_ASSERT_EQUAL(test_wait(pid), 1000 + SIGKILL);
-	db_turn_give(db);
-	db_close(db);
-	close(child.ready[0]);
-	close(child.ready[1]);
-}
-
-static bool terminal_may_stop(void)
-{
-	sigset_t mask;
-
-	CU_ASSERT_EQUAL(pthread_sigmask(SIG_BLOCK, NULL, &mask), 0);
-	CU_ASSERT_EQUAL(sigismember(&mask, SIGTSTP), sigismember(&mask, SIGTTIN));
-	CU_ASSERT_EQUAL(sigismember(&mask, SIGTSTP), sigismember(&mask, SIGTTOU));
-	return !sigismember(&mask, SIGTSTP);
-}
-
-static void a_terminal_does_not_stop_who_has_the_turn(void)
-{
-	if (database_skips("PostgreSQL has no turns"))
-		return;
-	struct db *a = test_open("stops.db", DB_WRITE), *b = test_open("stops.db", DB_WRITE);
-
-	CU_ASSERT_EQUAL(db_turn_holder(a), 0);
-	OK(db_turn_take(a, 0, NULL));
-	CU_ASSERT_FALSE(terminal_may_stop());
-	CU_ASSERT_EQUAL(db_turn_holder(b), getpid());
-	db_turn_give(a);
-	CU_ASSERT_TRUE(terminal_may_stop());
-	CU_ASSERT_EQUAL(db_turn_holder(b), 0);
-	OK(db_turn_take(b, 0, NULL));
-	db_close(b);
-	CU_ASSERT_TRUE(terminal_may_stop());
-	int gate = open(test_path("stops.db-gate"), O_RDONLY | O_CLOEXEC);
-	CU_ASSERT_EQUAL(flock(gate, LOCK_EX), 0);
-	CU_ASSERT_EQUAL(db_turn_holder(a), getpid()); /* who is first in line keeps the others from it, too */
-	close(gate);
-	b = test_open("stops.db", DB_WRITE);
-	CU_ASSERT_EQUAL(unlink(test_path("stops.db-turn")) | symlink("none/at/all", test_path("stops.db-turn")), 0);
-	IS(db_turn_take(b, 0, NULL), STATUS_UNAVAILABLE);
-	CU_ASSERT_TRUE(terminal_may_stop());
-	db_close(b);
-	db_close(a);
-}
-
-/* Somebody cleans up lock files: both sides must find the new one. */
-static void a_removed_lock_file_is_noticed(void)
-{
-	if (database_skips("PostgreSQL has no turns"))
-		return;
-	struct db *a = test_open("removed.db", DB_WRITE), *b = test_open("removed.db", DB_WRITE);
-
-	OK(db_turn_take(a, 0, NULL));
-	db_turn_give(a);
-	CU_ASSERT_EQUAL(unlink(test_path("removed.db-turn")), 0);
-	OK(db_turn_take(b, 0, NULL));
-	IS(db_turn_take(a, 0, NULL), STATUS_BUSY);
-	db_turn_give(b);
-	OK(db_turn_take(a, 0, NULL));
-	IS(db_turn_take(b, 0, NULL), STATUS_BUSY);
-	db_close(a); /* gives it as well */
-	OK(db_turn_take(b, 0, NULL));
-	db_close(b);
 }
 
 static void another_programs_lock_is_busy(void)
@@ -1049,9 +952,6 @@ static const struct unit_case CASES[] = {
 	{"parts are taken back alone", parts_are_taken_back_alone},
 	{"a read transaction is one moment", a_read_transaction_is_one_moment},
 	{"two processes take turns", two_processes_take_turns},
-	{"a turn is waited for and survives its holder", a_turn_is_waited_for_and_survives_its_holder},
-	{"a terminal does not stop who has the turn", a_terminal_does_not_stop_who_has_the_turn},
-	{"a removed lock file is noticed", a_removed_lock_file_is_noticed},
 	{"another program's lock is busy", another_programs_lock_is_busy},
 	{"a full database is unavailable", a_full_database_is_unavailable},
 	{"a file that may not grow", a_file_that_may_not_grow},
