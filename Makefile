@@ -349,7 +349,7 @@ terraform-apply: # of ENVIRONMENT, for a pipeline
 deploy-ci: # the package in build/artefacts to HOST, for a pipeline
 	@scripts/deploy_ci.sh "$$(find build/artefacts -name '*.deb' | head -n 1)" "$(HOST)"
 
-test-vm: deps-deploy deb ## the package on a machine of its own in qemu: booted, rebooted, cut off from power under load (CUTS=1)
+test-vm: deps-deploy deb ## the package on a machine of its own in qemu: installed on a bare one, rebooted, cut off from power under load (CUTS=1)
 	@/usr/bin/python3 -B tests/deploy/vm.py
 
 .PHONY: test-vm

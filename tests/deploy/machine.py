@@ -17,7 +17,6 @@ Commands run through a service of the image's own that listens on a port of the 
 Wants root (to make the disk), qemu and mke2fs; raises Skip without them."""
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -65,21 +64,12 @@ ExecStart=/bin/bash /usr/local/lib/agent.sh
 StandardInput=socket
 StandardError=journal
 """
-# A root tree becomes a file system: $1 is the tree, $2 what is laid over it, $3 the file, $4 its size; $5 is a package that is
-# installed in it, and $6 is what is appended to its settings.
+# A root tree becomes a file system: $1 is the tree, $2 what is laid over it, $3 the file, $4 its size.
 MAKE_DISK = """set -eu
 mount -t tmpfs -o mode=0755 tmpfs /mnt
 mkdir /mnt/upper /mnt/work /mnt/root
 cp -a "$2/." /mnt/upper/
 mount -t overlay overlay -o "lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root
-if [ -n "$5" ]; then
-	mount --bind /dev /mnt/root/dev
-	cp "$5" /mnt/root/var/tmp/package.deb
-	chroot /mnt/root env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive dpkg -i /var/tmp/package.deb >&2
-	rm /mnt/root/var/tmp/package.deb
-	printf %s "$6" >>/mnt/root/etc/appcore/appcore.env
-	umount /mnt/root/dev
-fi
 mke2fs -q -t ext4 -L appcore -E lazy_itable_init=1,lazy_journal_init=1 -d /mnt/root "$3" "$4"
 """
 
@@ -88,21 +78,17 @@ def newest(folder: str, prefix: str) -> str:
     return os.path.join(folder, max(name for name in os.listdir(folder) if name.startswith(prefix)))
 
 
-def disk_of(suite: str, package: str = "", settings: str = "") -> str:
-    """A file with the root tree of a suite, a kernel and the agent as a disk, made once; the kernel and its first root lie
-    beside it. The tree is bare, or has a package (and what appcore runs with) installed, with settings."""
+def disk_of(suite: str) -> str:
+    """A file with the bare root tree of a suite, a kernel and the agent as a disk, made once; the kernel and its first root
+    lie beside it."""
     for tool in ("qemu-system-x86_64", "qemu-img", "mke2fs", "unshare"):
         if not shutil.which(tool):
             raise Skip(f'{tool} is not installed: run "make deps-deploy"')
-    root = root_of(suite, *([] if package else ["--bare"]), "linux-image-cloud-amd64")
+    root = root_of(suite, "--bare", "linux-image-cloud-amd64")
     disk = f"{root}.img"
-    content = b""
-    if package:
-        with open(package, "rb") as file:
-            content = file.read()
     with open(f"{disk}.lock", "w") as lock, open(__file__) as this, open(f"{HERE}/agent.sh") as agent:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        made_by = this.read() + agent.read() + hashlib.sha256(content + settings.encode()).hexdigest()
+        made_by = this.read() + agent.read()
         with contextlib.suppress(OSError), open(f"{disk}.made-by") as file:
             if file.read() == made_by and os.path.exists(disk):
                 return disk
@@ -124,8 +110,8 @@ def disk_of(suite: str, package: str = "", settings: str = "") -> str:
                                  ("network-online.target", "/lib/systemd/system/systemd-networkd-wait-online.service")):  # fmt: skip
                 os.makedirs(f"{wanted}/{target}.wants", exist_ok=True)
                 os.symlink(unit, f"{wanted}/{target}.wants/{os.path.basename(unit)}")
-            subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", MAKE_DISK, "sh", root, over, f"{disk}.new", DISK_SIZE, package, settings],
-                           check=True, stdin=subprocess.DEVNULL, timeout=600)  # fmt: skip
+            subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", MAKE_DISK, "sh", root, over, f"{disk}.new", DISK_SIZE],
+                           check=True, stdin=subprocess.DEVNULL, timeout=600)
         shutil.copyfile(newest(f"{root}/boot", "vmlinuz-"), f"{disk}.kernel")
         shutil.copyfile(newest(f"{root}/boot", "initrd.img-"), f"{disk}.initrd")
         os.rename(f"{disk}.new", disk)

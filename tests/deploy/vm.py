@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""The package on a whole machine: Debian 12 in qemu, with a kernel of its own and the package installed on its disk. It
-serves over HTTPS after its first boot and after a reboot under load, what systemd promises is looked at where a kernel
-enforces it, and its power is cut under load: what was acknowledged is there once, and the database has no damage.
+"""The package on a whole machine: Debian 12 in qemu, with a kernel of its own and nothing of appcore, nor of what appcore
+needs, on its disk. The package is installed as docs/deployment.md says. It serves over HTTPS then and after a reboot under
+load, what systemd promises is looked at where a kernel enforces it, and its power is cut under load: what was acknowledged is
+there once, and the database has no damage.
 
 CUTS (1) power cuts; SUITE (bookworm), with DEB, a package built for it (build/deb/appcore.deb); KEEP=1 keeps disk and
 console; FORGET=1 takes an acknowledged prediction away after a cut, for the test to be seen failing. Times are those of a
@@ -27,6 +28,7 @@ SUITE = os.environ.get("SUITE") or "bookworm"
 CUTS = int(os.environ.get("CUTS") or 1)
 DEB = os.environ.get("DEB") or f"{HOME}/build/deb/appcore.deb"
 HEALTHY_S, PATIENCE_S = 300.0, 600.0
+INSTALLED_S, SLACK = 180.0, 4  # from the command to healthy
 WANTED = 60  # predictions acknowledged
 API = ["appcore@1.service", "appcore@2.service"]
 UNITS = [*API, "appcore-worker@1.service", "appcore-nginx.service"]
@@ -133,6 +135,31 @@ def under_load(service: Service, base: int) -> Load:
     return SecureLoad(service, clients=8, base=base, timeout=60)
 
 
+def documented(command: str) -> str:
+    """The line of docs/deployment.md that begins with it."""
+    with open(f"{HOME}/docs/deployment.md") as file:
+        return next(line.strip() for line in file if line.startswith(command))
+
+
+def installed(check: Check, machine: Machine, service: Service) -> None:
+    """On a machine without any of it, as an operator does."""
+    there = machine.shell("command -v nginx spawn-fcgi appcore; ls -d /etc/nginx /etc/appcore /var/lib/appcore 2>/dev/null").stdout.split()
+    check(not there, "the machine has nothing of appcore, nor of what it needs", there or "")
+    machine.put(os.path.realpath(DEB), f"/root/{os.path.basename(os.path.realpath(DEB))}")
+    since = time.monotonic()
+    done = machine.shell(f"cd /root && {documented('apt-get install')}", timeout=PATIENCE_S, DEBIAN_FRONTEND="noninteractive")
+    took = time.monotonic() - since
+    new = re.search(r"(\d+) newly installed", done.stdout)
+    good = done.returncode == 0 and new and int(new.group(1)) > 1
+    check(good, "apt-get installs it with what it needs", f"{new.group(1)} packages in {took:.0f} s" if good else done.stdout[-2000:])
+    if not good:
+        raise RuntimeError("without the package there is nothing to look at")
+    started(check, machine, service, "installed", since)
+    took = time.monotonic() - since
+    check(took < SLACK * INSTALLED_S, "it is healthy soon after the command", f"{took:.0f} s in this emulation (wanted on a machine: {INSTALLED_S:.0f})")
+    machine.must("sh", "-c", "cat >>/etc/appcore/appcore.env", input=SETTINGS)  # taken over by the reboot
+
+
 def rebooted(check: Check, machine: Machine, service: Service) -> Load:
     load = under_load(service, 0)
     with load:
@@ -170,14 +197,14 @@ def main(check: Check) -> None:
     def so_far(what: str) -> None:
         note(f"[{time.monotonic() - began:4.0f} s] {what}")
 
-    disk = disk_of(SUITE, os.path.realpath(DEB), SETTINGS)
+    disk = disk_of(SUITE)
     so_far(f"the disk of {SUITE} is there")
-    since = time.monotonic()
     with Machine(disk, {443: 0}) as machine:
         service = Service(machine)
         so_far("booted")
         try:
-            started(check, machine, service, "the first boot", since)
+            installed(check, machine, service)
+            so_far("installed")
             service.key = machine.read("/etc/appcore/credentials/api_key").strip()
             answer = service.ask("POST", "/predict", body_of(1.0))
             check(answer.status == 201, "the key that was made opens it", answer.body.decode() if answer.status != 201 else "")
