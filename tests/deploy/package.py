@@ -7,7 +7,6 @@ without anything, upgraded while somebody asks, broken in all the ways that sett
 
 Wants root, systemd-nspawn and mmdebstrap for the machine; without them only the package itself is looked at."""
 import contextlib
-import glob
 import json
 import os
 import re
@@ -16,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Iterator, List
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 from container import Container, root_of  # noqa: E402
-from harness import HOME, Check, Skip, note, run, wait_for  # noqa: E402
+from harness import HOME, Check, note, run_and_count, wait_for  # noqa: E402
 
 EXPOSURE_MAX = 1.5
 SUITE = (sys.argv[1:] or [os.environ.get("SUITE") or "bookworm"])[0]
@@ -450,27 +449,5 @@ def analyze_after_install(app: Appcore) -> None:
     analyze(app)
 
 
-class Counting(Check):
-    passed = 0
-
-    def __call__(self, good: bool, name: str, detail: object = "") -> bool:
-        self.passed += bool(good)
-        return super().__call__(good, name, detail)
-
-
 if __name__ == "__main__":
-    counted: Dict[str, Counting] = {}
-
-    def counting(_: Check) -> None:
-        counted["check"] = check = Counting()
-        try:
-            main(check)
-        finally:
-            _.failed = check.failed
-
-    try:
-        run(counting)
-    except SystemExit as end:
-        totals = counted["check"]
-        print(f"package: {totals.passed} passed, {totals.failed} failed")
-        sys.exit(0 if end.code == 77 else end.code)
+    run_and_count("package", main)

@@ -21,7 +21,7 @@ from typing import Dict, List
 
 sys.dont_write_bytecode = True
 from container import HOME  # noqa: E402  (it says where harness is)
-from harness import Answer, Check, Load, Row, Skip, body_of, compare, headers_of, note, run, wait_for  # noqa: E402
+from harness import Answer, Check, Load, Row, Skip, body_of, compare, headers_of, note, run_and_count, wait_for  # noqa: E402
 from machine import Machine, disk_of  # noqa: E402
 
 SUITE = os.environ.get("SUITE") or "bookworm"
@@ -222,27 +222,5 @@ def main(check: Check) -> None:
                 note(machine.console()[-2000:])
 
 
-class Counting(Check):
-    passed = 0
-
-    def __call__(self, good: bool, name: str, detail: object = "") -> bool:
-        self.passed += bool(good)
-        return super().__call__(good, name, detail)
-
-
 if __name__ == "__main__":
-    counted: Dict[str, Counting] = {}
-
-    def counting(_: Check) -> None:
-        counted["check"] = check = Counting()
-        try:
-            main(check)
-        finally:
-            _.failed = check.failed
-
-    try:
-        run(counting)
-    except SystemExit as end:
-        totals = counted["check"]
-        print(f"vm: {totals.passed} passed, {totals.failed} failed")
-        sys.exit(0 if end.code == 77 else end.code)
+    run_and_count("vm", main)
