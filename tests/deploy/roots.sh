@@ -24,7 +24,7 @@ trixie) libraries=(libfcgi0t64 libhiredis1.1.0 libcurl4t64 libunistring5) ;;
 esac
 suite=$1
 shift
-runtime=(nginx spawn-fcgi libjson-c5 libsqlite3-0 libpq5 libsodium23 zlib1g libcrypt1 "${libraries[@]}")
+runtime=(nginx passwd spawn-fcgi libjson-c5 libsqlite3-0 libpq5 libsodium23 zlib1g libcrypt1 "${libraries[@]}")
 bare=
 if [ "${1:-}" = --bare ]; then
 	bare=1
