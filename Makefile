@@ -302,6 +302,10 @@ test-package: deps-deploy ## the Debian package: lintian, hardening, installed, 
 test-deploy: deps-deploy all deb ## deploys under load in a container that boots: upgrades, what is taken back, changes of secrets, over ssh
 	@/usr/bin/python3 -B tests/deploy/deploy.py build/deb/appcore.deb
 
+.PHONY: test-deploy-postgres
+test-deploy-postgres: deps-deploy all deb ## the same with the database on a PostgreSQL server: backups, migrations, ways back
+	@/usr/bin/python3 -B tests/deploy/deploy_postgres.py build/deb/appcore.deb
+
 # What a pipeline calls, and a developer may call as well (docs/pipeline.md).
 .PHONY: setup smoke artefacts image sbom scan scan-code scan-secrets test-scans lint-workflows nightly terraform-plan terraform-apply deploy-ci
 

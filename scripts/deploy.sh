@@ -15,6 +15,7 @@
 #   --keep-schema           with --rollback: take no migration back; the older program serves with the newer schema
 #   --unhealthy             deploy although the service is not healthy now
 #   --no-rehearsal          do not try the migrations on a copy of the data first (SQLite; it takes room and time)
+#   --no-backup             make no backup (PostgreSQL, when you have made one: pg_dump, or an archive of its log)
 #   --health-seconds N      how long an instance may take to become healthy (60)
 #   --settle-seconds N      how long it must then stay (1)
 #   --keep N                packages and backups of deploys to keep (5)
@@ -44,7 +45,7 @@ usage() {
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
 
-package='' host='' url='' wanted='' only_check='' allow_irreversible='' keep_schema='' unhealthy='' rehearsal=1 verb=deploy
+package='' host='' url='' wanted='' only_check='' allow_irreversible='' keep_schema='' unhealthy='' rehearsal=1 no_backup='' verb=deploy
 HEALTH_SECONDS=60 SETTLE_SECONDS=1 keep=5
 arguments=()
 
@@ -73,6 +74,7 @@ read_arguments() {
 		--keep-schema) keep_schema=1 ;;
 		--unhealthy) unhealthy=1 ;;
 		--no-rehearsal) rehearsal='' ;;
+		--no-backup) no_backup=1 ;;
 		--history | --versions) verb=${1#--} ;;
 		--health-seconds | --settle-seconds | --keep | --by | --url)
 			case $1 in
@@ -314,13 +316,30 @@ check_room() {
 	done
 }
 
+# The program prints no URL that may hold a password.
+has_server() { [[ ${SET_DATABASE_URL:-} != sqlite:* ]]; }
+
+# What a backup takes. That of a server: as much as the newest one of it.
 database_bytes() {
-	local path
-	case $SET_DATABASE_URL in
+	local path=''
+	case ${SET_DATABASE_URL:-} in
 	sqlite:///*) path=${SET_DATABASE_URL#sqlite:///} && [ "${path#/}" != "$path" ] || path=$SET_DATA_DIR/${path##*/} ;;
-	*) path=/nowhere ;;
+	*) [ -n "$no_backup" ] || path=$(newest_first "$BACKUPS"/*.backup | head -n 1) ;;
 	esac
-	bytes_of "$path" "$path-wal"
+	bytes_of "${path:-/nowhere}" "$path-wal"
+}
+
+by_hand='make one yourself (pg_dump --format=custom --no-owner --file=FILE DATABASE) and give --no-backup'
+
+check_backup() {
+	if ! has_server; then
+		[ -z "$no_backup" ] && return
+		why='--no-backup is for a database on a PostgreSQL server: leave it away, the backup of a SQLite database needs nobody.'
+		return 1
+	fi
+	[ -n "$no_backup" ] || command -v pg_dump >/dev/null && return
+	why="pg_dump is missing, which makes the backup: install postgresql-client, of the server's version or newer, or $by_hand."
+	return 1
 }
 
 schema_of() { # PROGRAM: "current newest" of the database
@@ -384,6 +403,7 @@ check_all() {
 	check_program || return 1
 	[ -z "$first" ] || return 0
 	read_settings "$work/to/usr/bin/appcore" || return 1
+	check_backup || return 1
 	check_room "$STATE" $((size + $(bytes_of "$package") * 2)) "$BACKUPS" $(($(database_bytes) + (4 << 20))) \
 		/usr $((size + (4 << 20))) /var/lib/dpkg $((8 << 20)) "$SET_DATA_DIR" $((16 << 20)) || return 1
 	check_schema || return 1
@@ -417,6 +437,8 @@ make_backup() {
 		said=$(mv "$BACKUPS/.deploy/new" "$backup" 2>&1) && rmdir "$BACKUPS/.deploy" && return
 	rm -rf "$BACKUPS/.deploy"
 	why="No backup can be made in $BACKUPS: $(last_line <<<"$said")"
+	! has_server || why="${why%.}; put that right, or $by_hand."
+	backup=''
 	return 1
 }
 
@@ -536,8 +558,8 @@ migrate_down() { # PROGRAM NUMBER
 # --- forward, and back ----------------------------------------------------------------------------------------------
 
 go_forward() {
-	step backup make_backup || return 1
-	if [ "$pending" -gt 0 ] && [ -n "$rehearsal" ] && [ "${SET_DATABASE_URL#sqlite:}" != "$SET_DATABASE_URL" ]; then
+	[ -n "$no_backup" ] || step backup make_backup || return 1
+	if [ "$pending" -gt 0 ] && [ -n "$rehearsal" ] && ! has_server; then
 		step rehearsal rehearse || return 1
 	fi
 	keep_package "$package" || return 1
@@ -599,7 +621,7 @@ go_back() {
 	[ -n "$failed" ] || step 'health' check_health || failed=1
 	if [ -z "$failed" ] && [ "$schema_now" -gt "$schema_before" ]; then
 		if [ -n "$(irreversible_above "$work/to/usr/bin/appcore" "$schema_before")" ]; then
-			say "The schema stays at $schema_now: it cannot be taken back, and $from_version serves with it. The backup is $backup."
+			say "The schema stays at $schema_now: it cannot be taken back, and $from_version serves with it. The backup is ${backup:-yours}."
 		elif step 'migrate back' migrate_down "$work/to/usr/bin/appcore" "$schema_before"; then
 			forget_schema
 		else
@@ -609,7 +631,7 @@ go_back() {
 		forget_schema
 	fi
 	if [ -n "$failed" ]; then
-		printf '%s\n' "$reason Going back failed, too: $why Somebody has to look: the package of $from_version is $from_package, the backup $backup." >&2
+		printf '%s\n' "$reason Going back failed, too: $why Somebody has to look: the package of $from_version is $from_package, the backup ${backup:-yours}." >&2
 		why="$reason Then: $why"
 		return 1
 	fi

@@ -11,12 +11,13 @@ exec {lock}>"$logs/lock"
 flock -n "$lock" || { echo 'Another nightly run is at work here: wait for it.' >&2 && exit 100; }
 
 [ "$#" -gt 0 ] || set -- test faults test-postgres faults-postgres asan tsan fuzz coverage lint parity bench bench-models bench-tasks bench-data \
-	test-docs test-package test-deploy test-vm test-containers test-monitoring test-terraform test-scans test-guides lint-workflows scan-secrets scan
+	test-docs test-package test-package-trixie test-deploy test-deploy-postgres test-vm test-containers test-monitoring test-terraform test-scans test-guides lint-workflows scan-secrets scan
 passed=0 failed=0 skipped=0
 for target in "$@"; do
 	case $target in
 	faults) command=(tests/e2e/faults/run.sh) ;;
 	faults-postgres) command=(tests/e2e/faults/run.sh --postgres) ;;
+	test-package-trixie) command=(make test-package SUITE=trixie) ;;
 	*)
 		if ! grep -q "^$target:" Makefile; then
 			printf 'skip %-16s the Makefile has no such target\n' "$target"
