@@ -165,6 +165,13 @@ static bool read_wish(struct exporting *exporting, struct db *db)
 	json_iter_init(&iter, root);
 	while (json_next(&iter, &key, &value))
 		read_member(req, &invalid, json_string(key, &req->arena), value, &exporting->wish, &query);
+	if (!json_member(root, STR("pipeline"), &value))
+		invalid_add(&invalid, &(struct violation){.type = "missing",
+							  .msg = "Field required",
+							  .where = "body",
+							  .field = "pipeline",
+							  .index = -1,
+							  .input = invalid_input_value(req, root)});
 	if (invalid.n > 0 || query.failed) {
 		invalid_answer(&invalid, req);
 		return false;
@@ -304,9 +311,12 @@ static bool find(struct request *req, struct db *db, struct task_row *row)
 	struct id id;
 
 	if (id_parse(req->params[0], &id))
-		status = tasks_find(db, &id, req->caller.user_id, &req->arena, row, &err);
-	if (status == STATUS_OK && strcmp(row->kind, EXPORT_KIND) == 0)
+		status = tasks_find(db, &id, -1, &req->arena, row, &err);
+	bool foreign = status == STATUS_OK && row->user_id != req->caller.user_id;
+	if (status == STATUS_OK && !foreign && strcmp(row->kind, EXPORT_KIND) == 0)
 		return true;
+	if (foreign)
+		tasks_log_foreign(req, &id);
 	if (status == STATUS_OK || status == STATUS_NOT_FOUND)
 		request_answer_detail(req, 404, STR("Export not found"));
 	else

@@ -8,6 +8,7 @@
 #include "app.h"
 #include "handlers/data.h"
 #include "handlers/handlers.h"
+#include "handlers/uploads.h"
 #include "store/runs.h"
 #include "task/upload.h"
 
@@ -93,7 +94,7 @@ static void download(struct request *req, struct db *thread_db)
 	struct db *db = data_connect(req, thread_db);
 	if (db) {
 		enum status status = id_parse(req->params[0], &id)
-					     ? uploads_find(db, &id, req->caller.user_id, &req->arena, &row, &err)
+					     ? uploads_find_own(db, req, &id, &req->arena, &row, &err)
 					     : STATUS_NOT_FOUND;
 		struct str at = {0};
 		if (status == STATUS_OK && upload_is_complete(&row))

@@ -198,6 +198,8 @@ static void log_denied(const struct report *report)
 								? STR("somebody asked for another user's task")
 								: STR("somebody asked for a task that there is not"));
 
+	if (report->foreign)
+		log_str(line, "event", STR("foreign_task"));
 	log_str(line, "request_id", req->request_id);
 	log_i64(line, "user_id", req->caller.user_id);
 	log_str(line, "task_id", (struct str){req->params[0].p, req->params[0].n < 64 ? req->params[0].n : 64});

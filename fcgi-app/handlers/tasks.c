@@ -63,20 +63,25 @@ enum status tasks_find_visible(struct db *db, const struct request *req, const s
 	return *foreign ? err_set(err, STATUS_NOT_FOUND, "the task is another user's") : status;
 }
 
-void tasks_answer_missing(struct request *req, const struct id *id, bool foreign)
+void tasks_log_foreign(const struct request *req, const struct id *id)
 {
+	struct buf *line = log_begin(LOG_LEVEL_WARNING, STR("a task of another user was asked for"));
 	char text[ID_TEXT_BYTES];
 
-	if (foreign) {
-		struct buf *line = log_begin(LOG_LEVEL_WARNING, STR("a task of another user was asked for"));
-		id_format(id, text);
-		log_str(line, "request_id", req->request_id);
-		log_str(line, "method", req->method_text);
-		log_str(line, "task_id", str_of(text));
-		log_i64(line, "user_id", req->caller.user_id);
-		log_str(line, "client", req->remote_addr);
-		log_end(line);
-	}
+	id_format(id, text);
+	log_str(line, "event", STR("foreign_task"));
+	log_str(line, "request_id", req->request_id);
+	log_str(line, "method", req->method_text);
+	log_str(line, "task_id", str_of(text));
+	log_i64(line, "user_id", req->caller.user_id);
+	log_str(line, "client", req->remote_addr);
+	log_end(line);
+}
+
+void tasks_answer_missing(struct request *req, const struct id *id, bool foreign)
+{
+	if (foreign)
+		tasks_log_foreign(req, id);
 	request_answer_detail(req, 404, STR("Task not found"));
 }
 

@@ -18,6 +18,9 @@ enum status tasks_find_visible(struct db *db, const struct request *req, const s
 			       struct task_row *row, bool *foreign, struct err *err)
 	__attribute__((nonnull(1, 2, 3, 4, 5, 6), warn_unused_result));
 
+/* The line in the log of who asked for what is not theirs. */
+void tasks_log_foreign(const struct request *req, const struct id *id) __attribute__((nonnull));
+
 /* 404, and for another user's task a line in the log. */
 void tasks_answer_missing(struct request *req, const struct id *id, bool foreign) __attribute__((nonnull));
 

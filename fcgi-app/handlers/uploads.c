@@ -9,6 +9,7 @@
 
 #include "app.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "handlers/handlers.h"
 #include "handlers/instances.h"
 #include "handlers/tasks.h"
@@ -395,12 +396,32 @@ void uploads_post(struct request *req)
 
 /* --- looking --- */
 
+enum status uploads_find_own(struct db *db, const struct request *req, const struct id *id, struct arena *arena,
+			     struct upload_row *out, struct err *err)
+{
+	enum status status = uploads_find(db, id, req->caller.user_id, arena, out, err);
+	char text[ID_TEXT_BYTES];
+
+	if (status != STATUS_NOT_FOUND || out->created_us == 0)
+		return status;
+	struct buf *line = log_begin(LOG_LEVEL_WARNING, STR("a file of another user was asked for"));
+	id_format(id, text);
+	log_str(line, "event", STR("foreign_file"));
+	log_str(line, "request_id", req->request_id);
+	log_str(line, "method", req->method_text);
+	log_str(line, "upload_id", str_of(text));
+	log_i64(line, "user_id", req->caller.user_id);
+	log_str(line, "client", req->remote_addr);
+	log_end(line);
+	return status;
+}
+
 static enum status find(struct db *db, struct store_op *op, struct err *err)
 {
 	struct upload_work *work = (struct upload_work *)(void *)op;
 	const struct id id = work->row.id;
 
-	return uploads_find(db, &id, work->req->caller.user_id, &work->req->arena, &work->row, err);
+	return uploads_find_own(db, work->req, &id, &work->req->arena, &work->row, err);
 }
 
 static void found(struct store_op *op)
@@ -447,7 +468,7 @@ static enum status delete_row(struct db *db, struct store_op *op, struct err *er
 	const struct id id = work->row.id;
 	bool is_read = false;
 
-	enum status status = uploads_find(db, &id, work->req->caller.user_id, &work->req->arena, &work->row, err);
+	enum status status = uploads_find_own(db, work->req, &id, &work->req->arena, &work->row, err);
 	if (status == STATUS_OK)
 		status = uploads_is_read(db, &id, &is_read, err);
 	work->started = is_read;

@@ -57,6 +57,11 @@ void uploads_submit(struct upload_work *work, enum status (*run)(struct db *db, 
 		    void (*done)(struct store_op *op)) __attribute__((nonnull));
 
 /* {"upload_id":…}, with Upload-Offset, Upload-Length and Tus-Resumable. */
+/* Finds it for its owner. STATUS_NOT_FOUND: there is none, or it is another user's, which is a line in the log. */
+enum status uploads_find_own(struct db *db, const struct request *req, const struct id *id, struct arena *arena,
+			     struct upload_row *out, struct err *err)
+	__attribute__((nonnull(1, 2, 3, 4, 5), warn_unused_result));
+
 void uploads_answer(struct request *req, int http_status, const struct upload_row *row) __attribute__((nonnull));
 /* Upload-Offset and Tus-Resumable alone. */
 void uploads_put_offset(struct request *req, int64_t offset) __attribute__((nonnull));

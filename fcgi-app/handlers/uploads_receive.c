@@ -146,7 +146,7 @@ static bool lock(struct upload_work *work, struct db *db, uint64_t offset)
 	const struct id id = work->row.id;
 	struct err err = {0};
 
-	enum status status = uploads_find(db, &id, req->caller.user_id, &req->arena, &work->row, &err);
+	enum status status = uploads_find_own(db, req, &id, &req->arena, &work->row, &err);
 	if (status == STATUS_OK && !check_piece(work, offset))
 		return false;
 	int64_t received = work->row.received;

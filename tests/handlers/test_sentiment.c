@@ -647,6 +647,7 @@ static void a_task_is_told_to_its_owner_only(void)
 	ANSWERS(send_batch(&h, "{\"texts\":[\"a\"]}"), 202, NULL);
 	ANSWERS(get(&h, TASK EDGE_ID, "", &bob), 404, DETAIL("Task not found"));
 	CU_ASSERT_TRUE(harness_logged(&h, "somebody asked for another user's task"));
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"foreign_task\""));
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++)
 		ANSWERS(get(&h, unknown[i], "", &ada), 404, DETAIL("Task not found"));
 	CU_ASSERT_TRUE(harness_logged(&h, "somebody asked for a task that there is not"));

@@ -359,6 +359,7 @@ static void whose_a_task_is(void)
 	static const char missing[] = DETAIL("Task not found");
 	ANSWERS(ASK(&h, .path = path_of(id, ""), .token = other.token), 404, missing);
 	CU_ASSERT_TRUE(harness_logged(&h, "a task of another user was asked for"));
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"foreign_task\""));
 	ANSWERS(ASK(&h, .path = path_of(id, ""), .token = other.token, .method = "DELETE"), 404, missing);
 	ANSWERS(ASK(&h, .path = path_of(id, "/events"), .token = other.token), 404, missing);
 	ANSWERS(ASK(&h, .path = path_of(id, ""), .token = super.token), 200, NULL);

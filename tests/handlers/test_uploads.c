@@ -134,6 +134,7 @@ static void piece_by_piece(void)
 	ANSWERS(piece(&h, &user, id, "2", "llo and more"), 413, NULL);
 	ANSWERS(piece(&h, &other, id, "2", "llo"), 404, NULL);
 	ANSWERS(ASK(&h, .path = path_of(id), .token = other.token), 404, DETAIL("Upload not found"));
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"foreign_file\""));
 	x = ASK(&h, .path = "/api/v1/files/x/download", .token = user.token);
 	ANSWERS(x, 404, DETAIL("File not found"));
 	CU_ASSERT_TRUE(holds(file_of(&h, id, ".part"), "he"));
@@ -388,7 +389,10 @@ static void exports(void)
 		const char *body, *says;
 		int status;
 	} cases[] = {
-		{"{}", "pipeline", 422},
+		{"{}",
+		 "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\",\"pipeline\"],\"msg\":\"Field "
+		 "required\",\"input\":{}}]}",
+		 422},
 		{"{\"pipeline\":\"none\"}", "", 404},
 		{"{\"pipeline\":\"dataflow\",\"format\":\"xls\"}", "jsonl", 422},
 		{"{\"pipeline\":\"dataflow\",\"gzip\":1}", "true or false", 422},
@@ -421,6 +425,7 @@ static void exports(void)
 	HEADER_IS(x, "Location", path);
 	ANSWERS(ASK(&h, .path = path, .token = user.token), 200, NULL);
 	ANSWERS(ASK(&h, .path = path, .token = other.token), 404, DETAIL("Export not found"));
+	CU_ASSERT_TRUE(harness_logged(&h, "\"event\":\"foreign_task\""));
 	snprintf(path, sizeof(path), "/api/v1/tasks/%s", id);
 	CU_ASSERT_PTR_NOT_NULL(strstr(answer_body(ASK(&h, .path = path, .token = user.token)),
 				      "\"filters\":[{\"field\":\"value\",\"compare\":5,\"number\":5.0},"
