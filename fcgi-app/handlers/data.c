@@ -52,6 +52,8 @@ void data_put_record(struct buf *out, const struct record_row *row, bool v1)
 	if (v1) {
 		put_number(out, STR(",\"run\":"), row->run);
 		put_text(out, STR(",\"error\":"), row->error);
+		buf_str(out, STR(",\"processing_time\":"));
+		json_put_double(out, row->seconds);
 	}
 	buf_char(out, '}');
 }

@@ -43,7 +43,8 @@ bool data_is_number(const struct pipeline *definition, struct str field) __attri
 bool data_put_cursor(struct buf *out, const struct data_wish *wish, int64_t seq, const struct record_value *sort)
 	__attribute__((nonnull, warn_unused_result));
 
-/* {"id":…,"timestamp":…,"source":…,"data":{…},"processed_at":…,"status":…}, and for /api/v1 with "run" and "error". */
+/* {"id":…,"timestamp":…,"source":…,"data":{…},"processed_at":…,"status":…}, and for /api/v1 with "run", "error" and
+ * "processing_time" in seconds. */
 void data_put_record(struct buf *out, const struct record_row *row, bool v1) __attribute__((nonnull));
 
 /* {"run_id":…,"pipeline":…,"state":…, …} */

@@ -182,7 +182,9 @@ static enum status set_names(struct source *source, const struct str *given, siz
 		if (name.n > NAME_MAX_BYTES)
 			return err_set(err, STATUS_INVALID, "The name of column %zu has %zu bytes; %d is the most.",
 				       i + 1, name.n, NAME_MAX_BYTES);
-		if (!str_is_utf8(name) || (name.n && memchr(name.p, '\0', name.n)))
+		if (name.n && memchr(name.p, '\0', name.n))
+			return err_set(err, STATUS_INVALID, "The name of column %zu holds a NUL.", i + 1);
+		if (!str_is_utf8(name))
 			return err_set(err, STATUS_INVALID,
 				       "The name of column %zu is not UTF-8: say what the file's encoding is.", i + 1);
 		names[i] = name_of(source, name, i);

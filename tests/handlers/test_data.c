@@ -98,6 +98,7 @@ static void add_records(struct harness *h, const char *pipeline, const struct pu
 			.status = puts[i].error ? RECORD_FAILED : RECORD_PROCESSED,
 			.received_us = (RECEIVED_S + 60 * puts[i].minute) * INT64_C(1000000),
 			.processed_us = (RECEIVED_S + 60 * puts[i].minute) * INT64_C(1000000) + 500000,
+			.seconds = 2.5e-06,
 		};
 		CU_ASSERT_EQUAL(records_insert(h->db, &row, 1, RECORDS_SKIP, &outcome, &err), STATUS_OK);
 	}
@@ -223,7 +224,8 @@ static void one_record_whole(void)
 	open_data(&h, &ann, "open");
 	fill_shop(&h);
 	add_records(&h, "dataflow", &SHOP_RECORDS[3], 1);
-	snprintf(wanted, sizeof(wanted), "%s,\"run\":7,\"error\":\"price is missing\"}", legacy);
+	snprintf(wanted, sizeof(wanted), "%s,\"run\":7,\"error\":\"price is missing\",\"processing_time\":2.5e-06}",
+		 legacy);
 	ANSWERS(ask(&h, &ann, DATA "/records/d", ""), 200, wanted);
 	ANSWERS(ask(&h, &ann, DATA "/records/d", "pipeline=shop"), 200, wanted);
 	ANSWERS(ask(&h, &ann, DATA "/records/a", "pipeline=dataflow"), 404, DETAIL("Record not found"));

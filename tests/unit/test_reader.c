@@ -329,6 +329,7 @@ static void headers(void)
 	      "! Columns 1 and 2 are both called \"" LONG_NAME "\": rename one, or give names in \"header\".\n");
 	READS("a,\"b\n1,2\n", CSV, "! The quote that opens in the first record, in line 1, is never closed.\n");
 	READS("a,\xff\n1,2\n", CSV, "! The name of column 2 is not UTF-8: say what the file's encoding is.\n");
+	READS("id,val\0ue,category\nn3,1,a\n", CSV, "! The name of column 2 holds a NUL.\n");
 	READS("\n1,2\n3\n", none, "2 [1][2]\n3 ragged [3]\n");
 	READS("", none, "");
 	READS("\n\n", none, "");
