@@ -138,9 +138,11 @@ enum status tasks_cancel_of_user(struct db *db, int64_t user_id, int64_t change,
 /* What it had done stays: the kind goes on from there. */
 enum status tasks_retry(struct db *db, const struct id *id, int64_t change, int64_t now_us, struct err *err)
 {
-	static const char sql[] = "UPDATE background_tasks SET status = 'pending', attempts = 0, cancel = 0,"
-				  " result = NULL, run_us = $1, turn = 0, lease_us = 0, expires_us = 0, change = $2,"
-				  " updated_at = $3 WHERE task_id = $4 AND status IN ('failed', 'cancelled', 'dead')";
+	static const char sql[] =
+		"UPDATE background_tasks SET status = 'pending', attempts = 0, cancel = 0,"
+		" result = NULL, run_us = $1, turn = 0, lease_us = 0, expires_us = 0, change = $2,"
+		" updated_at = $3, error_message = CASE status WHEN 'cancelled' THEN NULL"
+		" ELSE error_message END WHERE task_id = $4 AND status IN ('failed', 'cancelled', 'dead')";
 	static const char there[] = "SELECT status FROM background_tasks WHERE task_id = $1";
 	struct stmt *stmt;
 	int64_t changed;

@@ -71,7 +71,7 @@ static enum status complete(struct work *work, struct err *err)
 
 struct ending {
 	struct work *work;
-	bool cancelled;
+	bool cancelled, paused;
 };
 
 /* The task was cancelled by somebody who said nothing to the run. */
@@ -82,11 +82,12 @@ static enum status note_cancelled(struct db *db, void *arg, struct err *err)
 	struct task_row task;
 	struct run_row now = {0};
 
-	ending->cancelled = false;
+	ending->cancelled = ending->paused = false;
 	arena_reset(&ending->work->arena);
 	enum status status = tasks_find(db, id, -1, &ending->work->arena, &task, err);
 	if (status == STATUS_OK)
 		status = runs_find(db, id, &ending->work->arena, &now, err);
+	ending->paused = status == STATUS_OK && now.state == RUN_PAUSED;
 	if (status != STATUS_OK || !task.cancel || (now.state != RUN_RUNNING && now.state != RUN_PENDING))
 		return status;
 	ending->cancelled = true;
@@ -106,6 +107,8 @@ static enum status finish(struct work *work, enum status status, struct err *err
 		/* Whatever comes of this, what looks after runs whose task is over will find it. */
 		if (db_transact(work->run->db, 1000, note_cancelled, &ending, &other) == STATUS_OK && ending.cancelled)
 			pipeline_metrics_end(&work->metrics, RUN_CANCELLED);
+		if (ending.paused) /* its listeners are told this */
+			return err_set(err, STATUS_CANCELLED, "It was paused.");
 		return status;
 	case STATUS_INVALID:
 	case STATUS_TOO_LARGE:

@@ -80,7 +80,7 @@ static enum status end_with(struct task_worker *worker, enum ending ending, stru
 	worker->ending = ending;
 	switch (ending) {
 	case IS_CANCELLED:
-		return err_set(err, STATUS_CANCELLED, "The task was cancelled.");
+		return err_set(err, STATUS_CANCELLED, "It was cancelled.");
 	case IS_STOPPED:
 		return err_set(err, STATUS_CANCELLED, "The worker stops.");
 	case IS_LOST:
@@ -299,7 +299,7 @@ static void conclude(struct task_worker *worker, struct batch *batch, int i, enu
 	} else if (worker->ending == IS_STOPPED) {
 		give_back(batch, i);
 	} else if (status == STATUS_CANCELLED) {
-		set_error(batch, row, STR("It was cancelled."));
+		set_error(batch, row, err->text[0] ? str_of(err->text) : STR("It was cancelled."));
 		end_as(row, kind, TASK_CANCELLED, clock_wall_us());
 	} else if (status == STATUS_INVALID) {
 		set_error(batch, row, str_of(err->text));

@@ -673,8 +673,16 @@ static void tries_again(void)
 	CU_ASSERT_EQUAL(row.expires_us, 0);
 	CU_ASSERT_EQUAL(row.done, 4); /* it goes on from there */
 	CU_ASSERT_EQUAL(row.run_us, NOW + SECOND);
+	CU_ASSERT(str_eq(row.error, STR("no"))); /* of its last try */
 	CU_ASSERT_EQUAL(claim_as(db, "a", NOW + SECOND, 1), 1);
 	CU_ASSERT_EQUAL(rows[0].claim, 2);
+	/* One that was cancelled, or paused, is so no more. */
+	rows[0].error = STR("It was paused.");
+	OK(update(db, &rows[0], TASK_CANCELLED, &asked));
+	change = begin(db);
+	OK(tasks_retry(db, &id, change, NOW + SECOND, NULL));
+	test_commit(db);
+	CU_ASSERT_EQUAL(find(db, &id).error.n, 0);
 	db_close(db);
 }
 

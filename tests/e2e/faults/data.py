@@ -331,6 +331,8 @@ def asked(check: Check, data: Data) -> None:
         still = wait_for(lambda: data.run(run_id)["state"] == state and not data.sql(
             f"SELECT 1 FROM background_tasks WHERE task_id = '{run_id}' AND status IN ('pending', 'processing')"), 30, 0.05)  # fmt: skip
         row = data.run(run_id)
+        says = data.sql(f"SELECT error_message FROM background_tasks WHERE task_id = '{run_id}'")[0][0]
+        check(says == f"It was {state}.", f"{what}: who listens to it is told that it is {state}", says)
         check(midway and still and row["rows_read"] < rows.n, f"{what}: {state} in the midst of it", f"{told} {row}" if not still else row["rows_read"])
         ask(data, headers, "POST", run_id + "/resume")
         midway = wait_for(lambda: data.is_midway(run_id, row["rows_read"]), PATIENCE_S, 0.002)
