@@ -96,6 +96,15 @@ is 'with a cursor for the rest' "$([ -n "${h[x-next-cursor]:-}" ] && echo yes) $
 as "$bob" GET /api/v1/sentiment/history
 answer 'everybody has their own' 200 '[]'
 
+# A file with a text in each line, as docs/sentiment.md has it.
+printf 'I love it\nso "bad"\n\nlast' >"$dir/texts.txt"
+jq -Rs '{texts: rtrimstr("\n") | split("\n")}' "$dir/texts.txt" >"$dir/lines.json"
+send_batch "$dir/lines.json"
+lines=$task
+within 'a file of lines is worked on' 30 is_over "$lines"
+as "$ada" GET "/api/v1/sentiment/task/$lines"
+is 'with a result for each line, in order' "$(jq -c '[.result[].text]' <<<"$body")" '["I love it","so \"bad\"","","last"]'
+
 # --- a large one, over killed workers -------------------------------------------------------------------------------
 
 texts=60000
