@@ -87,6 +87,6 @@ int restore_main(int argc, char **argv)
 	config_release(&config);
 	if (status != STATUS_OK)
 		return command_fail(command_exit_code(status), "%s", err.text);
-	printf("restored\n");
+	printf("restored %s\n", argv[1]);
 	return EXIT_OK;
 }

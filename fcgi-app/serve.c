@@ -138,7 +138,7 @@ int command_check_schema(const struct config *config)
 	if (status != STATUS_OK) /* a file that is not there yet is made by a migration */
 		return command_fail(
 			command_exit_code(status), "%s%s", err.text,
-			str_starts(str_of(config->database_url), STR("sqlite:")) ? " Run: appcore migrate up" : "");
+			str_starts(str_of(config->database_url), STR("sqlite:")) ? ". Run: appcore migrate up" : "");
 	char source[MOVES_ID_BYTES] = "", complete[MOVES_ID_BYTES] = "";
 	status = migrate_current(db, &number, &err);
 	if (status == STATUS_OK && number >= known)
@@ -555,7 +555,7 @@ int serve_main(int argc, char **argv)
 		return command_fail(EXIT_USAGE,
 				    "SECRET_KEY is not set: access tokens are signed with it. Make one (openssl rand "
 				    "-base64 48) and give it as SECRET_KEY, SECRET_KEY_FILE or the unit's credential "
-				    "secret_key.");
+				    "secret_key (/etc/appcore/credentials/secret_key).");
 	int code = start(&worker);
 	if (code == EXIT_OK)
 		run(&worker);

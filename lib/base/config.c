@@ -704,7 +704,8 @@ const char *config_lacks_key(const struct config *config)
 {
 	if (!config_is_production(config) || *config->api_key)
 		return NULL;
-	return "API_KEY is not set: production wants one (API_KEY, API_KEY_FILE or the unit's credential api_key).";
+	return "API_KEY is not set: production wants one (API_KEY, API_KEY_FILE or the unit's credential api_key, "
+	       "/etc/appcore/credentials/api_key).";
 }
 
 void config_release(struct config *config)

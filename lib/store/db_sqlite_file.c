@@ -153,8 +153,11 @@ static enum status check_copy(const char *path, struct err *err)
 		sqlite3_close(handle);
 	unlink_beside(path, "-wal"); /* of a copy that was in WAL mode; it was never written to */
 	unlink_beside(path, "-shm");
-	if (status == STATUS_UNAVAILABLE && err)
-		err->status = STATUS_INVALID; /* the copy's fault, not the store's */
+	if (status == STATUS_UNAVAILABLE && err) { /* the copy's fault, not the store's */
+		const struct err why = *err;
+		err_set(err, STATUS_INVALID, "the copy is damaged, take another one; the database is as it was: %.300s",
+			why.text);
+	}
 	return status == STATUS_UNAVAILABLE ? STATUS_INVALID : status;
 }
 
