@@ -19,6 +19,20 @@ fail() {
 command -v systemd-run >/dev/null || fail 'systemd-run is missing: this is for a machine that runs systemd.'
 lines=$(systemctl cat "$unit" 2>/dev/null) || fail "The unit $unit is missing: install appcore's package first."
 
+# What is there for root need not be for the user appcore, nor be where the program begins.
+check_file() { # ARGUMENT
+	local path
+	if [[ $1 = -* ]] || [ ! -e "$1" ]; then return 0; fi
+	path=$(realpath -- "$1")
+	if [[ $1 = */* && $1 != /* ]]; then
+		fail "The program begins in /var/lib/appcore: say \"$path\" instead of \"$1\"."
+	fi
+	if [[ $1 = /* ]] && ! setpriv --reuid appcore --regid appcore --init-groups test -r "$path" 2>/dev/null; then
+		fail "The user appcore cannot read $path: \"install -o appcore -g appcore FILE /var/lib/appcore/\" makes a copy that it can."
+	fi
+}
+for argument in "$@"; do check_file "$argument"; done
+
 properties=()
 while IFS= read -r line; do
 	properties+=(-p "$line")
