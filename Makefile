@@ -201,6 +201,10 @@ deps-data: deps ## the same, and pandas, for `make bench-data`
 deps-run: # what `make run` needs: no tools of the tests
 	@scripts/deps.sh $(CHECK) $(call quoted,$(RUNTIME_PACKAGES) $(BUILD_PACKAGES))
 
+.PHONY: deps-deb
+deps-deb: ## what `make deb` needs: no tools of the tests
+	@scripts/deps.sh $(CHECK) $(call quoted,$(BUILD_PACKAGES) debhelper)
+
 run: deps-run ## install, build, start and show the logs; Ctrl-C stops everything
 	@$(MAKE) --no-print-directory all
 	@scripts/make_web.sh --viewer-if-npm
@@ -238,7 +242,8 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 	install -D -m 644 -t $(SHARE)/appcore/pipelines $(wildcard pipelines/*.json)
 	install -D -m 644 -t $(SHARE)/appcore/pipelines/samples $(wildcard pipelines/samples/*)
 	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
-	install -D -m 644 -t $(SHARE)/appcore .env.example
+	install -D -m 644 -t $(SHARE)/appcore .env.example README.md
+	install -D -m 644 -t $(SHARE)/appcore/docs docs/*.md
 	(cd monitoring && find . -type f ! -name '*_test.yml' -exec install -D -m 644 '{}' '$(abspath $(SHARE))/appcore/monitoring/{}' ';')
 	install -D -m 644 -t $(SHARE)/appcore/web $(WEB)
 	install -D -m 644 -t $(SHARE)/appcore/web/docs build/web/docs/*

@@ -21,7 +21,7 @@ git() { command git -c safe.directory="$PWD" "$@"; }
 check_tools() {
 	local tool
 	for tool in dpkg-buildpackage dh git flock; do
-		command -v "$tool" >/dev/null || fail 100 "$tool is missing: run \"make deps-deploy\"."
+		command -v "$tool" >/dev/null || fail 100 "$tool is missing: run \"make deps-deb\"."
 	done
 	git rev-parse -q --verify HEAD >/dev/null || fail 100 "The version comes from git, and this is no checkout: clone the repository."
 }

@@ -200,7 +200,7 @@ def run_on_a_machine(suite, package):
 
     try:
         with Container(root_of(suite, "--bare")) as machine:
-            machine.put(package, f"/root/{os.path.basename(os.path.realpath(package))}")
+            machine.put(package, "/root/appcore.deb")
             # What somebody brings along: a certificate and its key.
             machine.must("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=localhost", "-addext",
                          "subjectAltName=DNS:localhost", "-keyout", "/root/privkey.pem", "-out", "/root/fullchain.pem")  # fmt: skip
