@@ -220,12 +220,11 @@ pack_installed() { # FILE
 	local folder=$work/repack said
 	rm -rf "$folder" && mkdir -p "$folder/DEBIAN" || return 1
 	dpkg-query -L appcore | while IFS= read -r file; do
-		if [ -L "$file" ] || [ -f "$file" ]; then
-			mkdir -p "$folder${file%/*}" && cp -a "$file" "$folder$file" || exit 1
-		elif [ -d "$file" ] && [ "$file" != /. ]; then
-			mkdir -p "$folder$file" && chmod --reference="$file" "$folder$file" && chown --reference="$file" "$folder$file" || exit 1
-		fi
-	done || return 1
+		if [ "$file" != /. ] && { [ -e "$file" ] || [ -L "$file" ]; }; then printf '%s\0' "${file#/}"; fi
+	done | tar -c -C / --null --no-recursion --files-from=- 2>/dev/null | tar -x -p --same-owner -C "$folder" 2>/dev/null || {
+		why="$STATE has no room to pack the installed version: free some."
+		return 1
+	}
 	for file in /var/lib/dpkg/info/appcore.*; do
 		case ${file##*.} in
 		conffiles | preinst | postinst | prerm | postrm | triggers | md5sums | config | templates | shlibs) cp -a "$file" "$folder/DEBIAN/${file##*.}" || return 1 ;;
