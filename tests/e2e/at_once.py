@@ -11,7 +11,7 @@ def main() -> int:
     answers = []
 
     def ask() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", url.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", url.port, timeout=120)
         connection.connect()
         barrier.wait()
         headers = {"X-API-Key": key, "Content-Type": "application/json", "Idempotency-Key": "all-at-once"}

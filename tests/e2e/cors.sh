@@ -1,6 +1,7 @@
 # CORS: any origin on the contract's paths (A-091, A-092), listed origins below /api/v1.
 # shellcheck shell=bash disable=SC2154
-service main SECRET_KEY=0123456789abcdef0123456789abcdef-e2e CORS_ORIGINS=https://app.example,http://localhost:3000
+service main SECRET_KEY=0123456789abcdef0123456789abcdef-e2e CORS_ORIGINS=https://app.example,http://localhost:3000 \
+	USER_RATE_LIMIT_PER_MINUTE=100000
 
 origin() { printf '%s' "${h[access-control-allow-origin]-none}"; }
 # The headers that a script in a browser is shown of those that came (NAME...), besides the few that it always is.
@@ -37,6 +38,14 @@ json=(-H 'Content-Type: application/json')
 req POST /api/v1/auth/register "${json[@]}" -d '{"username":"ada","email":"ada@example.com","password":"testpass123"}'
 req POST /api/v1/auth/login -d 'username=ada&password=testpass123'
 token=$(jq -r .access_token <<<"$body")
+loaded() { # in both workers
+	local listener
+	for listener in "$one" "$two"; do
+		req POST "$listener/api/v1/sentiment/analyze" "${json[@]}" -H "Authorization: Bearer $token" -d '{"text":"x"}'
+		[ "$status" = 200 ] || return 1
+	done
+}
+within 'both workers have the model' 60 loaded
 for text in good bad; do
 	req POST /api/v1/sentiment/analyze "${json[@]}" -H 'Origin: https://app.example' -H "Authorization: Bearer $token" -d "{\"text\":\"$text\"}"
 done

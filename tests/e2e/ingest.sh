@@ -51,12 +51,13 @@ ln -s "$sample" "$data/raw/link.csv"
 appcore task add pipeline_ingest >/dev/null
 taken() { [ ! -e "$data/raw/orders.csv" ] && [ ! -e "$data/raw/sensors/odd name.txt" ]; }
 within 'what is there is taken by its name, or by its folder' 60 taken
-is 'and archived' "$(find "$data/archive" -name orders.csv -o -name 'odd name.txt' | wc -l)" 2
+archived() { [ "$(find "$data/archive" -name orders.csv -o -name 'odd name.txt' | wc -l)" = 2 ]; }
+within 'and archived' 30 archived
 is 'not links, and nothing hidden' "$(find "$data/raw" -mindepth 1 ! -type d -printf '%f\n' | sort | tr '\n' ' ')" '.hidden.csv link.csv '
 
 # --- what is counted ---
 
-counted() { curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics" >"$dir/metrics" && grep -q '^appcore_pipeline_runs_total{pipeline="sensors"' "$dir/metrics"; }
-within 'runs are counted' 20 counted
-like 'and records (D-053)' "$(cat "$dir/metrics")" 'dataflow_records_ingested_total\{source="csv"\} 3028(\.0)?'
-like 'refused ones by why' "$(cat "$dir/metrics")" 'appcore_pipeline_refused_total\{pipeline="dataflow",reason="type"\} 1(\.0)?'
+counted() { curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics" >"$dir/metrics" && grep -qE "$1" "$dir/metrics"; }
+within 'runs are counted' 20 counted '^appcore_pipeline_runs_total\{pipeline="sensors"'
+within 'and records (D-053)' 20 counted '^dataflow_records_ingested_total\{source="csv"\} 3028(\.0)?$'
+within 'refused ones by why' 20 counted '^appcore_pipeline_refused_total\{pipeline="dataflow",reason="type"\} 1(\.0)?$'

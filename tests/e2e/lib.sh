@@ -45,9 +45,10 @@ at_most() { # NAME NUMBER LIMIT
 	if [ "$2" -le "$3" ]; then ok "$1"; else not_ok "$1" "is $2, should be at most $3"; fi
 }
 
-# A condition is given three times as long as it should take: what is tested is that it comes true, on a busy machine, too.
+# A condition is given three times as long as it should take, and half a minute at the least: what is tested is that it comes
+# true, on a busy machine, too.
 within() { # NAME SECONDS COMMAND...: until it succeeds
-	local name=$1 deadline=$((${EPOCHREALTIME/[.,]/} + $2 * 3000000))
+	local name=$1 deadline=$((${EPOCHREALTIME/[.,]/} + ($2 > 10 ? $2 : 10) * 3000000))
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		if [ "${EPOCHREALTIME/[.,]/}" -gt "$deadline" ]; then
@@ -66,11 +67,16 @@ helpers=() # processes of the topic's own: killed when it ends
 
 port_is_free() { ! grep -qi ":$(printf '%04X' "$1") [0-9A-F:]* 0A " /proc/net/tcp /proc/net/tcp6 2>/dev/null; }
 
-# take_ports: $port is the first of ten that nobody listens on and that no other topic was given.
+# take_ports: $port is the first of ten that nobody listens on and that no other topic was given. Tests that run beside
+# this one are given others: a list for all of a user's tests has lines of a first port, a number of ports, and the process
+# that has them; faults/harness.py reads and writes it, too.
 take_ports() {
-	local i free
-	exec 8>"$scratch/ports.lock"
+	local list=/tmp/appcore-test-ports.$UID i free first n pid taken=()
+	exec 8>>"$list"
 	flock 8
+	while read -r first n pid; do
+		[ ! -e "/proc/$pid" ] || taken+=("$first $n $pid")
+	done <"$list"
 	port=$(cat "$scratch/ports" 2>/dev/null || echo $((12000 + $$ % 1500 * 10)))
 	while :; do
 		port=$((port + 10))
@@ -79,9 +85,14 @@ take_ports() {
 		for i in 0 1 2 3 4 5 6 7 8 9; do
 			port_is_free $((port + i)) || free=
 		done
+		for i in "${taken[@]}"; do
+			read -r first n pid <<<"$i"
+			[ "$port" -ge $((first + n)) ] || [ $((port + 10)) -le "$first" ] || free=
+		done
 		[ -z "$free" ] || break
 	done
 	echo "$port" >"$scratch/ports"
+	printf '%s\n' "${taken[@]}" "$port 10 $$" | sed '/^$/d' >"$list"
 	exec 8>&-
 }
 
@@ -204,14 +215,14 @@ sql() { # SELECT: rows as lines, columns with | between them
 	if on_postgres; then
 		psql -X -A -t -q -v ON_ERROR_STOP=1 "$database_url" -c "$1"
 	else
-		sqlite3 -readonly "$dir/data/predictions.db" "$1"
+		sqlite3 -readonly -cmd '.timeout 30000' "$dir/data/predictions.db" "$1"
 	fi
 }
 change() { # [SQL]: that changes rows; without it from standard input
 	if on_postgres; then
 		psql -X -q -v ON_ERROR_STOP=1 -f - "$database_url" >/dev/null
 	else
-		sqlite3 -bail -cmd '.timeout 5000' -cmd 'PRAGMA wal_autocheckpoint=0' "$dir/data/predictions.db" >/dev/null
+		sqlite3 -bail -cmd '.timeout 30000' -cmd 'PRAGMA wal_autocheckpoint=0' "$dir/data/predictions.db" >/dev/null
 	fi < <(if [ $# -gt 0 ]; then printf '%s;\n' "$1"; else cat; fi)
 }
 rows() { sql 'SELECT count(*) FROM predictions'; }
@@ -255,7 +266,7 @@ req() {
 	esac
 	: >"$dir/head"
 	: >"$dir/body"
-	status=$(curl -sS -4 -g -m 30 --cacert "$scratch/tls/cert.pem" -D "$dir/head" -o "$dir/body" -w '%{http_code}' \
+	status=$(curl -sS -4 -g -m 60 --cacert "$scratch/tls/cert.pem" -D "$dir/head" -o "$dir/body" -w '%{http_code}' \
 		"$@" "$url" 2>"$dir/curl.err") || status=${status:-000}
 	read_answer
 	[ "$method" != HEAD ] || body=''
@@ -282,7 +293,7 @@ refused_of() { # CURL ARGUMENTS...
 	rm -rf "$dir/refused"
 	mkdir "$dir/refused"
 	curl -sS -4 -Z --parallel-immediate --parallel-max 100 -m 60 --cacert "$scratch/tls/cert.pem" -i -o "$dir/refused/#1" "$@" 2>"$dir/curl.err" || true
-	answer=$(grep -l '^HTTP/[0-9.]* 429' "$dir/refused"/* | head -n 1)
+	answer=$(grep -l '^HTTP/[0-9.]* 429' "$dir/refused"/* | head -n 1) || true
 	[ -n "$answer" ] || return 0
 	status=429
 	sed '/^\r$/q' "$answer" >"$dir/head"
@@ -322,7 +333,7 @@ raw() { # PORT BYTES (printf's %b): sends them over TCP as they are; the answer'
 	{
 		exec 7<>"/dev/tcp/127.0.0.1/$1"
 		printf '%b' "$2" >&7
-		timeout 5 cat <&7 || true
+		timeout 30 cat <&7 || true
 		exec 7>&-
 	} 2>/dev/null | tr -d '\0'
 }

@@ -112,14 +112,17 @@ like 'and says so' "$(tail -n 1 "$dir/run.out")" 'has stopped'
 say start
 worker=$(worker_pid 1)
 /usr/bin/python3 - "$direct" "$key" "$worker" "$here" "$dir/run/appcore-1.sock" >"$dir/drain" <<'PYTHON'
-import os, signal, sys, time
+import array, fcntl, os, signal, sys, termios, time
 sys.path.insert(0, sys.argv[4])
 from fcgi_client import Connection, records
-c = Connection(sys.argv[5], timeout=20)
+c = Connection(sys.argv[5], timeout=60)
 body = b'{"features":[' + b"1," * 100000 + b"1]}"
 sent = b"".join(records("POST", "/predict", {"X-API-Key": sys.argv[2], "Content-Type": "application/json"}, body))
 c.send(sent[:150000])  # parameters and a part of the body: the request has begun
-time.sleep(0.3)
+unread, patience = array.array("i", [1]), time.monotonic() + 15
+while unread[0] and time.monotonic() < patience:  # by the worker
+    time.sleep(0.05)
+    fcntl.ioctl(c.socket, termios.TIOCOUTQ, unread)
 os.kill(int(sys.argv[3]), signal.SIGTERM)
 time.sleep(0.5)
 c.send(sent[150000:])

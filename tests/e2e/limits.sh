@@ -67,12 +67,21 @@ is 'reads without a key are not counted to it' "$(codes --interface 127.0.0.22 "
 
 # --- nginx's zones ---
 
+began=${EPOCHREALTIME/[.,]/}
 codes=$(codes -Z --parallel-immediate --parallel-max 60 --interface 127.0.0.31 "$clear/version?[1-60]")
-like 'clear HTTP: 30 r/s with a burst of 20 (A-114)' "$(count_of 200 "$codes") of 60" '^(2[0-9]|3[0-9]|4[0-9]) of'
+seconds=$(((${EPOCHREALTIME/[.,]/} - began) / 1000000 + 1))
+holds 'clear HTTP: a burst of 20 passes (A-114)' [ "$(count_of 200 "$codes")" -ge 20 ]
+at_most "and 30 a second, in $seconds s" "$(count_of 200 "$codes")" $((21 + 30 * seconds))
 is 'the others are 429' "$(($(count_of 200 "$codes") + $(count_of 429 "$codes")))" 60
-refused_of --interface 127.0.0.32 "$clear/version?[1-60]"
-answer "nginx's own 429 (X-20)" 429 '{"detail":"Rate limit exceeded. Try again later."}'
-is 'its headers' "${h[content-type]-} ${h[retry-after]-} ${h[x-ratelimit-remaining]-} ${h[x-frame-options]-} ${h[x-content-type-options]-}" 'application/json 1 0 DENY nosniff'
+began=${EPOCHREALTIME/[.,]/}
+refused_of --interface 127.0.0.32 "$clear/version?[1-600]"
+seconds=$(((${EPOCHREALTIME/[.,]/} - began) / 1000000))
+if [ "$status" = none ] && [ "$seconds" -ge 15 ]; then
+	skip "nginx's own 429: this machine sends less than 30 requests a second"
+else
+	answer "nginx's own 429 (X-20)" 429 '{"detail":"Rate limit exceeded. Try again later."}'
+	is 'its headers' "${h[content-type]-} ${h[retry-after]-} ${h[x-ratelimit-remaining]-} ${h[x-frame-options]-} ${h[x-content-type-options]-}" 'application/json 1 0 DENY nosniff'
+fi
 # Below /api/ users have limits of their own, and the zone is a fence around them that they do not meet first (X-63).
 codes=$(codes -Z --parallel-immediate --parallel-max 100 --interface 127.0.0.33 "$base/api/v1/users/me?[1-700]")
 like 'HTTPS /api/: 60 a minute and 600 at once (B-033)' "$(count_of 401 "$codes") of 700" '^6[0-9][0-9] of'

@@ -28,6 +28,15 @@ for name in appcore_build_info appcore_queue_length appcore_commit_batch_size ap
 	is "family $name" "$(grep -c "^# TYPE $name " "$dir/metrics")" 1
 done
 
+# settle: until the text has been written anew, and so holds whatever has been answered by now.
+settle() {
+	local since=$((EPOCHSECONDS + 1)) deadline=$((SECONDS + 60))
+	until fetch && [ "$(value appcore_metrics_rendered_timestamp_seconds | jq -r floor)" -gt "$since" ]; do
+		[ "$SECONDS" -lt "$deadline" ] || return 0
+		sleep 0.1
+	done
+}
+
 # --- counting ---
 
 req GET /health
@@ -57,15 +66,15 @@ holds 'promtool is still silent' bash -c "promtool check metrics <'$dir/metrics'
 
 # --- bounded labels ---
 
-series() { fetch && grep -vc '^#' "$dir/metrics"; }
+series() { fetch && grep -c '^http_' "$dir/metrics"; } # others come when a model has been loaded
 codes "$base/random-[1-100]/x" >/dev/null
 for method in PROPFIND FOO BAR BAZ; do req "$method" /version; done
 within 'unknown paths share a value' 3 now_is 'http_requests_total{method="GET",endpoint="unmatched",status_code="404"}' 100.0
-sleep 1
+settle
 before=$(series)
 codes "$base/more-[1-100]/y" >/dev/null
 for method in QUX QUUX; do req "$method" /version; done
-sleep 1
+settle
 at_most 'series that came of 100 more paths and methods' $(($(series) - before)) 2
 
 # --- fresh ---
@@ -76,16 +85,16 @@ fresh() { # how long until a request is seen, in ms
 	old=$(value "$series")
 	req GET "$pool/livez"
 	start=${EPOCHREALTIME/[.,]/}
-	until fetch && [ "$(value "$series")" != "$old" ] || [ $((${EPOCHREALTIME/[.,]/} - start)) -gt 5000000 ]; do sleep 0.02; done
+	until fetch && [ "$(value "$series")" != "$old" ] || [ $((${EPOCHREALTIME/[.,]/} - start)) -gt 30000000 ]; do sleep 0.02; done
 	echo $(((${EPOCHREALTIME/[.,]/} - start) / 1000))
 }
-best=5000
-for _ in 1 2 3; do # the machine may be busy: the best of three
+best=30000
+for _ in 1 2 3; do # it takes less than a second; the machine may be busy: the best of three, and ten times that
 	took=$(fresh)
 	[ "$took" -ge "$best" ] || best=$took
 done
-at_most 'milliseconds until a request is seen' "$best" 1000
-like 'the text says when it was written' "$(value appcore_metrics_rendered_timestamp_seconds)" "^${EPOCHSECONDS:0:8}"
+at_most "milliseconds until a request is seen ($best)" "$best" 10000
+is 'the text says when it was written' "$(jq -n "$(value appcore_metrics_rendered_timestamp_seconds) - now | fabs < 60")" true
 
 # --- whole, while it is replaced under load ---
 
@@ -102,7 +111,7 @@ rm -r "$dir/fetched"
 
 total() { fetch && grep '^http_requests_total{' "$dir/metrics" | awk '{ n += $NF } END { printf "%d", n }'; }
 codes "$one/version?[1-50]" >/dev/null
-sleep 0.6
+settle
 before=$(total)
 uptime=$(curl -sS -4 "$one/health" | jq .checks.uptime_seconds)
 old=$(worker_pid 1)

@@ -66,7 +66,8 @@ is 'shares' "$(appcore model route wine 1=50 2=50)" 'wine: 1=50 2=50'
 both_versions() { [ "$(for _ in {1..20}; do says "$one" && echo; done | sort -u | xargs)" = '201 1 1 201 2 2' ]; }
 within 'both versions answer' 5 both_versions
 appcore model activate wine 1 >/dev/null
-within 'version 1 answers again' 3 both_say '201 1 1' # what a worker has by now is what it keeps below
+firmly_say() { for _ in {1..12}; do both_say "$1" || return 1; done; } # not by the shares of before
+within 'version 1 answers again' 3 firmly_say '201 1 1' # what a worker has by now is what it keeps below
 
 # --- broken candidates ---
 
@@ -111,7 +112,7 @@ is 'so does one whose files were replaced' "$(says "$two")" '201 3 3'
 : >"$dir/stop"
 wait "$first" "$second"
 is 'no request has failed meanwhile' "$(cat "$dir"/codes.? | tr ' ' '\n' | grep . | sort -u | xargs)" 201
-at_most 'and there were many' 500 "$(cat "$dir"/codes.? | wc -w)"
+at_most 'and there were many' 50 "$(cat "$dir"/codes.? | wc -w)"
 
 rm -r "$models/wine/3"
 old=$(worker_pid 1)

@@ -1,6 +1,6 @@
 # Background tasks: the workers that the service starts, what happens when one dies or stops, schedules, the queue's numbers.
 # shellcheck shell=bash disable=SC2154
-service main WORKERS=2 TASK_THREADS=2 TASK_LEASE_SECONDS=2 SCHEDULE_EXPIRY='0 0 1 1 *' SCHEDULE_RETENTION=off SCHEDULE_INGEST=off \
+service main WORKERS=2 TASK_THREADS=2 TASK_LEASE_SECONDS=10 SCHEDULE_EXPIRY='0 0 1 1 *' SCHEDULE_RETENTION=off SCHEDULE_INGEST=off \
 	SECRET_KEY=0123456789abcdef0123456789abcdef-e2e
 
 add() { appcore task add "$@"; } # KIND [OPTIONS...]: prints the id
@@ -21,10 +21,12 @@ is 'or looks for a worker' "$(live WORKER-2)" 'code 0'
 like 'an instance that does not run' "$(live API-9)" 'nobody answers at .*appcore-9.sock.*code 111'
 like 'a worker that does not run' "$(live WORKER-9)" 'WORKER-9 gives no sign of life.*code 111'
 like 'another name' "$(live somebody)" 'INSTANCE_ID says whom to ask.*code 100'
-pid=$(worker_pid 2)
-kill -STOP "$pid"
+# Its peers end it soon: nobody starts the next one meanwhile.
+pid=$(worker_pid 2) supervisor=$(sed -n 's/^supervisor \([0-9]*\) .*/\1/p' "$dir/run/appcore-2.pid")
+kill -STOP "$supervisor" "$pid"
 like 'an instance that is stopped' "$(live API-2)" 'code 111'
 kill -CONT "$pid" 2>/dev/null || true
+kill -CONT "$supervisor"
 is_live() { [ "$(live API-2)" = 'code 0' ]; }
 within 'it lives again' 20 is_live
 
@@ -96,7 +98,7 @@ appcore task cancel "$later" >"$dir/out" 2>&1 && code=0 || code=$?
 is 'and not twice' "$code $(cat "$dir/out")" '100 appcore task: the task is over already: cancelled'
 is 'it is tried again' "$(appcore task retry "$later")" '1 will be tried again'
 within 'at once' 20 field_is "$later" status completed
-holds 'the queue is drained' appcore task drain --timeout 20s
+holds 'the queue is drained' appcore task drain --timeout 120s
 
 # --- schedules ---
 

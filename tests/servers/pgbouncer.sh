@@ -40,11 +40,11 @@ end() { # SIGNAL
 	pid=$(pid) || return 0
 	kill "-$1" "$pid"
 	kill -CONT "$pid" 2>/dev/null || true
-	within 20 bash -c "! kill -0 $pid" || code=111 fail "PgBouncer in $dir does not end."
+	within 60 bash -c "! kill -0 $pid" || code=111 fail "PgBouncer in $dir does not end."
 }
 answers() { (exec 9<>"/dev/tcp/127.0.0.1/$(cat "$home/port")") 2>/dev/null; }
 launch() {
-	as_server "$program" -q -d "$home/pgbouncer.ini" >"$home/start.log" 2>&1 && within 10 answers && return
+	as_server "$program" -q -d "$home/pgbouncer.ini" >"$home/start.log" 2>&1 && within 60 answers && return
 	cat "$home/start.log" "$home/log" >&2
 	forget_home "$dir"
 	code=111 fail 'PgBouncer does not start. Its words stand above.'

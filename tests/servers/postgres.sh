@@ -94,7 +94,7 @@ kill_all() {
 	for pid in $pids; do
 		while is_alive "$pid"; do sleep 0.02; done
 	done
-	[ -z "$shmid" ] || within 10 memory_is_free "$shmid" || code=111 fail 'Its shared memory is still in use.'
+	[ -z "$shmid" ] || within 60 memory_is_free "$shmid" || code=111 fail 'Its shared memory is still in use.'
 }
 
 answers() { as_server "$bin/pg_isready" -q -h "$home" -p "$(setting port)"; }

@@ -40,12 +40,12 @@ end() { # SIGNAL
 	pid=$(pid) || return 0
 	kill "-$1" "$pid"
 	kill -CONT "$pid" 2>/dev/null || true
-	within 20 bash -c "! kill -0 $pid" || code=111 fail "Redis in $dir does not end."
+	within 60 bash -c "! kill -0 $pid" || code=111 fail "Redis in $dir does not end."
 }
 cli() { REDISCLI_AUTH=$(cat "$home/password") redis-cli --no-auth-warning -p "$(cat "$home/port")" "$@"; }
 answers() { [ "$(cli ping)" = PONG ]; }
 launch() {
-	as_server "$program" "$home/redis.conf" >"$home/start.log" 2>&1 && within 10 answers && return
+	as_server "$program" "$home/redis.conf" >"$home/start.log" 2>&1 && within 60 answers && return
 	cat "$home/start.log" "$home/log" >&2
 	forget_home "$dir"
 	code=111 fail 'Redis does not start. Its words stand above.'

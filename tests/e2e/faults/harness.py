@@ -3,6 +3,7 @@ what they were told with what the database holds.
 
 A script is `main(check)` under `run(main)`. It prints one line per check; exit code 0 all good, 1 not, 77 skipped."""
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -100,9 +101,25 @@ def wait_for(condition: Callable[[], object], seconds: float, step: float = 0.02
 
 
 def free_ports(n: int) -> int:
-    """The first of n ports after each other that nobody listens on."""
+    """The first of n ports after each other that nobody listens on, and that no test beside this one was given (take_ports
+    of tests/e2e/lib.sh says how the list of these is written)."""
+    with open(f"/tmp/appcore-test-ports.{os.getuid()}", "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        rows = [[int(word) for word in line.split()] for line in file]
+        rows = [row for row in rows if os.path.exists(f"/proc/{row[2]}")]
+        first = find_ports(n, rows)
+        file.seek(0)
+        file.truncate()
+        file.write("".join(f"{port} {many} {pid}\n" for port, many, pid in [*rows, [first, n, os.getpid()]]))
+    return first
+
+
+def find_ports(n: int, taken: List[List[int]]) -> int:
     for _ in range(1000):
         first = random.randrange(10000, 31000)
+        if any(first < port + many and port < first + n for port, many, _ in taken):
+            continue
         with contextlib.ExitStack() as stack:
             try:
                 for port in range(first, first + n):
@@ -198,13 +215,26 @@ class Service:
     def workers(self) -> Dict[int, int]:
         return self.pids("worker")
 
+    def all_serve(self, seconds: float = 60.0) -> bool:
+        """Waits until every instance is ready: before one is ended, so that there is another."""
+        return wait_for(lambda: all(self.get("/readyz", self.direct + i, 5).status == 200 for i in range(1, self.instances + 1)), seconds, 0.05)
+
+    def all_store(self, values: Callable[[], float], seconds: float) -> float:
+        """How long until every instance has stored a prediction; -1: not in time."""
+        started = time.monotonic()
+        for i in range(1, self.instances + 1):
+            left = started + seconds - time.monotonic()
+            if not wait_for(lambda i=i: self.predict(values(), self.direct + i, 10).status == 201, left, 0.05):
+                return -1.0
+        return time.monotonic() - started
+
     def socket(self, i: int) -> str:
         return f"{self.folder}/run/appcore-{i}.sock"
 
-    def get(self, path: str, port: int = 0, timeout: float = 10.0, source: str = "127.0.0.1") -> "Answer":
+    def get(self, path: str, port: int = 0, timeout: float = 60.0, source: str = "127.0.0.1") -> "Answer":
         return request(port or self.direct, "GET", path, timeout=timeout, source=source)
 
-    def predict(self, value: float, port: int = 0, timeout: float = 15.0, headers: Optional[dict] = None) -> "Answer":
+    def predict(self, value: float, port: int = 0, timeout: float = 60.0, headers: Optional[dict] = None) -> "Answer":
         return request(port or self.direct, "POST", "/predict", body_of(value), {**headers_of(self.key), **(headers or {})}, timeout)
 
     def metric(self, series: str) -> float:
@@ -223,7 +253,7 @@ class Service:
     def stored(self) -> Dict[str, "Row"]:
         if self.rows_from:
             return {row[0]: Row(row[0], float(row[1]), row[2]) for row in self.rows_from()}
-        db = sqlite3.connect(f"file:{self.data}/predictions.db?mode=ro", uri=True, timeout=10)
+        db = sqlite3.connect(f"file:{self.data}/predictions.db?mode=ro", uri=True, timeout=60)
         try:
             return {row[0]: Row(*row) for row in db.execute("SELECT id, result, features FROM predictions")}
         finally:
@@ -254,7 +284,7 @@ def body_of(value: float) -> bytes:
     return json.dumps({"features": [value, value + 1]}).encode()
 
 
-def request(port, method, path, body=None, headers=None, timeout=10.0, source="127.0.0.1") -> Answer:
+def request(port, method, path, body=None, headers=None, timeout=60.0, source="127.0.0.1") -> Answer:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout, source_address=(source, 0))
     started = time.monotonic()
     try:
@@ -278,6 +308,7 @@ class Told(NamedTuple):
     value: float
     id: str
     result: float
+    began: float = 0.0  # when it was asked
 
 
 class Failed(NamedTuple):
@@ -286,6 +317,7 @@ class Failed(NamedTuple):
     status: int  # 0: no answer
     headers: Dict[str, str]
     body: bytes
+    began: float = 0.0  # when it was asked
 
 
 class Load:
@@ -294,7 +326,7 @@ class Load:
     keep=False: a connection for each request. keyed: an Idempotency-Key for each, and what fails is tried again with it
     until it succeeds (RETRY_S); a failure is then one that never did."""
 
-    RETRY_S = 30.0
+    RETRY_S = 90.0
 
     def __init__(self, service: Service, clients: int = CLIENTS, keep: bool = True, keyed: bool = False,
                  source: str = "127.0.0.1", pause: float = 0.0, base: int = 0, timeout: float = 40.0):  # fmt: skip
@@ -345,9 +377,9 @@ class Load:
             self.slowest = max(self.slowest, now - started)
             if answer.status == 201:
                 body = json.loads(answer.body)
-                self.told.append(Told(now, value, body["prediction_id"], body["result"]))
+                self.told.append(Told(now, value, body["prediction_id"], body["result"], started))
             else:
-                self.failed.append(Failed(now, value, answer.status, answer.headers, answer.body))
+                self.failed.append(Failed(now, value, answer.status, answer.headers, answer.body, started))
                 time.sleep(0.02)
             if self.pause:
                 time.sleep(self.pause)
@@ -365,7 +397,14 @@ class Load:
             connection.close()
             return Answer(0, {}, repr(why).encode(), 0.0)
 
-    # What came of it.
+    # What came of it. Moments are those of asking: an answer may come late to whoever hears it.
+
+    def refused_after(self, moment: float) -> List[Failed]:
+        return [f for f in self.failed if f.began > moment]
+
+    def told_between(self, since: float, until: float) -> List[Told]:
+        """Asked after `since` and told before `until`."""
+        return [t for t in self.told if t.began > since and t.at < until]
 
     def longest_silence(self, since: float, until: float) -> float:
         """The longest time in which nobody was told of a stored prediction."""
