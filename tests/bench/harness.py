@@ -93,7 +93,7 @@ def leave_group(parent: Path, group: Path) -> None:
         time.sleep(0.1)
 
 
-def fetch(url: str, key: Optional[str] = None, body: Optional[dict] = None, timeout: float = 10):
+def fetch(url: str, key: Optional[str] = None, body: Optional[dict] = None, timeout: float = 60):
     """(status, headers, bytes) of one request; an error status is an answer, not an exception."""
     request = urllib.request.Request(url, data=None if body is None else json.dumps(body).encode())
     if body is not None:
@@ -301,7 +301,7 @@ class Reference:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return {"python": sum(cpu_of(int(pid)) for pid in (self.process.pid, *children)), **self.store.cpu()}
 
-    def wait_ready(self, seconds: float = 20) -> None:
+    def wait_ready(self, seconds: float = 90) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -354,9 +354,9 @@ class Meter:
 def wrk(base: str, kind: List[str], connections: int, seconds: float, key: str = "") -> Dict[str, float]:
     """One run of wrk; its result with `errors` added."""
     command = ["wrk", f"-t{min(THREADS, connections)}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
-    command += ["--timeout", "15s", "-s", str(HERE / "load.lua"), base, "--", *kind]
+    command += ["--timeout", "60s", "-s", str(HERE / "load.lua"), base, "--", *kind]
     done = subprocess.run(
-        command, env={**os.environ, "API_KEY": key}, capture_output=True, text=True, timeout=seconds + 60
+        command, env={**os.environ, "API_KEY": key}, capture_output=True, text=True, timeout=seconds + 180
     )
     for line in done.stdout.splitlines():
         if line.startswith("RESULT "):

@@ -102,7 +102,7 @@ class Program:
 
 def ask(port: int, path: str, **query: str) -> Any:
     text = path + ("?" + urllib.parse.urlencode(query) if query else "")
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request("GET", text)
         return json.loads(connection.getresponse().read() or b"null")
@@ -112,7 +112,7 @@ def ask(port: int, path: str, **query: str) -> Any:
 
 def answers(port: int, path: str) -> bool:
     with contextlib.suppress(OSError, http.client.HTTPException):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         connection.request("GET", path)
         return connection.getresponse().status == 200
     return False
@@ -221,7 +221,7 @@ def alertmanager_config(folder: Path, receiver: Receiver) -> Path:
 
 
 def command(service: Service, *words: str) -> str:
-    done = subprocess.run([service.binary, *words], cwd=service.folder, env=service.settings, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([service.binary, *words], cwd=service.folder, env=service.settings, capture_output=True, text=True, timeout=PATIENCE_S)
     if done.returncode != 0:
         raise RuntimeError(f"appcore {' '.join(words)}: {done.stderr.strip()}")
     return done.stdout
@@ -424,11 +424,9 @@ def empty_queries(watch: Watch) -> List[str]:
 
 
 def check_queries(watch: Watch) -> None:
-    wait_for(lambda: not empty_selectors(watch), PATIENCE_S, 1)
-    empty = empty_selectors(watch)
+    empty = [] if wait_for(lambda: not empty_selectors(watch), PATIENCE_S, 1) else empty_selectors(watch)
     check(not empty, "whatever the rules select is there", empty or "")
-    wait_for(lambda: not empty_queries(watch), PATIENCE_S, 1)
-    empty = empty_queries(watch)
+    empty = [] if wait_for(lambda: not empty_queries(watch), PATIENCE_S, 1) else empty_queries(watch)
     names = [name for name, _ in files.dashboard_queries()]
     check(not empty, f"{len(names)} queries of the dashboards return data (E-043, E-048)", empty or "")
     check(MAY_BE_EMPTY <= set(names), "those that may be empty exist", sorted(MAY_BE_EMPTY - set(names)) or "")
@@ -450,7 +448,7 @@ def check_dead_pool(watch: Watch, service: Service, receiver: Receiver) -> None:
     supervisors = service.pids("supervisor")
     for pid in supervisors.values():
         os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not service.workers(), 30)
+    wait_for(lambda: not service.workers(), PATIENCE_S)
     statuses = [request(service.direct, "GET", "/version", headers={"X-Request-ID": "dead-1"}).status for _ in range(20)]
     check(set(statuses) == {502}, "without instances nginx answers 502", sorted(set(statuses)))
     began = time.monotonic()

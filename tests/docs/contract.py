@@ -76,7 +76,7 @@ class Service:
         self.called, self.succeeded, self.wrong = {}, set(), {}
 
     def send(self, method, path, headers, body, first_bytes):
-        connection = http.client.HTTPSConnection(self.url.hostname, self.url.port, context=self.tls, timeout=30)
+        connection = http.client.HTTPSConnection(self.url.hostname, self.url.port, context=self.tls, timeout=60)
         try:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
@@ -144,7 +144,7 @@ class Service:
         return faults + self.document.faults(schema, answer.value)
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=120):
     """The condition's first answer that is true."""
     end = time.monotonic() + seconds
     while True:

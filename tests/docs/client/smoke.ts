@@ -17,7 +17,7 @@ function check(name: string, good: boolean, why?: unknown): void {
 }
 
 async function until<T>(what: () => Promise<T | undefined>): Promise<T | undefined> {
-	const end = Date.now() + 30_000;
+	const end = Date.now() + 120_000;
 	for (;;) {
 		const value = await what();
 		if (value !== undefined || Date.now() > end) return value;

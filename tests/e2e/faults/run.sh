@@ -22,7 +22,7 @@ trap 'exit 130' INT TERM
 passed=0 failed=0 skipped=0 started=$SECONDS
 for name in "${names[@]}"; do
 	code=0
-	env SECONDS="${FAULT_SECONDS:-60}" timeout -k 60 "$((240 + 6 * ${FAULT_SECONDS:-60}))" /usr/bin/python3 "$name.py" >"$output" 2>&1 &
+	env SECONDS="${FAULT_SECONDS:-60}" timeout -k 60 "$((480 + 6 * ${FAULT_SECONDS:-60}))" /usr/bin/python3 "$name.py" >"$output" 2>&1 &
 	running=$!
 	wait "$running" || code=$?
 	running=

@@ -17,21 +17,21 @@ from typing import Any, Dict, Iterator, List
 
 from harness import HOME, Check, Skip, note, run, wait_for
 
-BOOT_S = 30.0
+BOOT_S = 120.0
+PATIENCE_S = 120.0  # of a busy machine
 WATCHDOG_S = 5.0  # of appcore@.service
 UNITS = ["appcore@1.service", "appcore-nginx.service", "appcore-migrate.service", "appcore.target",
          "appcore-worker@1.service"]  # fmt: skip
 WORKER = UNITS[4]
-WORKER_STOP_S = 12.0  # of appcore-worker@.service
 DATA = "/var/lib/appcore"
 AS_APPCORE = ["runuser", "-u", "appcore", "--", "env", f"DATA_DIR={DATA}", f"DATABASE_URL=sqlite:///{DATA}/predictions.db",
               "RUN_DIR=/run/appcore", "/usr/local/bin/appcore"]  # fmt: skip
 KEY = "units-test-key-0123456789"
-PREDICT = ["curl", "-sk", "-m", "10", "-w", " %{http_code}", "https://localhost/predict", "-H", f"X-API-Key: {KEY}",
+PREDICT = ["curl", "-sk", "-m", "60", "-w", " %{http_code}", "https://localhost/predict", "-H", f"X-API-Key: {KEY}",
            "-H", "Content-Type: application/json", "-d", '{"features":[1,2]}']  # fmt: skip
 
 
-def call(command: List[str], timeout: float = 60.0) -> subprocess.CompletedProcess:
+def call(command: List[str], timeout: float = 180.0) -> subprocess.CompletedProcess:
     return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
 
 
@@ -96,7 +96,7 @@ class Machine:
     def off(self) -> None:
         self.nspawn.terminate()  # powers off in good order
         try:
-            self.nspawn.wait(30)
+            self.nspawn.wait(90)
         except subprocess.TimeoutExpired:
             self.nspawn.kill()
             self.nspawn.wait()
@@ -125,7 +125,7 @@ def watchdog(check: Check, machine: Machine) -> None:
 
     machine("kill", "-STOP", pid)
     stopped = time.monotonic()
-    back = wait_for(lambda: machine.show("MainPID") not in ("0", pid) and machine.show("ActiveState") == "active", 3 * WATCHDOG_S, 0.1)
+    back = wait_for(lambda: machine.show("MainPID") not in ("0", pid) and machine.show("ActiveState") == "active", PATIENCE_S, 0.1)
     check(back, "a stopped worker is replaced", f"after {time.monotonic() - stopped:.1f} s")
     answer = machine(*PREDICT).stdout
     check(answer.endswith(" 201"), "and serves", answer)
@@ -145,23 +145,24 @@ def tasks(check: Check, machine: Machine) -> None:
     done = machine("systemctl", "start", WORKER)
     check(done.returncode == 0, "a worker for tasks starts", done.stdout.strip())
     quick = add(0)
-    check(wait_for(lambda: task(quick)["status"] == "completed", 30, 0.1), "and does a task", task(quick)["status"])
+    check(wait_for(lambda: task(quick)["status"] == "completed", PATIENCE_S, 0.1), "and does a task", task(quick)["status"])
 
-    long = add(4)
-    began = wait_for(lambda: task(long)["status"] == "processing" and task(long)["done"] > 0, 30, 0.1)
+    long = add(12)
+    began = wait_for(lambda: task(long)["status"] == "processing" and task(long)["done"] > 0, PATIENCE_S, 0.1)
     pid = machine.show("MainPID", WORKER)
     machine("kill", "-KILL", pid)
     killed = time.monotonic()
-    back = wait_for(lambda: machine.show("MainPID", WORKER) not in ("0", pid) and machine.show("ActiveState", WORKER) == "active", 30, 0.1)
+    back = wait_for(lambda: machine.show("MainPID", WORKER) not in ("0", pid) and machine.show("ActiveState", WORKER) == "active", PATIENCE_S, 0.1)
     check(began and back, "killed amid a task, it is started again", f"after {time.monotonic() - killed:.1f} s")
-    check(wait_for(lambda: task(long)["status"] == "completed", 60, 0.1), "and the task is done", task(long)["status"])
+    check(wait_for(lambda: task(long)["status"] == "completed", PATIENCE_S, 0.1), "and the task is done", task(long)["status"])
 
     endless = add(3600)
-    wait_for(lambda: task(endless)["done"] > 0, 30, 0.1)
+    wait_for(lambda: task(endless)["done"] > 0, PATIENCE_S, 0.1)
     asked = time.monotonic()
     machine("systemctl", "stop", WORKER)
     took = time.monotonic() - asked
-    check(machine.show("Result", WORKER) == "success" and took < WORKER_STOP_S, "stopped amid a task, it ends in time",
+    # Killed it would be "timeout".
+    check(machine.show("Result", WORKER) == "success", "stopped amid a task, it ends in time",
           f"{machine.show('Result', WORKER)} after {took:.1f} s")  # fmt: skip
     left = task(endless)
     check(left["status"] == "pending" and left["done"] > 0, "and hands the task back", f"{left['status']}, {left['done']} done")
@@ -186,7 +187,7 @@ def read_only(check: Check, machine: Machine) -> None:
     check(answer.endswith(" 200") and "created_at" in answer, "read-only: what is stored is read", answer)
     machine("mount", "-o", "remount,rw", DATA)
     began = time.monotonic()
-    back = wait_for(lambda: machine(*PREDICT).stdout.endswith(" 201"), 50, 0.5)
+    back = wait_for(lambda: machine(*PREDICT).stdout.endswith(" 201"), PATIENCE_S, 0.5)
     check(back, "read-only: writable again, it recovers by itself", f"after {time.monotonic() - began:.0f} s")
 
 
@@ -196,9 +197,10 @@ def stopping(check: Check, machine: Machine, root: str) -> None:
     with open(f"{root}/var/lib/appcore/predictions.db-turn") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         client = subprocess.Popen(["nsenter", "-t", machine.init, "-a", *PREDICT], stdout=subprocess.PIPE, text=True)
-        time.sleep(0.5)
+        waits = ["sh", "-c", "curl -sk -m 20 https://localhost/metrics | grep -qE '^appcore_queue_length[^ ]* [1-9]'"]
+        wait_for(lambda: client.poll() is not None or machine(*waits).returncode == 0, 20, 0.1)
         machine("systemctl", "stop", UNITS[0])
-        answer = client.communicate(timeout=20)[0]
+        answer = client.communicate(timeout=PATIENCE_S)[0]
     result = machine.show("Result")
     check(answer.endswith(" 503"), "stopped while another process holds the turn: the client is told", answer)
     check(result != "watchdog", "and the watchdog leaves the stopping worker alone", result)
