@@ -366,7 +366,7 @@ static void every_combination_of_filters(void)
 
 	for (int bits = 0; bits < 64 * 3; bits++) {
 		struct predictions_query q = {.limit = 1000};
-		char at[40], id[40];
+		char at[40], id[40], from_at[40], from_id[40];
 		bool more = true;
 		int n = 0;
 		if (bits & 1) {
@@ -383,8 +383,10 @@ static void every_combination_of_filters(void)
 		/* On a busy machine looking around takes longer than it may, and goes on from where it was. */
 		for (int pages = 0; more && pages < 1000; pages++) {
 			OK(predictions_list(db, &rest, see, arg, &more, at, id, NULL));
-			rest.after_created_at = str_of(at);
-			rest.after_id = str_of(id);
+			memcpy(from_at, at, 40); /* what it starts from is not what it writes to */
+			memcpy(from_id, id, 40);
+			rest.after_created_at = str_of(from_at);
+			rest.after_id = str_of(from_id);
 		}
 		for (int i = 0; i < ROWS; i++)
 			if (model_fits(&rows[i], &q) && ++n <= seen.n)
@@ -421,10 +423,11 @@ static void stops_and_goes_on(void)
 		q.after_created_at = str_of(from_at);
 		q.after_id = str_of(from_id);
 		found += seen.n;
-	} while (more && pages++ < 10);
+		if (seen.n > 0)
+			CU_ASSERT_STRING_EQUAL(seen.ids[0], "00000003");
+	} while (more && ++pages < 10000);
 	CU_ASSERT_EQUAL(found, 1);
-	CU_ASSERT_EQUAL(pages, 3);
-	CU_ASSERT_STRING_EQUAL(seen.ids[0], "00000003");
+	CU_ASSERT_TRUE(pages >= 3 && !more); /* more on a busy machine, where looking around takes longer than it may */
 	/* A caller that stops gets the position of the row it stopped at. */
 	q = (struct predictions_query){.limit = 50};
 	fresh()->stop_at = 2;
@@ -440,13 +443,17 @@ static void stops_and_goes_on(void)
 static void deletes_the_oldest(void)
 {
 	struct db *db = filled("delete.db");
-	int64_t n = -1;
+	int64_t n = -1, all;
 
 	test_begin(db);
 	OK(predictions_delete_before(db, STR("2026-01-01T00:00:01.000000+00:00"), 30, &n, NULL));
-	CU_ASSERT_EQUAL(n, 30);
-	OK(predictions_delete_before(db, STR("2026-01-01T00:00:01.000000+00:00"), 1000, &n, NULL));
-	CU_ASSERT_EQUAL(n, 10 * TIES - 30);
+	CU_ASSERT_TRUE(n <= 30);
+	all = n;
+	for (int i = 0; i < 1000 && all < 10 * TIES; i++) { /* a busy machine takes less than it may */
+		OK(predictions_delete_before(db, STR("2026-01-01T00:00:01.000000+00:00"), 1000, &n, NULL));
+		all += n;
+	}
+	CU_ASSERT_EQUAL(all, 10 * TIES);
 	OK(predictions_delete_before(db, STR("2026-01-01T00:00:01.000000+00:00"), 1000, &n, NULL));
 	CU_ASSERT_EQUAL(n, 0);
 	OK(predictions_delete_before(db, STR("~"), 0, &n, NULL));
