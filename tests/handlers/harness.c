@@ -431,7 +431,7 @@ static void start_redis(struct harness *h)
 					.script = limit_redis_script,
 					.probe = limit_redis_probe,
 					.probe_n = LIMIT_REDIS_PROBE_ARGS,
-					.deadline_ms = h->redis_deadline_ms ? h->redis_deadline_ms : 2000};
+					.deadline_ms = h->redis_deadline_ms ? h->redis_deadline_ms : 10000};
 	struct err err = {0};
 
 	if (!h->redis_url)
@@ -654,11 +654,25 @@ double harness_metric(struct harness *h, const char *series)
 	return value;
 }
 
+bool harness_metric_is(struct harness *h, const char *series, double wanted)
+{
+	uint64_t end_ms = clock_mono_ms() + ANSWER_MS;
+
+	while (harness_metric(h, series) != wanted) {
+		if (clock_mono_ms() > end_ms) {
+			printf("\n%s is %g instead of %g\n", series, harness_metric(h, series), wanted);
+			return false;
+		}
+		pump_once(h, 5);
+	}
+	return true;
+}
+
 bool harness_logged(struct harness *h, const char *text)
 {
 	static char content[1 << 20];
 
-	for (int tries = 0; tries < 200; tries++) {
+	for (int tries = 0; tries < ANSWER_MS / 10; tries++) {
 		FILE *file = fopen(h->log, "re");
 		size_t n = file ? fread(content, 1, sizeof(content) - 1, file) : 0;
 		if (file)
@@ -687,7 +701,7 @@ int64_t harness_number(struct harness *h, const char *sql)
 
 static void begin(struct harness *h)
 {
-	must(db_turn_take(h->db, 10000, NULL) == STATUS_OK && db_begin(h->db, NULL) == STATUS_OK, "no turn");
+	must(db_turn_take(h->db, ANSWER_MS, NULL) == STATUS_OK && db_begin(h->db, NULL) == STATUS_OK, "no turn");
 }
 
 static void commit(struct harness *h)

@@ -77,7 +77,7 @@ struct harness {
 	const char *log_file;  /* NULL: "log" in its directory */
 	const char *redis_url; /* NULL: none. harness_start waits for it, unless `redis_late` */
 	bool redis_late;
-	uint64_t redis_deadline_ms; /* 0: 2 s, so that a sanitizer's slowness is not taken for Redis's */
+	uint64_t redis_deadline_ms; /* 0: 10 s, so that a sanitizer's slowness is not taken for Redis's */
 
 	struct app app;
 	struct mailbox mailbox;
@@ -136,6 +136,8 @@ void text_is(const char *got, const char *wanted, const char *file, int line);
 
 /* The value of a sample ("name{labels}") in the exposition; -1 when it is not there. */
 double harness_metric(struct harness *h, const char *series);
+/* Opens mail until it has that value; false when it has not after half a minute. */
+bool harness_metric_is(struct harness *h, const char *series, double wanted);
 
 /* The number that a query gives (static text), -1 when it fails. */
 int64_t harness_number(struct harness *h, const char *sql);
@@ -154,7 +156,7 @@ void harness_add_user(struct harness *h, const char *name, struct harness_user *
 /* app_tick as if a second had passed. */
 void harness_tick(struct harness *h);
 
-/* Whether the log gets a line that holds `text` (waits for it, for two seconds at the most). */
+/* Whether the log gets a line that holds `text` (waits for it, for half a minute at the most). */
 bool harness_logged(struct harness *h, const char *text);
 
 /* Fills the slow lane, threads and queue, until the next call with false. */

@@ -44,6 +44,8 @@ struct redis_fake {
 
 	/* The test's. */
 	_Atomic int delay_ms;     /* until a command is answered */
+	_Atomic bool holds;       /* answers nothing for now */
+	_Atomic int answers;      /* that were sent */
 	_Atomic bool no_script;   /* scripts are never known */
 	_Atomic bool deaf;        /* reads nothing */
 	_Atomic bool trickles;    /* sends a byte every 10 ms of an answer to SCRIPT that has no end */
@@ -144,7 +146,7 @@ static inline bool redis_fake_write(struct redis_fake *fake, struct redis_fake_c
 		return send(conn->fd, conn->replies[0].text, 1, MSG_NOSIGNAL) == 1;
 	while (conn->first != conn->last) {
 		const struct redis_fake_reply *reply = &conn->replies[conn->first % REDIS_FAKE_REPLIES];
-		if (clock_mono_ms() < reply->due_ms)
+		if (clock_mono_ms() < reply->due_ms || atomic_load(&fake->holds))
 			break;
 		ssize_t n = send(conn->fd, reply->text + conn->sent, reply->n - conn->sent, MSG_NOSIGNAL);
 		if (n < 0)
@@ -154,6 +156,7 @@ static inline bool redis_fake_write(struct redis_fake *fake, struct redis_fake_c
 			break;
 		conn->sent = 0;
 		conn->first++;
+		atomic_fetch_add(&fake->answers, 1);
 	}
 	return true;
 }
