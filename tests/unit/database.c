@@ -193,8 +193,26 @@ static void forget(struct store_op *op)
 	(void)op;
 }
 
+/* Whether a statement waits for a lock that database_hold() has. */
+static bool somebody_waits(void)
+{
+	char sql[256];
+
+	snprintf(sql, sizeof(sql),
+		 "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+		 " WHERE NOT granted AND datname LIKE 't%d\\_%%'",
+		 (int)server.owner);
+	PGresult *result = PQexec(server.connection, sql);
+	if (PQresultStatus(result) != PGRES_TUPLES_OK)
+		fail(sql, PQresultErrorMessage(result));
+	bool waits = strtol(PQgetvalue(result, 0, 0), NULL, 10) > 0;
+	PQclear(result);
+	return waits;
+}
+
 void database_plug(struct store *store)
 {
+	enum { WAIT_MS = 30 * 1000 };
 	static struct store_op plug;
 
 	if (!database_is_postgres())
@@ -204,7 +222,11 @@ void database_plug(struct store *store)
 		fail("plug", "the store takes no write");
 	while (store_queue_length(store) > 0)
 		usleep(1000);
-	usleep(20 * 1000); /* it has been sent */
+	for (int tries = 0; !somebody_waits(); tries++) {
+		if (tries == WAIT_MS)
+			fail("plug", "it does not wait");
+		usleep(1000);
+	}
 }
 
 bool database_skips(const char *why)

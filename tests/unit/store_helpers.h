@@ -30,6 +30,9 @@ static inline const char *test_path(const char *name)
 	return path;
 }
 
+/* For how long something is waited for that is sure to happen, however busy the machine is. */
+enum { TEST_PATIENCE_MS = 30 * 1000 };
+
 /* For what the case cannot go on without. */
 static inline void test_give_up(const char *what, const struct err *err)
 {
@@ -63,7 +66,7 @@ static inline void test_begin(struct db *db)
 {
 	struct err err = {0};
 
-	if (db_turn_take(db, 5000, &err) != STATUS_OK || db_begin(db, &err) != STATUS_OK)
+	if (db_turn_take(db, TEST_PATIENCE_MS, &err) != STATUS_OK || db_begin(db, &err) != STATUS_OK)
 		test_give_up("begin", &err);
 }
 

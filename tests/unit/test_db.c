@@ -35,7 +35,7 @@ static off_t size_of(const char *path)
 static bool save_rows(struct db *db, const char *prefix, int n, int batch)
 {
 	for (int i = 0; i < n;) {
-		if (db_turn_take(db, 20000, NULL) != STATUS_OK || db_begin(db, NULL) != STATUS_OK)
+		if (db_turn_take(db, TEST_PATIENCE_MS, NULL) != STATUS_OK || db_begin(db, NULL) != STATUS_OK)
 			return false;
 		for (int k = 0; k < batch && i < n; k++, i++) {
 			char id[64];
@@ -397,9 +397,14 @@ static void another_programs_lock_is_busy(void)
 	CU_ASSERT_EQUAL_FATAL(sqlite3_open(test_path("busy.db"), &other), SQLITE_OK);
 	CU_ASSERT_EQUAL(sqlite3_exec(other, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
 	OK(db_turn_take(db, 0, NULL));
-	uint64_t start = clock_mono_ms();
-	IS(db_begin(db, NULL), STATUS_BUSY);
-	CU_ASSERT_TRUE(clock_mono_ms() - start < 1000);
+	/* At once; a busy machine may take its time now and then, but not each time. */
+	uint64_t took = UINT64_MAX;
+	for (int tries = 0; tries < 20 && took >= 1000; tries++) {
+		uint64_t start = clock_mono_ms();
+		IS(db_begin(db, NULL), STATUS_BUSY);
+		took = clock_mono_ms() - start;
+	}
+	CU_ASSERT_TRUE(took < 1000);
 	CU_ASSERT_EQUAL(sqlite3_exec(other, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(other);
 	OK(db_begin(db, NULL));
@@ -457,7 +462,7 @@ static int outgrow_in_child(void *arg)
 		char id[40] = "";
 		bool repeated;
 		snprintf(id, sizeof(id), "grow-%06d", i);
-		if (db_turn_take(db, 1000, NULL) != STATUS_OK || db_begin(db, NULL) != STATUS_OK)
+		if (db_turn_take(db, TEST_PATIENCE_MS, NULL) != STATUS_OK || db_begin(db, NULL) != STATUS_OK)
 			return 1;
 		status = test_save(db, id, &repeated, NULL);
 		if (status == STATUS_OK)
@@ -603,7 +608,7 @@ static void a_long_log_is_cut(void)
  * for the log's length. */
 static bool finish_aside(struct db *db)
 {
-	uint64_t end = clock_mono_ms() + 20 * 1000;
+	uint64_t end = clock_mono_ms() + 60 * 1000;
 	bool done = false;
 
 	for (int i = 0; !done && i < 1000 && clock_mono_ms() < end; i++) {

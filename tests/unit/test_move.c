@@ -194,7 +194,7 @@ static void *wait_for_turn(void *arg)
 {
 	struct waiter *waiter = arg;
 
-	waiter->got = db_turn_take(waiter->db, 5000, NULL) == STATUS_OK;
+	waiter->got = db_turn_take(waiter->db, TEST_PATIENCE_MS, NULL) == STATUS_OK;
 	if (waiter->got)
 		db_turn_give(waiter->db);
 	return NULL;
@@ -212,7 +212,7 @@ static void who_waits_for_the_turn_is_seen(void)
 	OK(db_turn_take(db, -1, NULL));
 	CU_ASSERT_FALSE(db_turn_is_wanted(db));
 	CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, wait_for_turn, &waiter), 0);
-	for (int i = 0; i < 2000 && !db_turn_is_wanted(db); i++)
+	for (int i = 0; i < TEST_PATIENCE_MS && !db_turn_is_wanted(db); i++)
 		nanosleep(&nap, NULL);
 	CU_ASSERT_TRUE(db_turn_is_wanted(db));
 	db_turn_give(db);
