@@ -276,7 +276,10 @@ static void a_failed_write_gives_the_key_back(void)
 	ANSWERS(predict(&h, BODY, "k1"), 503, NULL);
 	ANSWERS(predict(&h, BODY, "k1"), 503, NULL); /* and not 409 */
 	harness_hold_turn(&h, false);
-	ANSWERS(predict(&h, BODY, "k1"), 201, NULL);
+	struct exchange *x = predict(&h, BODY, "k1");
+	for (int i = 0; i < 100 && x->status == 503; i++) /* a busy machine takes longer than the deadline */
+		x = predict(&h, BODY, "k1");
+	ANSWERS(x, 201, NULL);
 	CU_ASSERT_EQUAL(rows(&h), 1);
 	harness_close(&h);
 }
@@ -315,6 +318,8 @@ static void a_late_body_with_a_key(void)
 	struct ask other = ask;
 	other.idem = "k2";
 	struct exchange *a = harness_send(&h, &other);
+	for (int i = 0; i < 3000 && !database_is_postgres() && store_queue_length(h.app.store) == 0; i++)
+		harness_pump(&h, 10); /* until it has its key, and waits to be stored */
 	harness_pump(&h, 100);
 	CU_ASSERT_FALSE(a->done);
 	ANSWERS(harness_ask(&h, &other), 409, NULL);

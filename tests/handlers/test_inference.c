@@ -573,8 +573,10 @@ static void the_repository(void)
 	struct exchange *x = harness_send(&h, &unload);
 	harness_pump(&h, 100);
 	CU_ASSERT_FALSE(x->done); /* not before the workers had their time */
-	for (int i = 0; i < 20 && !x->done; i++)
+	for (int i = 0; i < 3000 && !x->done; i++) {
 		harness_tick(&h);
+		harness_pump(&h, 10);
+	}
 	ANSWERS(harness_wait(x), 200, "{}");
 	CU_ASSERT_EQUAL(harness_number(&h, "SELECT count(*) FROM models WHERE loaded = 0"), 1);
 	CU_ASSERT_TRUE(harness_number(&h, "SELECT max(value) FROM generations WHERE topic = 'models'") > before);
