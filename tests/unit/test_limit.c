@@ -14,7 +14,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-enum { MINUTE = 60 * 1000 };
+enum { MINUTE = 60 * 1000, PATIENCE_MS = 30 * 1000 };
 
 /* A claimed segment in a directory of its own. */
 static struct shm *open_fresh(void)
@@ -357,6 +357,8 @@ static void test_killed_takers(void)
 		waitpid(takers[i % TAKERS], &status, 0);
 		takers[i % TAKERS] = start_taker(shm->dir, tally, LIMIT);
 	}
+	for (int i = 0; i < PATIENCE_MS && atomic_load(&tally->allowed) <= KILLS + limit_skipped(shm); i++)
+		usleep(1000); /* none of them may have run yet */
 	for (int i = 0; i < TAKERS; i++) {
 		kill(takers[i], SIGKILL);
 		waitpid(takers[i], &status, 0);
@@ -414,15 +416,20 @@ static void test_stopped_and_killed_holder(void)
 	CU_ASSERT_EQUAL(limit_take(shm, id, 10, MINUTE, 1000).remaining, 9);
 	CU_ASSERT_EQUAL(limit_skipped(shm), 0);
 	pid_t pid = start_holder(shm->dir, id);
-	uint64_t start = clock_mono_ms();
-	struct limit_result r = limit_take(shm, id, 10, MINUTE, 1000);
-	CU_ASSERT(r.allowed && clock_mono_ms() - start < 500);
-	CU_ASSERT_EQUAL(limit_skipped(shm), 1);
+	/* Nobody waits for it; a busy machine may take its time now and then, but not each time. */
+	uint64_t tries = 0, took = UINT64_MAX;
+	for (; tries < 20 && took >= 500; tries++) {
+		uint64_t start = clock_mono_ms();
+		CU_ASSERT(limit_take(shm, id, 10, MINUTE, 1000).allowed);
+		took = clock_mono_ms() - start;
+	}
+	CU_ASSERT(took < 500);
+	CU_ASSERT_EQUAL(limit_skipped(shm), tries);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	CU_ASSERT_EQUAL(limit_take(shm, id, 10, MINUTE, 1000).remaining, 8); /* inherited, and put right */
 	CU_ASSERT_EQUAL(limit_take(shm, id, 10, MINUTE, 1000).remaining, 7);
-	CU_ASSERT_EQUAL(limit_skipped(shm), 1);
+	CU_ASSERT_EQUAL(limit_skipped(shm), tries);
 	shm_close(shm);
 }
 

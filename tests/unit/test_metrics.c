@@ -464,6 +464,12 @@ static void test_killed_workers(void)
 		last = now;
 		free(text);
 	}
+	for (int i = 0; i < 30000 && last <= 0; i++) { /* none of them may have run yet */
+		char *text = render(me);
+		last = value_of(text, "\nappcore_repeated_writes_total ");
+		free(text);
+		usleep(1000);
+	}
 	for (int i = 0; i < WORKERS; i++) {
 		kill(pids[i], SIGKILL);
 		waitpid(pids[i], NULL, 0);

@@ -74,7 +74,8 @@ static bool has_counted(struct bench *b, uint64_t n)
 	do {
 		test_sleep_ms(5);
 		read_counts(b, now);
-	} while (now[1] - b->before[1] < n && clock_mono_ms() < end_ms);
+	} while ((now[0] - b->before[0] < n || now[1] - b->before[1] < n || now[2] == b->before[2]) &&
+		 clock_mono_ms() < end_ms);
 	return now[0] - b->before[0] == n && now[1] - b->before[1] == n && now[2] > b->before[2];
 }
 

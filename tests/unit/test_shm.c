@@ -20,6 +20,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+enum { PATIENCE_MS = 30 * 1000 };
+
 /* A fresh run directory for each case; valid until the next call. */
 static const char *fresh_dir(void)
 {
@@ -750,6 +752,8 @@ static void test_running_race(void)
 		CU_ASSERT_EQUAL(WTERMSIG(reap(racers[i % RACERS])), SIGKILL);
 		racers[i % RACERS] = start_racer(dir, shared, i % RACERS);
 	}
+	for (int i = 0; i < PATIENCE_MS && atomic_load(&shared->rounds) <= KILLS; i++)
+		usleep(1000); /* none of them may have run yet */
 	for (int i = 0; i < RACERS; i++) {
 		kill(racers[i], SIGKILL);
 		reap(racers[i]);
