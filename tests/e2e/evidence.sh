@@ -1,6 +1,6 @@
 # Changing models with evidence: canary, shadow, replay, drift.
 # shellcheck shell=bash disable=SC2154
-service main MODEL_DRIFT_WINDOW=60s
+service main MODEL_DRIFT_WINDOW=600s
 
 # --- models ---------------------------------------------------------------------------------------------------------
 
@@ -46,13 +46,43 @@ versions_of() { # HEADER...: the versions that ten requests with it get, each on
 	done | sort -u | tr '\n' ' '
 }
 
+# What a worker knows of it is seen by its answers only.
+drawn() { # LISTENER N [CURL OPTIONS...]: the versions that N requests get there, each once
+	local listener=$1 n=$2
+	shift 2
+	for ((; n > 0; n--)); do
+		req POST "$listener/api/v1/models/wine/predict" -H "X-API-Key: $key" -H 'Content-Type: application/json' --data-binary '{"features":[1,"red"]}' "$@"
+		jq -r .version <<<"$body"
+	done | sort -u | tr '\n' ' '
+}
+both_draw() { [ "$(drawn "$one" 20)$(drawn "$two" 20)" = '1 2 1 2 ' ]; } # not always; again, then
+both_stick() { # [CURL OPTIONS...]: by chance once in 2^39
+	local versions
+	versions=$(drawn "$one" 20 "$@" && drawn "$two" 20 "$@")
+	[ "$versions" = '1 1 ' ] || [ "$versions" = '2 2 ' ]
+}
+scores_at() { # LISTENER: what is asked there the shadow is asked, too
+	local before
+	before=$(sql 'SELECT count(*) FROM shadow_predictions')
+	drawn "$1" 1 >/dev/null
+	for _ in {1..40}; do
+		[ "$(sql 'SELECT count(*) FROM shadow_predictions')" = "$before" ] || return 0
+		sleep 0.05
+	done
+	return 1
+}
+both_score() { [ "$(drawn "$one" 20)$(drawn "$two" 20)" = '1 1 ' ] && scores_at "$one" && scores_at "$two"; }
+forget_shadows() { # when what was asked before has been scored
+	sleep 1
+	change 'DELETE FROM predictions; DELETE FROM shadow_predictions'
+}
+
 # --- canary ---------------------------------------------------------------------------------------------------------
 
 holds 'version 1 is activated' appcore model activate wine 1
 within 'and answers' 3 answers 1
 is 'a split is told' "$(appcore model route wine 1=70 2=30)" 'wine: 1=70 2=30'
-within 'both answer' 5 answers 2
-sleep 3
+within 'both versions answer at both workers' 5 both_draw
 change "DELETE FROM predictions"
 before=$(counted 2)
 codes -X POST -H "X-API-Key: $key" -H 'Content-Type: application/json' --data-binary '{"features":[1,"red"]}' \
@@ -64,7 +94,7 @@ at_most 'nor much less' $((400 - twos)) 325
 all_counted() { [ $(($(counted 2) - before)) = "$twos" ]; }
 within 'and in the metrics' 3 all_counted
 is 'sticky by a header' "$(appcore model route wine 1=50 2=50 --sticky header:X-User-Id)" 'wine: 1=50 2=50, sticky by header:X-User-Id'
-sleep 3
+within 'both workers know' 5 both_stick -H 'X-User-Id: somebody'
 seen=''
 for user in 1 2 3 4 5 6 7 8; do
 	got=$(versions_of -H "X-User-Id: user-$user")
@@ -75,15 +105,16 @@ like 'not all of them version 1' "$seen" 2
 like 'nor all version 2' "$seen" 1
 is 'who has no header is drawn' "$(for _ in 1 2 3; do versions_of; done | tr ' ' '\n' | sort -u | xargs)" '1 2'
 appcore model route wine 1=50 2=50 --sticky key >/dev/null
-sleep 3
-like 'sticky by key' "$(versions_of)" '^[12] $'
+within 'sticky by key' 5 both_stick
 
 # --- shadow ---------------------------------------------------------------------------------------------------------
 
 appcore model activate wine 1 >/dev/null
 holds 'a shadow is set' appcore model shadow wine 2
-sleep 3
-change "DELETE FROM predictions"
+within 'both workers know it' 5 both_score
+forget_shadows
+scores() { curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics" | sed -n 's/^appcore_shadow_total{model="wine",version="2",outcome="scored"} \([0-9]*\).*/\1/p'; }
+before=$(scores)
 for i in 1 2 3 4 5 6 7 8 9 10; do
 	ask "{\"features\":[$i,\"red\"]}"
 	[ "$(jq -r '"\(.version) \(.result)"' <<<"$body")" = "1 $i" ] || not_ok 'the answer is that of version 1' "$body"
@@ -95,7 +126,7 @@ shadows() { [ "$(sql 'SELECT count(*) FROM shadow_predictions')" = "$1" ]; }
 within 'the shadow has scored them all' 5 shadows 20
 is 'with its own results' "$(sql "SELECT count(*) FROM shadow_predictions s JOIN predictions p ON s.id = p.id || '/2'
 	WHERE s.active_result = p.result AND s.result = p.result + CASE WHEN p.features LIKE '%white%' THEN 5 ELSE 0 END")" 20
-scored() { curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics" | grep -qF 'appcore_shadow_total{model="wine",version="2",outcome="scored"} 20.0'; }
+scored() { [ "$(scores)" -ge $((before + 20)) ]; }
 within 'counted' 3 scored
 compared=$(appcore model compare wine --json)
 is 'compared' "$(numbers '[.rows, .changed, .mean_difference, .difference.p25, .difference.p75, .difference.max, .from, .to]' <<<"$compared")" '[20,10,2.5,0,5,5,"1","2"]'
@@ -149,15 +180,15 @@ shows() { # INPUT REGEX
 	[[ $(psi "$1") =~ $2 ]]
 }
 within 'what is asked is what training had' 10 shows a '^0\.0$'
-like 'the table says so' "$(appcore model drift wine --since 60s)" 'a +0\.0000  stable'
+like 'the table says so' "$(appcore model drift wine --since 600s)" 'a +0\.0000  stable'
 for _ in 1 2 3 4 5; do
 	ask '{"instances":[[11,"red"],[11,"white"],[12,"red"],[12,"white"]]}'
 done
 within 'it moves' 10 shows a '^0\.2746' # 10 of 40 below: 0.25 ln 2 + 0.25 ln 1.5 = 0.2747
 like 'colours do not' "$(psi colour)" '^0\.0$'
-drift=$(appcore model drift wine --since 60s --json)
+drift=$(appcore model drift wine --since 600s --json)
 is 'as JSON' "$(jq -c '[.rows, .inputs[0].input, .inputs[0].reading, (.inputs[0].psi * 1000 | round), .inputs[0].bins[0].now]' <<<"$drift")" '[40,"a","shifted",275,0.25]'
-like 'for people' "$(appcore model drift wine --since 60s)" 'below 10 +50.00 % +25.00 %'
+like 'for people' "$(appcore model drift wine --since 600s)" 'below 10 +50.00 % +25.00 %'
 like 'rows are told' "$(curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics")" 'appcore_model_drift_rows\{model="wine",version="1"\} 40\.0'
 like 'a model without distributions' "$(appcore model drift mean 2>&1 || true)" 'says nothing of the distribution'
 
@@ -166,7 +197,8 @@ like 'a model without distributions' "$(appcore model drift mean 2>&1 || true)" 
 change "DELETE FROM predictions"
 change "DELETE FROM shadow_predictions"
 appcore model shadow wine 2 >/dev/null
-sleep 3
+within 'both workers know it again' 5 both_score
+forget_shadows
 instances=$(jq -nc '{instances: [range(200) | [., "white"]]}')
 ask "$instances"
 ask "$instances"

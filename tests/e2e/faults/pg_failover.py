@@ -19,7 +19,7 @@ def replicate(of: Postgres, *options: str) -> Postgres:
     replica = Postgres(*options, of=of)
     of.sql("ALTER SYSTEM SET synchronous_standby_names = '*'")
     of.sql("SELECT pg_reload_conf()")
-    wait_for(lambda: of.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1", 10)
+    wait_for(lambda: of.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1", 60)
     return replica
 
 

@@ -63,7 +63,7 @@ def stopped(check: Check, what: str, server: Postgres, url: str) -> None:
     empty(server)
     queue = PgQueue(service, server)
     tasks.stopped_elsewhere(check, what, queue, lambda _: not in_transaction(server))
-    ended = wait_for(lambda: not in_transaction(server), 20, 0.1)
+    ended = wait_for(lambda: not in_transaction(server), 60, 0.1)
     check(ended, f"{what}: no session is left behind")
     service.close()
 

@@ -372,8 +372,10 @@ def accepted(check: Check, service: Service, queue: Queue) -> None:
     kills = 0
     with Givers(queue, headers) as givers:
         for _ in every(0.7, SECONDS / 10):
+            service.all_serve()
             pids = list(service.workers().values())
             kills += bool(pids) and kill(random.choice(pids))
+        wait_for(lambda: any(queue.added[i].kind == BATCH for i in list(givers.told)), PATIENCE_S, 0.1)
     settled = queue.settles()
     n, batches = len(givers.told), sum(queue.added[i].kind == BATCH for i in givers.told)
     note(f"{what}: {kills} kills; {n} tasks were accepted, of them {batches} batches")
@@ -405,7 +407,7 @@ class Listener:
 
     def __enter__(self) -> "Listener":
         self.thread.start()
-        self.open.wait(30)
+        self.open.wait(PATIENCE_S)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -573,7 +575,7 @@ def stopped_elsewhere(check: Check, what: str, queue: Queue, is_unfit: Callable[
             return
         queue.echo(50)
         before = queue.one(batch)
-        with Worker(queue.service) as second:
+        with Worker(queue.service, TASK_LEASE_SECONDS=20) as second:  # a pause of the machine takes nothing from it
             taken = wait_for(lambda: queue.one(batch)["claim"] > before["claim"], PATIENCE_S, 0.002)
             first.send(signal.SIGCONT)
             check(taken, f"{what}: another one takes its batch", "" if taken else queue.one(batch))
