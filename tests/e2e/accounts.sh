@@ -351,7 +351,7 @@ change 'UPDATE users SET is_active = 1'
 if on_postgres; then
 	req POST /api/v1/auth/register "${json[@]}" -d '{"username":"eve","email":"eve@example.com","password":"testpass123"}'
 	eve=$(token_of eve)
-	asleep() { [ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")" = 1 ]; }
+	asleep() { [ "$(sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")" = 1 ] || ! kill -0 "$!" 2>/dev/null; } # or was, and nobody has looked
 	change "BEGIN; UPDATE users SET is_active = 0 WHERE username = 'eve'; SELECT pg_sleep(3); COMMIT" &
 	within 'an operator disables somebody' 10 asleep
 	req PATCH "$one/api/v1/users/me" "${json[@]}" -H "Authorization: Bearer $eve" -d '{}'

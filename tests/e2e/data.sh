@@ -181,7 +181,9 @@ done
 times=$(for _ in $(seq 20); do curl -sS -4 -o /dev/null -w '%{http_code} %{time_total}\n' "$one/version"; done)
 wait
 is 'six at once, all whole' "$(cat "$dir"/list[1-6] | sort | uniq -c | tr -s ' ')" ' 6 20'
-is 'others are served meanwhile' "$(awk '$1 == 200 && $2 < 2' <<<"$times" | wc -l)" 20
+is 'others are served meanwhile' "$(grep -c '^200 ' <<<"$times")" 20
+# One that waits for a list to end would wait each time; a machine that pauses does so once or twice.
+at_most 'and most of them soon' "$(awk '$2 >= 2' <<<"$times" | wc -l)" 10
 if ! is_sanitized; then
 	peak=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$(worker_pid 1)/status")
 	at_most 'the worker never held more than 64 MB (kB)' "$peak" 65536

@@ -100,7 +100,7 @@ many_changes() { # DIGIT: 4,000 of ada's at once, whose ids begin with it
 
 listen stall "$dir/run/appcore-1.sock" "$ada" /api/v1/events "$dir/stalled" &
 helpers+=("$!")
-listen crowd "$one/api/v1/events" "$dir/ada" 8 --events 4000 --within 60 --ready "$dir/ready" >"$dir/crowd" &
+listen crowd "$one/api/v1/events" "$dir/ada" 8 --events 4000 --within 120 --ready "$dir/ready" >"$dir/crowd" &
 crowd=$!
 helpers+=("$crowd")
 within 'one that will not read' 20 has open "$dir/stalled"
@@ -115,7 +115,7 @@ is 'a request that is taken back is ended, and one that talks on is cut' \
 # --- how many --------------------------------------------------------------------------------------------------------
 
 printf '%s\n' "$bob" >"$dir/bob"
-listen crowd "$two/api/v1/events" "$dir/bob" 16 --events 1 --within 60 --ready "$dir/ready16" >"$dir/crowd16" &
+listen crowd "$two/api/v1/events" "$dir/bob" 16 --events 1 --within 120 --ready "$dir/ready16" >"$dir/crowd16" &
 crowd=$!
 helpers+=("$crowd")
 within '16 streams of one user' 20 has ready "$dir/ready16"

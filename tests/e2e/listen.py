@@ -193,7 +193,7 @@ def main() -> int:
     mode.add_argument("tokens")
     mode.add_argument("n", type=int)
     mode.add_argument("--events", type=int, default=1)
-    mode.add_argument("--within", type=float, default=60.0)
+    mode.add_argument("--within", type=float, default=120.0)
     mode.add_argument("--ready")
     mode = modes.add_parser("follow")
     mode.add_argument("url")

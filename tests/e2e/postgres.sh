@@ -18,7 +18,7 @@ run_with() { # URL COMMAND...: with that DATABASE_URL; sets $code and $output
 	shift
 	code=0
 	output=$(cd "$dir" && env -i PATH="$PATH" HOME="$dir" "${settings[@]}" DATABASE_URL="$url" API_KEY=a-key-of-this-topic \
-		SECRET_KEY=a-secret-for-tests-of-more-than-32-bytes INSTANCE_ID=API-1 timeout 30 "$@" 2>&1 </dev/null) || code=$?
+		SECRET_KEY=a-secret-for-tests-of-more-than-32-bytes INSTANCE_ID=API-1 timeout 120 "$@" 2>&1 </dev/null) || code=$?
 }
 judge() { # NAME CODE PATTERN: what run_with has left
 	like "$1" "$code $output" "^$2 .*$3"
@@ -80,16 +80,30 @@ own psql clock -c "INSERT INTO predictions (id, features, result, model_version,
 	lpad(to_hex(ms >> 16), 8, '0') || '-' || lpad(to_hex(ms & 65535), 4, '0') || '-7000-8000-' || lpad(to_hex(ms), 12, '0'), '[1]', 1, 'v1.0',
 	to_char(to_timestamp(ms / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS') || '.000000+00:00'
 	FROM (SELECT (extract(epoch FROM now()) * 1000)::bigint - day * 86400000 AS ms FROM generate_series(1, 20) day) t" >/dev/null
-serve_for() { # SECONDS [NAME=VALUE...]: a worker on that database, ended after that time
+server_of() { # URL [NAME=VALUE...]: a worker on that database begins; $serving is its process
 	rm -f "$dir/clock.sock"
-	run_with "$clock" env RETENTION_DAYS=90 "${@:2}" spawn-fcgi -n -s "$dir/clock.sock" -- /usr/bin/timeout "$1" "$binary" serve
+	(cd "$dir" && exec env -i PATH="$PATH" HOME="$dir" "${settings[@]}" DATABASE_URL="$1" API_KEY=a-key-of-this-topic \
+		SECRET_KEY=a-secret-for-tests-of-more-than-32-bytes INSTANCE_ID=API-1 "${@:2}" \
+		spawn-fcgi -n -s "$dir/clock.sock" -- "$binary" serve) >"$dir/served" 2>&1 </dev/null 8>&- &
+	serving=$!
+	helpers+=("$serving")
 }
+ends() { # it; $output is what it said
+	kill -TERM "$serving" 2>/dev/null || true
+	wait "$serving" || true
+	output=$(<"$dir/served")
+}
+has_said() { grep -qE "$1" "$dir/served"; }
 mkdir -p "$dir/run"
-serve_for 1 # makes the weeks
+server_of "$clock" RETENTION_DAYS=90
+weeks_are_made() { [ "$(own psql clock -Atc "SELECT count(*) FROM pg_inherits WHERE inhparent = 'predictions'::regclass")" -ge 2 ]; }
+within 'a worker makes the weeks' 30 weeks_are_made
+ends
 library=$(find /usr/lib -name libfaketimeMT.so.1 2>/dev/null | head -n 1)
 if [ -n "$library" ]; then
-	serve_for 3 LD_PRELOAD="$library" FAKETIME=+120d FAKETIME_DONT_FAKE_MONOTONIC=1
-	like 'a clock that is 120 days ahead is told of' "$output" 'nothing is deleted.*clocks'
+	server_of "$clock" RETENTION_DAYS=90 LD_PRELOAD="$library" FAKETIME=+120d FAKETIME_DONT_FAKE_MONOTONIC=1
+	within 'a clock that is 120 days ahead is told of' 30 has_said 'nothing is deleted.*clocks'
+	ends
 	is 'and deletes nothing' "$(own psql clock -Atc 'SELECT count(*) FROM predictions')" 20
 else
 	skip 'a clock that is ahead: libfaketime is missing (make deps-postgres)'
@@ -100,17 +114,20 @@ fi
 standby() { "$home/tests/servers/postgres.sh" "$1" "$scratch/$topic-standby" "${@:2}"; }
 standby replica "$scratch/$topic-server" --until "$BASHPID"
 there=$(standby url clock)
-serve_on() { # URL: with Redis, for a second
-	rm -f "$dir/clock.sock"
-	run_with "$1" env RETENTION_DAYS=0 REDIS_URL=redis://127.0.0.1:1 spawn-fcgi -n -s "$dir/clock.sock" -- /usr/bin/timeout 1 "$binary" serve
+serve_on() { # URL: with Redis, until it serves
+	server_of "$1" RETENTION_DAYS=0 REDIS_URL=redis://127.0.0.1:1
+	within 'a worker serves' 30 has_said 'serves, pid'
 }
 serve_on "$there"
+ends
 like 'with REDIS_URL and no number to know its data by: it serves' "$output" 'serves, pid'
 like 'without Redis, and says so' "$output" 'without Redis'
 serve_on "$clock" # writes the number
 has_number() { [ -n "$(standby psql clock -Atc "SELECT 1 FROM generations WHERE topic = 'installation'")" ]; }
 within 'the standby has the number' 10 has_number
+ends
 serve_on "$there"
+ends
 like 'with the number' "$output" 'serves, pid'
 unlike 'Redis is used' "$output" 'without Redis'
 standby remove
@@ -129,18 +146,17 @@ with_tools() { run_with "$1" env PATH="$dir/programs:$PATH" "$binary" "${@:2}"; 
 rows_there() { own psql clock -Atc 'SELECT count(*) FROM predictions'; }
 own psql clock -c "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions LIMIT 5)" >/dev/null
 clock="$clock?application_name=prod"
-serve_for 5 &
-serving=$!
+server_of "$clock" RETENTION_DAYS=90
 there() { own psql clock -Atc "SELECT application_name FROM pg_stat_activity WHERE datname = 'clock'" | grep -qE '^(appcore|prod)$'; }
 within 'a service is there' 10 there
 run_with "$clock" "$binary" restore "$copy"
 like 'restore under a service whose URL names itself' "$code $output" '^100 .*is open'
 is 'nothing was replaced' "$(rows_there)" 15
-wait "$serving" || true
+ends
 clock=${clock%\?*}
 
 # Somebody comes while the copy is made SQL.
-tool pg_restore "env PGAPPNAME=appcore psql -d '$clock' -c 'SELECT pg_sleep(6)' >/dev/null 2>&1 </dev/null &
+tool pg_restore "env PGAPPNAME=appcore psql -d '$clock' -c 'SELECT pg_sleep(90)' >/dev/null 2>&1 </dev/null &
 for _ in {1..100}; do
 	[ \"\$(psql -d '$clock' -Atc \"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'appcore'\")\" = 0 ] || break
 	sleep 0.05
@@ -148,6 +164,7 @@ done"
 with_tools "$clock" restore "$copy"
 like 'restore while a service starts' "$code $output" '^100 .*is open'
 is 'nothing was replaced then' "$(rows_there)" 15
+own psql clock -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'appcore'" >/dev/null
 gone() { [ "$(own psql clock -Atc "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'appcore'")" = 0 ]; }
 within 'it goes' 15 gone
 rm "$dir/programs/pg_restore"
