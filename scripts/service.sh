@@ -315,9 +315,9 @@ answers() { # PORT: the instance behind it is ready
 	curl -sf --noproxy '*' -o /dev/null -m 2 "http://127.0.0.1:$1/readyz"
 }
 
-# Ready: every instance answers on its own port. $problem says what is not, if 15 s were not enough.
+# Ready: every instance answers on its own port. $problem says what is not, if 40 s were not enough.
 wait_healthy() {
-	local deadline=$((SECONDS + 15)) i
+	local deadline=$((SECONDS + 40)) i
 	while [ -z "$ending" ]; do
 		problem=
 		for i in $(all_indexes); do
@@ -536,7 +536,7 @@ verb_restart() {
 			signal TERM "$old"
 			wait_gone 120 "$old" || signal KILL "$old"
 		fi
-		patience=150
+		patience=400
 		until [ -n "$(pid_of worker "$i")" ] && [ "$(pid_of worker "$i")" != "$old" ] &&
 			{ [ "${i#work-}" != "$i" ] || answers $((DIRECT_PORT + i)); }; do
 			patience=$((patience - 1))
@@ -559,7 +559,7 @@ accepting() { # PID-OF-THE-MASTER
 }
 
 verb_reload() {
-	local pid former one now patience=100
+	local pid former one now patience=300
 	need_running
 	[ "$(known_instances | grep -vc '^work-')" -eq "$INSTANCES" ] || fail 'INSTANCES has changed: stop and start instead.'
 	"$scripts/make_certificate.sh" "$TLS_CERTIFICATE" "$TLS_KEY" --reload
