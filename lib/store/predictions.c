@@ -319,7 +319,8 @@ enum status predictions_delete_before(struct db *db, struct str before, int max,
 	*deleted = 0;
 	if (db_dialect(db) == DB_DIALECT_POSTGRESQL)
 		return delete_rest(db, before, max, deleted, err);
-	while (status == STATUS_OK && *deleted < max && n == DELETE_IDS && clock_mono_ms() <= end_ms) {
+	while (status == STATUS_OK && *deleted < max && n == DELETE_IDS &&
+	       (*deleted == 0 || clock_mono_ms() <= end_ms)) {
 		status = find_oldest(db, before, max - (int)*deleted, ids, &n, err);
 		for (int i = 0; status == STATUS_OK && i < n && (i == 0 || clock_mono_ms() <= end_ms); i++)
 			status = delete_one(db, str_of(ids[i]), deleted, err);

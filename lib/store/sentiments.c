@@ -343,7 +343,8 @@ enum status sentiments_expire(struct db *db, int64_t before_ms, int64_t limit, i
 		return STATUS_OK;
 	if (db_dialect(db) == DB_DIALECT_POSTGRESQL)
 		return delete_together(db, before, limit, deleted, err);
-	while (status == STATUS_OK && *deleted < limit && n == EXPIRE_IDS && clock_mono_ms() <= end_ms) {
+	while (status == STATUS_OK && *deleted < limit && n == EXPIRE_IDS &&
+	       (*deleted == 0 || clock_mono_ms() <= end_ms)) {
 		status = find_oldest(db, before, limit - *deleted, ids, &n, err);
 		for (int i = 0; status == STATUS_OK && i < n && (i == 0 || clock_mono_ms() <= end_ms); i++)
 			status = delete_one(db, ids[i], deleted, err);
