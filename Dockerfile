@@ -18,12 +18,19 @@ RUN printf 'path-exclude /usr/share/%s/*\n' doc man locale info >/etc/dpkg/dpkg.
 
 # --- the program ---
 
-# Changes with this list only: a change of the sources begins below it.
+# Changes with this list only: a change of the sources begins below it. Its last line is what development starts besides.
 FROM base AS dependencies
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends \
         gcc make pkgconf libc6-dev libfcgi-dev libjson-c-dev libsqlite3-dev libpq-dev libsodium-dev libhiredis-dev \
         libunistring-dev libcrypt-dev zlib1g-dev libcurl4-openssl-dev python3 python3-yaml ca-certificates spawn-fcgi file \
+        nginx-light openssl curl inotify-tools \
     && apt-get clean && rm -rf /var/lib/apt/lists/*
+
+# For development: the sources are mounted, not copied. It stands here, and has no packages of its own, for the builder that
+# Debian's docker.io has: that makes every stage above the one that is asked for.
+FROM dependencies AS dev
+WORKDIR /src
+CMD ["scripts/dev_container.sh"]
 
 FROM dependencies AS build
 ARG REVISION
@@ -109,27 +116,20 @@ CMD ["--config.file=/etc/alertmanager/alertmanager.yml", "--storage.path=/alertm
 
 FROM base AS redis
 RUN apt-get update -q && apt-get install -q -y --no-install-recommends redis-server \
-    && apt-get clean && rm -rf /var/lib/apt/lists/* /var/log/*.log /var/log/apt && install -d -m 700 -o 10002 -g 10002 /data
+    && apt-get clean && rm -rf /var/lib/apt/lists/* /var/log/*.log /var/log/apt
 USER 10002:10002
-WORKDIR /data
+WORKDIR /tmp
 CMD ["redis-server", "--bind", "*", "--protected-mode", "no", "--save", ""]
 
 FROM base AS postgres
-RUN apt-get update -q && apt-get install -q -y --no-install-recommends postgresql-17 \
-    && apt-get clean && rm -rf /var/lib/apt/lists/* /var/log/*.log /var/log/apt && rm -rf /var/lib/postgresql/17 /etc/postgresql/17 \
+RUN install -d /etc/postgresql-common/createcluster.d && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/none.conf \
+    && apt-get update -q && apt-get install -q -y --no-install-recommends postgresql-17 \
+    && apt-get clean && rm -rf /var/lib/apt/lists/* /var/log/*.log /var/log/apt \
     && install -d -m 700 -o postgres -g postgres /var/lib/postgresql/data \
-    && install -d -m 775 -o postgres -g postgres /run/postgresql
+    && install -d -m 1777 /run/postgresql
 COPY scripts/postgres_container.sh /usr/local/bin/
 ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin PGDATA=/var/lib/postgresql/data
 USER postgres
 WORKDIR /var/lib/postgresql
 STOPSIGNAL SIGINT
 CMD ["postgres_container.sh"]
-
-# --- development: the sources are mounted, not copied ---
-
-FROM dependencies AS dev
-RUN apt-get update -q && apt-get install -q -y --no-install-recommends nginx-light openssl curl inotify-tools git \
-    && apt-get clean && rm -rf /var/lib/apt/lists/*
-WORKDIR /src
-CMD ["scripts/dev_container.sh"]

@@ -18,6 +18,7 @@ for target in "$@"; do
 	faults) command=(tests/e2e/faults/run.sh) ;;
 	faults-postgres) command=(tests/e2e/faults/run.sh --postgres) ;;
 	test-package-trixie) command=(make test-package SUITE=trixie) ;;
+	test-containers) command=(make test-containers ARGS=--dev) ;;
 	*)
 		if ! grep -q "^$target:" Makefile; then
 			printf 'skip %-16s the Makefile has no such target\n' "$target"

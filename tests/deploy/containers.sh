@@ -100,6 +100,7 @@ finish() {
 	local code=$? mounted
 	trap - EXIT INT TERM
 	[ -z "$load" ] || kill "$load" 2>/dev/null || true
+	[ -z "$engine" ] || $DOCKER rm -fv second second_nginx >/dev/null 2>&1 || true
 	if [ -n "$engine" ]; then
 		scripts/containers.sh down --volumes >/dev/null 2>&1 || true
 		[ -z "$dev" ] || dev_compose down --volumes >/dev/null 2>&1 || true
@@ -285,8 +286,72 @@ within 'and Prometheus knows it' 60 knows
 
 # --- and down again ---
 
-scripts/containers.sh down --volumes >"$folder/down.log" 2>&1 || not_ok 'compose down' "$(tail -n 3 "$folder/down.log")"
-is 'nothing is left (A-136)' "$($DOCKER ps -aq)$($DOCKER volume ls -q)$($DOCKER network ls --format '{{.Name}}' | grep -vxE 'bridge|host|none' || true)" ''
+gone() { # NAME
+	scripts/containers.sh down --volumes >"$folder/down.log" 2>&1 || not_ok 'compose down' "$(tail -n 3 "$folder/down.log")"
+	is "$1" "$($DOCKER ps -aq)$($DOCKER volume ls -q)$($DOCKER network ls --format '{{.Name}}' | grep -vxE 'bridge|host|none' || true)" ''
+}
+gone 'nothing is left (A-136)'
+
+# --- with PostgreSQL and Redis: predictions outlive all containers, and limits are everybody's ---
+
+export WITH=postgres,redis RATE_LIMIT_PER_MINUTE=20
+up_with() { # NAME: what serves, without monitoring; migrating waits for a database for ever
+	local started=$SECONDS
+	if timeout 400 scripts/containers.sh up sentiment_db sentiment_redis sentiment_nginx >"$folder/up.log" 2>&1; then
+		ok "$1 ($((SECONDS - started)) s)"
+	else
+		not_ok "$1" "$(tail -n 5 "$folder/up.log"; compose logs --tail 5 2>&1 | tail -n 20)"
+	fi
+}
+kept() { [ "$(status "$pool/predictions/$id")" = 200 ]; }
+
+up_with 'compose up with PostgreSQL and Redis'
+for name in sentiment_db sentiment_redis sentiment_nginx; do within "$name is healthy" 90 is_healthy "$name"; done
+inspect() { $DOCKER inspect -f '{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{len .HostConfig.PortBindings}}{{range $name, $_ := .NetworkSettings.Networks}} {{$name}}{{end}}' "$@" | sort -u; }
+is 'both are as closed as the rest' "$(inspect sentiment_db sentiment_redis)" 'true [ALL] [no-new-privileges:true] 0 sentiment_network'
+is 'and nobody in them is root' "$(for name in sentiment_db sentiment_redis; do $DOCKER top "$name" -eo pid,uid | awk 'NR > 1 && $2 == 0'; done)" ''
+id=$(curl -s -m 20 "$pool/predict" -H "X-API-Key: $key" -H 'Content-Type: application/json' -d '{"features":[1,2,3]}' | jq -r .prediction_id || true)
+like 'a prediction' "$id" '^[0-9a-f-]{36}$'
+is 'it is in PostgreSQL' "$($DOCKER exec sentiment_db psql -qAt -U appcore -c "SELECT count(*) FROM predictions WHERE id = '$id'" 2>&1 || true)" 1
+unlike 'and no other database is there' "$($DOCKER exec sentiment_nginx ls -A /var/lib/appcore)" predictions.db
+
+# Another machine, as far as limits go: the two instances above have memory in common, this one has not.
+SECOND_PORT=$(free_port)
+second=http://127.0.0.1:$SECOND_PORT
+settings() { $DOCKER inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed '/^$/d' >"$folder/$1.env"; }
+settings sentiment_api1
+settings sentiment_nginx
+{
+	$DOCKER run -d --name second --network sentiment_network --volumes-from sentiment_api1 -v second:/run/appcore --env-file "$folder/sentiment_api1.env" "$image"
+	$DOCKER run -d --name second_nginx --network sentiment_front --volumes-from sentiment_nginx -v second:/run/appcore:ro \
+		--tmpfs /run/nginx:size=64m,mode=0755,uid=33,gid=10001 -p "127.0.0.1:$SECOND_PORT:8000" --env-file "$folder/sentiment_nginx.env" "appcore-nginx:$revision"
+} >"$folder/second.log" 2>&1 || not_ok 'a second machine starts' "$(tail -n 3 "$folder/second.log")"
+lives() { [ "$(status "$1/livez")" = 200 ]; }
+within 'a second machine serves' 90 lives "$second"
+# The first is asked until it refuses, then the second once. Ten times at most: alone it would refuse after twenty.
+limited() {
+	local _
+	for _ in {1..25}; do
+		[ "$(predict "$pool")" != 429 ] || break
+	done
+	[ "$(predict "$second")" = 429 ]
+}
+tries=1
+until limited || [ "$tries" -ge 10 ]; do
+	tries=$((tries + 1))
+	sleep 1
+done
+at_most 'what one machine has counted the other one refuses; tries' "$tries" 9
+like 'for it is in Redis' "$($DOCKER exec sentiment_redis redis-cli --scan --pattern 'limit:*' 2>&1 || true)" 'limit:'
+$DOCKER rm -fv second second_nginx >/dev/null 2>&1 || true
+$DOCKER volume rm second >/dev/null 2>&1 || true
+
+scripts/containers.sh down >"$folder/down.log" 2>&1 || not_ok 'compose down' "$(tail -n 3 "$folder/down.log")"
+is 'no container is left' "$($DOCKER ps -aq)" ''
+up_with 'and up again'
+within 'the prediction is still there' 90 kept
+gone 'nothing is left of these either'
+unset WITH RATE_LIMIT_PER_MINUTE
 
 # --- development: a source changes, and the service is another one (E-020) ---
 
@@ -299,9 +364,15 @@ if [ -n "$dev" ]; then
 	dev_compose up -d --build >"$folder/dev.log" 2>&1 || not_ok 'the stack for development starts' "$(tail -n 3 "$folder/dev.log")"
 	serves() { [ "$(status "$pool/health")" = 200 ]; }
 	within 'the stack for development builds and serves (E-020)' 600 serves
-	sed -i 's/\(APPCORE_VERSION "\)[^"]*/\19.9.9/' "$folder/src/lib/base/version.h"
-	is_new() { curl -s "$pool/version" | grep -q 9.9.9; }
+	source=$folder/src/fcgi-app/handlers/health.c
+	like 'it says what its source does' "$(curl -s "$pool/livez")" alive
+	sed -i 's/\\"alive\\"/\\"awake\\"/' "$source"
+	is_new() { curl -s "$pool/livez" | grep -q awake; }
 	within 'a source that changes is built, and serves' 600 is_new
+	echo 'int broken(' >>"$source"
+	is_told() { dev_compose logs 2>&1 | grep -q 'It does not build'; }
+	within 'one that does not build is told' 600 is_told
+	like 'and the former one serves' "$(curl -s "$pool/livez")" awake
 	dev_compose down --volumes >/dev/null 2>&1 || true
 fi
 
