@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs test programs, two at a time, for many of them wait more than they compute; shows the output of those that fail, and
-# what was skipped; the last line counts the programs.
+# what was skipped; the last line counts the programs. One that does not end in time is ended, and has failed.
 set -u
+SECONDS_EACH=400
 programs=("$@")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -12,7 +13,7 @@ trap 'kill $(jobs -rp) 2>/dev/null; exit 130' INT TERM
 
 run() { # NUMBER
 	local pid code=0
-	"${programs[$1]}" >"$dir/$1.out" 2>&1 &
+	timeout -k 10 "$SECONDS_EACH" "${programs[$1]}" >"$dir/$1.out" 2>&1 &
 	pid=$!
 	trap 'kill "$pid"' TERM
 	wait "$pid" || code=$?
@@ -27,7 +28,8 @@ show() { # NUMBER
 		grep '^skip ' "$dir/$1.out" || true
 	else
 		failed=$((failed + 1))
-		printf 'FAIL %s\n%s\n' "$name" "$(<"$dir/$1.out")"
+		[ "$(<"$dir/$1.code")" != 124 ] || echo "It did not end within $SECONDS_EACH s." >>"$dir/$1.out"
+		printf 'FAIL %s\n%s\n' "$name" "$(grep -v '^ *Test: .*passed$' "$dir/$1.out")"
 	fi
 }
 

@@ -20,6 +20,8 @@
 enum {
 	POLL_US = 1000,      /* of who does not wait for ever */
 	PLACES = 6,          /* in the line before the gate */
+	PLACE_POLL_US = 200, /* less than a turn: who moves on is in time for the next */
+	LINE_MS = 3000,      /* a worker that is stopped is ended before that (keeper.c) */
 	LET_OTHERS_MS = 10,  /* before a step of something long */
 	LET_OTHERS_US = 150, /* between two looks */
 };
@@ -56,7 +58,7 @@ static bool lock_until(int fd, int place, uint64_t end_ms)
 			return false;
 		}
 		if (end_ms > 0)
-			nap(POLL_US);
+			nap(place > 0 ? PLACE_POLL_US : POLL_US);
 	}
 	return true;
 }
@@ -74,16 +76,20 @@ static bool is_current(const struct sqlite_db *db)
 /* The kernel gives a lock to whoever asks first after it was freed, which is as a rule the process that has just freed
  * it: another may wait for many turns. So who waits for the turn holds the gate meanwhile, who waits for the gate holds
  * the place before it, and so on: everybody moves on by one, and nobody comes in between but before the last place.
- * With the gate alone one of three waited for up to thirteen turns of the other two. Only fairness hangs on all this:
- * without the gate's file the turn is taken all the same. */
+ * With the gate alone one of three waited for up to thirteen turns of the other two. Only fairness hangs on the places:
+ * one whose owner is stopped is passed after LINE_MS, and without the gate's file the turn is taken all the same. */
 static bool lock_in_line(struct sqlite_db *db, uint64_t end_ms)
 {
+	uint64_t line_ms = clock_mono_ms() + LINE_MS;
+
+	if (end_ms > 0 && end_ms < line_ms)
+		line_ms = end_ms;
 	if (db->gate_fd < 0)
 		db->gate_fd = sqlite_path_open_lock(db->path, "-gate");
 	bool placed = db->gate_fd >= 0, gated;
 	int place = PLACES;
 	for (; placed && place >= 1; place--) {
-		placed = lock_until(db->gate_fd, place, end_ms);
+		placed = lock_until(db->gate_fd, place, line_ms);
 		if (place < PLACES)
 			unlock_place(db->gate_fd, place + 1);
 	}

@@ -681,8 +681,8 @@ static void a_log_is_moved_beside_writers(void)
 	db_close(db);
 }
 
-/* Whether a process has a lock on the file: of POSIX on the byte, or (byte < 0) one of flock(2). As in proc_locks(5).
- */
+/* Whether a process has a lock on the file: of POSIX on the byte, or (byte < 0) one of flock(2) or of an open file,
+ * which proc_locks(5) gives no owner. */
 static bool has_lock(pid_t pid, const char *path, int byte)
 {
 	FILE *file = fopen("/proc/locks", "r");
@@ -698,15 +698,15 @@ static bool has_lock(pid_t pid, const char *path, int byte)
 		if (strstr(line, "->") ||
 		    sscanf(line, "%*d: %15s %*s %*s %d %*x:%*x:%lu %lu", kind, &owner, &inode, &first) != 4)
 			continue;
-		found = owner == pid && inode == st.st_ino &&
-			(byte < 0 ? strcmp(kind, "FLOCK") == 0
-				  : strcmp(kind, "POSIX") == 0 && first == (unsigned long)byte);
+		found = inode == st.st_ino &&
+			(byte < 0 ? strcmp(kind, "OFDLCK") == 0 || (owner == pid && strcmp(kind, "FLOCK") == 0)
+				  : owner == pid && strcmp(kind, "POSIX") == 0 && first == (unsigned long)byte);
 	}
 	fclose(file);
 	return found;
 }
 
-/* Stops a process in the midst of moving the log, when it has no turn and keeps nobody from having one. */
+/* Stops a process in the midst of moving the log, when it has no turn, waits for none, and keeps nobody from one. */
 static bool stop_copier(pid_t pid)
 {
 	enum { CHECKPOINT_LOCK = 121 }; /* https://sqlite.org/walformat.html#wal_locks */

@@ -49,7 +49,9 @@ int unit_run(const char *suite, const struct unit_case *cases, size_t n)
 	for (size_t i = 0; s && i < n; i++)
 		if (!CU_add_test(s, cases[i].name, cases[i].run))
 			return 111;
-	CU_basic_set_mode(CU_BRM_NORMAL);
+	/* So that a program that had to be ended has said which test it was in. */
+	setvbuf(stdout, NULL, _IONBF, 0);
+	CU_basic_set_mode(CU_BRM_VERBOSE);
 	CU_basic_run_tests();
 	unsigned failed = CU_get_number_of_failures();
 	unsigned ran = CU_get_number_of_tests_run();
