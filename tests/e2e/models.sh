@@ -88,11 +88,22 @@ refused 'the active version stays' 'is active' remove wine 1
 refused 'what is not there' 'There is no model wine/9' activate wine 9
 is 'nothing was installed' "$(find "$models" -mindepth 2 -maxdepth 2 | grep -c /wine/) $(find "$models" -mindepth 1 -maxdepth 1 -name '.*' ! -name .lock | wc -l)" '2 0'
 
+# It is broken while nobody has it in memory, as it was when it was whole.
+have_three() { # 200, 404
+	local listener
+	for listener in "$one" "$two"; do
+		req GET "$listener/v2/models/wine/versions/3/ready" -H "X-API-Key: $key"
+		[ "$status" = "$1" ] || return 1
+	done
+}
 appcore model add "$(model 3)" --name wine --version 3 >/dev/null
+within 'an added version is loaded' 15 have_three 200
+appcore model unload wine 3 >/dev/null
+within 'and unloaded' 15 have_three 404
 cp "$models/wine/3/model.json" "$dir/good.json"
 echo '{}' >"$models/wine/3/model.json"
 refused 'a version that was broken since is not activated' "Nothing was changed, wine 3 can.t be loaded" activate wine 3
-change "UPDATE model_routes SET shares = '3=100', former = '1=100' WHERE name = 'wine'; UPDATE generations SET value = value + 1 WHERE topic = 'models'"
+change "UPDATE models SET loaded = 1; UPDATE model_routes SET shares = '3=100', former = '1=100' WHERE name = 'wine'; UPDATE generations SET value = value + 1 WHERE topic = 'models'"
 failing() { curl -sf --cacert "$scratch/tls/cert.pem" -4 "$base/metrics" | grep -q "^appcore_model_load_failing{.*model=\"wine\"} $1"; } # 0.0 or 1.0
 within 'a worker that can'\''t load it says so in the metrics' 5 failing 1.0
 is 'and goes on with the one before' "$(says "$one")" '201 1 1'

@@ -169,7 +169,7 @@ gone() { [ "$(own psql clock -Atc "SELECT count(*) FROM pg_stat_activity WHERE a
 within 'it goes' 15 gone
 rm "$dir/programs/pg_restore"
 run_with "$clock" "$binary" restore "$copy"
-is 'restore when nobody is there' "$code $output $(rows_there)" '0 restored 20'
+is 'restore when nobody is there' "$code $output $(rows_there)" "0 restored $copy 20"
 
 # --- copies: secrets ---
 
