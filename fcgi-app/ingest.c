@@ -7,6 +7,7 @@
 #include "command.h"
 #include "pipeline/definition.h"
 #include "shared/wake.h"
+#include "store/new_file.h"
 #include "task/ingest.h"
 #include "task/measure.h"
 
@@ -119,7 +120,7 @@ static int copy_file(struct errand *errand)
 	int to = from >= 0 ? open(errand->copy, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0660) : -1;
 	if (to >= 0) {
 		give_to_service(to, errand);
-		done = copy_bytes(from, to);
+		done = copy_bytes(from, to) && new_file_sync_dir(errand->copy);
 	}
 	int why = errno;
 	if (from >= 0)
@@ -144,7 +145,17 @@ static int take_file(struct errand *errand)
 		return command_fail(EXIT_USAGE, "%s is not a file.", errand->file);
 	if (!str_is_utf8(str_of(errand->name)))
 		return command_fail(EXIT_USAGE, "the file's name is not UTF-8: rename it.");
-	return lies_in_raw(errand) ? EXIT_OK : copy_file(errand);
+	if (!lies_in_raw(errand))
+		return copy_file(errand);
+	/* A run that was taken must find its file after a power cut. */
+	int fd = open(errand->file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return command_fail(EXIT_USAGE, "%s can't be read: %s.", errand->file, strerror(errno));
+	bool synced = (fsync(fd) == 0 && new_file_sync_dir(errand->file)) || errno == EROFS;
+	int why = errno;
+	close(fd);
+	return synced ? EXIT_OK
+		      : command_fail(EXIT_SYSTEM, "%s can't be put on the disk: %s.", errand->file, strerror(why));
 }
 
 /* --- the run --- */

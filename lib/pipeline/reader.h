@@ -51,6 +51,10 @@ enum status source_open_bytes(struct source **out, struct str bytes, const struc
 	__attribute__((nonnull(1, 3), warn_unused_result));
 void source_close(struct source *source); /* NULL is allowed */
 
+/* Puts the file on the disk, whoever wrote it: what is stored of it must not outlive it. May take long. On a read-only
+ * file system it is there. Errors: STATUS_UNAVAILABLE. */
+enum status source_sync(struct source *source, struct err *err) __attribute__((nonnull(1), warn_unused_result));
+
 /* Whether "encoding" may be this: "auto", or an encoding that is read. */
 bool source_knows_encoding(struct str name);
 

@@ -1,10 +1,12 @@
 /* Sources: opening, positions, and what identifies the bytes behind them. */
 #include "pipeline/reader_impl.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -86,6 +88,13 @@ void source_close(struct source *source)
 	arena_release(&source->arena);
 	free(source->carry);
 	free(source);
+}
+
+enum status source_sync(struct source *source, struct err *err)
+{
+	if (source->stream.fd < 0 || fdatasync(source->stream.fd) == 0 || errno == EROFS || errno == EINVAL)
+		return STATUS_OK;
+	return err_set(err, STATUS_UNAVAILABLE, "The source could not be put on the disk: %s.", strerror(errno));
 }
 
 const struct source_shape *source_shape(const struct source *source)

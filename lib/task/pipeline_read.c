@@ -87,6 +87,8 @@ static enum status open_source(struct work *work, struct err *err)
 
 	if (status == STATUS_OK)
 		status = source_open(&work->source, work->path, &work->pipeline->source, err);
+	if (status == STATUS_OK)
+		status = source_sync(work->source, err);
 	if (status == STATUS_NOT_FOUND)
 		status = err_set(err, STATUS_INVALID, "The source is gone: %.*s.", STR_ARG(work->row.path));
 	if (status != STATUS_OK)
