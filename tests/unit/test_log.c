@@ -153,7 +153,7 @@ static void levels(void)
 static void errors_are_written_at_once(void)
 {
 	const char *path = path_of("errors");
-	char text[40];
+	char text[64];
 
 	uint64_t took = UINT64_MAX;
 
