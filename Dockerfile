@@ -38,7 +38,7 @@ WORKDIR /src
 COPY . .
 RUN test -n "${REVISION}" || { echo 'Give --build-arg REVISION="$(git rev-parse HEAD)", or use scripts/containers.sh build.'; exit 1; }
 RUN make -s -j"$(nproc)" COMMIT="$(printf %.12s "${REVISION}")" all \
-    && make -s COMMIT="$(printf %.12s "${REVISION}")" DESTDIR=/installed PREFIX=/usr install \
+    && make -s COMMIT="$(printf %.12s "${REVISION}")" DESTDIR=/installed PREFIX=/usr install-service \
     && strip --strip-unneeded /installed/usr/bin/appcore \
     && scripts/make_root.sh /installed /root-of-appcore \
     && scripts/make_sbom.sh /root-of-appcore "${REVISION}" > /sbom.json \

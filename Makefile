@@ -234,7 +234,13 @@ SYSTEMD = $(DESTDIR)$(if $(filter /usr /usr/local,$(PREFIX)),$(PREFIX)/lib,/etc)
 INSTALLED_SCRIPTS := add_models backup check_ports deploy deploy_lib health_check make_certificate render_nginx rollback rotate_secret
 INSTALLED_SCRIPTS += ctl logs
 
-install: all ## the program, systemd's units, nginx's templates, manual pages (DESTDIR, PREFIX=/usr/local)
+.PHONY: install-service
+install: install-service ## the program, systemd's units, nginx's templates, manual pages, guides (DESTDIR, PREFIX=/usr/local)
+	install -D -m 644 -t $(SHARE)/appcore README.md
+	install -D -m 644 -t $(SHARE)/appcore/docs docs/*.md
+
+# What a container has: a change of the guides makes no new image.
+install-service: all
 	@case '$(PREFIX)' in *[!A-Za-z0-9/._+-]*|[!/]*|'') echo 'PREFIX is an absolute path of letters, digits and /._+-' >&2; exit 100;; esac
 	install -D -m 755 $(OUT)/appcore $(DESTDIR)$(PREFIX)/bin/appcore
 	install -D -m 755 -t $(SHARE)/appcore/scripts $(INSTALLED_SCRIPTS:%=scripts/%.sh)
@@ -242,8 +248,7 @@ install: all ## the program, systemd's units, nginx's templates, manual pages (D
 	install -D -m 644 -t $(SHARE)/appcore/pipelines $(wildcard pipelines/*.json)
 	install -D -m 644 -t $(SHARE)/appcore/pipelines/samples $(wildcard pipelines/samples/*)
 	install -D -m 644 -t $(SHARE)/appcore/nginx nginx/*.conf nginx/*.conf.in
-	install -D -m 644 -t $(SHARE)/appcore .env.example README.md
-	install -D -m 644 -t $(SHARE)/appcore/docs docs/*.md
+	install -D -m 644 -t $(SHARE)/appcore .env.example
 	(cd monitoring && find . -type f ! -name '*_test.yml' -exec install -D -m 644 '{}' '$(abspath $(SHARE))/appcore/monitoring/{}' ';')
 	install -D -m 644 -t $(SHARE)/appcore/web $(WEB)
 	install -D -m 644 -t $(SHARE)/appcore/web/docs build/web/docs/*
