@@ -67,7 +67,12 @@ service main
 scan() { # FILE OPTIONS...
 	local file=$1
 	shift
-	"$testssl" --warnings off --ip one --color 0 --quiet --add-ca "$ca/cert.pem" --jsonfile "$file" "$@" "$base" >"$file.out" 2>&1 || true
+	# A connection of its own that came to nothing on a busy machine is a warning: then it looks again.
+	for _ in 1 2 3; do
+		rm -f "$file"
+		"$testssl" --warnings off --ip one --color 0 --quiet --add-ca "$ca/cert.pem" --jsonfile "$file" "$@" "$base" >"$file.out" 2>&1 || true
+		findings "$file" 2>/dev/null | grep -q '^WARN .*connect problem' || break
+	done
 }
 findings() { jq -r '.[] | select(.id != "engine_problem") | select(.severity | IN("MEDIUM", "HIGH", "CRITICAL", "FATAL", "WARN")) | "\(.severity) \(.id): \(.finding)"' "$1"; }
 found() { jq -r --arg id "$2" 'first(.[] | select(.id | startswith($id)) | .finding) // "none"' "$1"; }
