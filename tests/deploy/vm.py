@@ -138,8 +138,8 @@ class Work:
         machine, file = self.service.machine, f"orders-{self.name}.csv"
         machine.write("/usr/share/appcore/pipelines/orders.json", json.dumps(ORDERS))
         machine.must("install", "-d", "-o", "appcore", "-g", "appcore", f"{DATA}/raw")
+        machine.must("sync", timeout=300)  # the definition; the data is the worker's to put on the disk
         machine.write(f"{DATA}/raw/{file}", self.rows.text, owner="appcore:appcore")
-        machine.must("sync", timeout=300)  # whoever lays a file down has it on the disk before a run is asked for
         self.log_in()
         wait_for(lambda: self.ask("POST", "sentiment/analyze", {"text": "x"}).status == 200, PATIENCE_S, 0.5)
         self.batch = self.must("POST", "sentiment/analyze/batch", {"texts": [tasks.text_of(i) for i in range(self.texts)]})["task_id"]

@@ -5,8 +5,10 @@
 #include "reader_dump.h"
 #include "unit.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -781,6 +783,26 @@ static const char *write_rows(const char *name, int from, int n, const char *mod
 	return path;
 }
 
+/* Power is not cut here: that it is asked for, and that its failure is told. */
+static void put_on_the_disk(void)
+{
+	struct source *source;
+	struct err err = {0};
+
+	CU_ASSERT_EQUAL_FATAL(source_open(&source, write_file("synced.csv", STR("a\n1\n"), "w"), &CSV, NULL),
+			      STATUS_OK);
+	CU_ASSERT_EQUAL(source_sync(source, &err), STATUS_OK);
+	int fd = source->stream.fd;
+	source->stream.fd = INT_MAX; /* no file */
+	CU_ASSERT_EQUAL(source_sync(source, &err), STATUS_UNAVAILABLE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "could not be put on the disk"));
+	source->stream.fd = fd;
+	source_close(source);
+	CU_ASSERT_EQUAL_FATAL(source_open_bytes(&source, STR("a\n1\n"), &CSV, NULL), STATUS_OK);
+	CU_ASSERT_EQUAL(source_sync(source, &err), STATUS_OK);
+	source_close(source);
+}
+
 static void growing_and_shrinking(void)
 {
 	struct source *source;
@@ -928,6 +950,7 @@ static const struct unit_case CASES[] = {
 	{"files", files},
 	{"which file it is", identity},
 	{"a file that grows or shrinks", growing_and_shrinking},
+	{"a source is put on the disk", put_on_the_disk},
 	{"a field of 100 MB", a_large_field},
 };
 

@@ -97,36 +97,22 @@ def free(other: subprocess.Popen) -> None:
     other.wait(60)
 
 
-def stop_command(check: Check, service: Service) -> None:
-    what = "Ctrl-Z of a command that has the turn"
-    # It has the turn for moments: one that had given it back when the signal came is not what is looked for.
+def stop_command(check: Check, service: Service, stop: signal.Signals, what: str, look) -> None:
+    """A command has the turn for moments: one that had given it back when the signal came is not what is looked for."""
     for _ in range(TRIES):
         with command_with_turn(service) as (pid, other):
-            os.kill(pid, signal.SIGTSTP)
-            if turn_holder(service) != pid:
-                free(other)
-                continue
-            ctrl_z(check, service, what, pid, other)
-            break
-    else:
-        check(False, f"{what}: it has it")
-
-    what = "SIGSTOP of a command that has the turn"
-    for _ in range(TRIES):
-        with command_with_turn(service) as (pid, other):
-            os.kill(pid, signal.SIGSTOP)
-            wait_for(lambda: state_of(pid) == "T", 30, 0.0005)
-            if turn_holder(service) != pid:
-                free(other)
-                continue
-            sigstop(check, service, what, pid, other)
-            break
-    else:
-        check(False, f"{what}: it keeps it")
+            os.kill(pid, stop)
+            if stop == signal.SIGSTOP:
+                wait_for(lambda: state_of(pid) == "T", 30, 0.0005)
+            if turn_holder(service) == pid:
+                check(True, f"{what}: it has it then")
+                look(check, service, what, pid, other)
+                return
+            free(other)
+    check(False, f"{what}: it has it then")
 
 
 def ctrl_z(check: Check, service: Service, what: str, pid: int, other: subprocess.Popen) -> None:
-    check(True, f"{what}: it has it")
     stopped = wait_for(lambda: state_of(pid) == "T", 60, 0.0005)
     check(stopped and turn_holder(service) != pid, f"{what}: stops it when it has given the turn back")
     free(other)
@@ -135,7 +121,6 @@ def ctrl_z(check: Check, service: Service, what: str, pid: int, other: subproces
 
 
 def sigstop(check: Check, service: Service, what: str, pid: int, other: subprocess.Popen) -> None:
-    check(True, f"{what}: it keeps it")
     free(other)
     answer = service.predict(3e9)
     check(answer.status == 503 and "retry-after" in answer.headers, f"{what}: writes are refused", f"{answer.status} after {answer.seconds:.1f} s")
@@ -157,7 +142,8 @@ def main(check: Check) -> None:
             stop_once(check, service, load, holding=True)
     note(f"{2 * rounds} stops: {load.summary()}")
     compare(check, service, load)
-    stop_command(check, service)
+    stop_command(check, service, signal.SIGTSTP, "Ctrl-Z of a command that has the turn", ctrl_z)
+    stop_command(check, service, signal.SIGSTOP, "SIGSTOP of a command that has the turn", sigstop)
     wait_for(lambda: service.metric("appcore_workers_killed_total") >= 2 * rounds, 60)
     check(service.metric("appcore_workers_killed_total") >= 2 * rounds, "they are counted", service.metric("appcore_workers_killed_total"))
 
