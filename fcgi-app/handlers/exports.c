@@ -177,6 +177,7 @@ static bool read_wish(struct exporting *exporting, struct db *db)
 		return false;
 	}
 	req->query = buf_view(&query);
+	req->query_is_of_body = true;
 	if (!data_read_wish(req, db, 1, 0, &wish))
 		return false;
 	exporting->wish.pipeline = wish.name;

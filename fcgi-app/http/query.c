@@ -9,7 +9,7 @@ void query_answer(struct request *req, const char *type, const char *msg, const 
 {
 	invalid_answer_one(req, &(struct violation){.type = type,
 						    .msg = msg,
-						    .where = "query",
+						    .where = req->query_is_of_body ? "body" : "query",
 						    .field = field,
 						    .index = -1,
 						    .input = invalid_input_text(req, input),

@@ -90,7 +90,8 @@ struct request {
 	enum http_method method;
 	struct str method_text;
 	struct str path;  /* decoded and normalised by nginx */
-	struct str query; /* as sent */
+	struct str query; /* as sent; or made by a handler of members of its body */
+	bool query_is_of_body;
 	struct str content_type;
 	struct str content_length_text;
 	struct str remote_addr; /* of the real client, as nginx says */

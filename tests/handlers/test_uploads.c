@@ -400,6 +400,8 @@ static void exports(void)
 		{"{\"pipeline\":\"dataflow\",\"filters\":{\"limit\":1}}", "data.NAME", 422},
 		{"{\"pipeline\":\"dataflow\",\"filters\":{\"value\":null}}", "a text, a number", 422},
 		{"{\"pipeline\":\"dataflow\",\"filters\":{\"status\":\"odd\"}}", "processed", 422},
+		{"{\"pipeline\":\"dataflow\",\"filters\":{\"status\":\"odd\"}}", "\"loc\":[\"body\",\"status\"]", 422},
+		{"{\"pipeline\":\"\"}", "\"loc\":[\"body\",\"pipeline\"]", 422},
 		{"{\"pipeline\":\"dataflow\",\"fields\":[1]}", "list of field names", 422},
 		{"{\"pipeline\":\"dataflow\",\"sort\":\"id\"}", "alone", 422},
 	};
