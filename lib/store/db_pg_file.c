@@ -5,14 +5,16 @@
  * the service next, which then finds none of its tables: so they go to the server itself, or not at all. */
 #include "store/db_pg_impl.h"
 
+#include "base/clock.h"
 #include "store/new_file.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = PATH_MAX + 32 };
+enum { PATH_BYTES = PATH_MAX + 32, GONE_MS = 2000, LOOK_MS = 50 };
 
 #define IS_OPEN "the database is open: stop what uses it first"
 
@@ -76,31 +78,46 @@ enum status pg_backup(struct db *base, const char *path, struct err *err)
 	"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"                                     \
 	" AND application_name = '" PG_APPLICATION "' AND pid <> pg_backend_pid()"
 
-static enum status check_alone(struct db *db, struct err *err)
+static enum status count_others(struct db *db, int64_t *others, struct err *err)
 {
 	struct stmt *stmt;
 	bool row;
-	int64_t others = 0;
 
 	enum status status = db_prepare(db, OTHERS, &stmt, err);
 	if (status != STATUS_OK)
 		return status;
 	status = db_step(stmt, &row, err);
 	if (status == STATUS_OK && row)
-		others = db_column_i64(stmt, 0);
+		*others = db_column_i64(stmt, 0);
 	db_reset(stmt);
+	return status;
+}
+
+/* The server's processes of a service that has just been stopped are there for a moment. */
+static enum status check_alone(struct db *db, struct err *err)
+{
+	static const struct timespec nap = {.tv_nsec = LOOK_MS * 1000000L};
+	uint64_t end_ms = clock_mono_ms() + GONE_MS;
+	enum status status;
+	int64_t others = 0;
+
+	while ((status = count_others(db, &others, err)) == STATUS_OK && others > 0 && clock_mono_ms() < end_ms)
+		(void)nanosleep(&nap, NULL);
 	if (status == STATUS_OK && others > 0)
 		return err_set(err, STATUS_CONFLICT, IS_OPEN ", and a pooler that keeps its connections");
 	return status;
 }
 
-/* In the transaction that replaces: once all tables are locked, who is there is seen, and who comes waits. */
+/* In the transaction that replaces: once all tables are locked, who is there is seen, and who comes waits. The
+ * connection that looked before may still be ending. */
 #define OUR_TABLES                                                                                                     \
 	"FOR t IN SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"                                        \
 	" WHERE schemaname = current_schema() AND tableowner = current_user LOOP EXECUTE "
 static const char MAKE_ROOM[] = "--command=DO $$ DECLARE t text; BEGIN"
 				" PERFORM set_config('lock_timeout', '10s', true); " OUR_TABLES
 				"'LOCK TABLE ' || t || ' IN ACCESS EXCLUSIVE MODE'; END LOOP;"
+				" FOR i IN 1..40 LOOP EXIT WHEN (" OTHERS ") = 0;"
+				" PERFORM pg_sleep(0.05), pg_stat_clear_snapshot(); END LOOP;"
 				" IF (" OTHERS ") > 0 THEN RAISE EXCEPTION '" IS_OPEN "'; END IF; " OUR_TABLES
 				"'DROP TABLE IF EXISTS ' || t || ' CASCADE'; END LOOP; END $$";
 
