@@ -198,7 +198,8 @@ missing_dependencies() { # LIST as in Depends: those that are not installed, a l
 }
 
 provided() { # NAME: by another package
-	dpkg-query -W -f='${db:Status-Status} ${Provides}\n' 2>/dev/null | grep -q "^installed .*\b$1\b"
+	# Not through a pipe: who is cut off in the midst of the list would make it a "no".
+	grep -q "^installed .*\b$1\b" <<<"$(dpkg-query -W -f='${db:Status-Status} ${Provides}\n' 2>/dev/null)"
 }
 
 # A library more does the old version no harm.
