@@ -28,7 +28,7 @@ for tool in $DOCKER dockerd mmdebstrap jq curl iptables-save; do
 done
 command -v docker-compose >/dev/null || $DOCKER compose version >/dev/null 2>&1 || skip 'docker-compose is missing: run make deps-containers.'
 # Its rules and ours would be mixed up, and a service in containers here may be somebody's.
-! iptables-save 2>/dev/null | grep -q '^:DOCKER' || skip 'another engine has its rules on this machine.'
+! grep -q '^:DOCKER' <<<"$(iptables-save 2>/dev/null)" || skip 'another engine has its rules on this machine.'
 [ "$(df --output=avail -k "${TMPDIR:-/tmp}" | tail -n 1)" -gt 6000000 ] || skip "${TMPDIR:-/tmp} has not the 6 GB that images need."
 
 passed=0 failed=0
@@ -188,13 +188,14 @@ like 'a converter works in it' "$($DOCKER run --rm --read-only --network none -e
 
 # --- the service ---
 
-free_port() {
-	local port=$((20000 + RANDOM % 8000))
+port=$((20000 + RANDOM % 8000))
+next_port() { # $port: each time another one
+	port=$((port + 1))
 	while grep -qi ":$(printf '%04X' "$port") " /proc/net/tcp /proc/net/tcp6; do port=$((port + 1)); done
-	printf '%s' "$port"
 }
 for name in HTTP_PORT HTTPS_PORT DIRECT_PORT API1_PORT API2_PORT PROMETHEUS_PORT ALERTMANAGER_PORT; do
-	printf -v "$name" '%s' "$(free_port)"
+	next_port
+	printf -v "$name" '%s' "$port"
 	export "${name?}"
 done
 export HEALTH_INTERVAL=2s NOFILE=4096 PREDICTIONS_READ=open RATE_LIMIT_PER_MINUTE=0
@@ -316,7 +317,8 @@ is 'it is in PostgreSQL' "$($DOCKER exec sentiment_db psql -qAt -U appcore -c "S
 unlike 'and no other database is there' "$($DOCKER exec sentiment_nginx ls -A /var/lib/appcore)" predictions.db
 
 # Another machine, as far as limits go: the two instances above have memory in common, this one has not.
-SECOND_PORT=$(free_port)
+next_port
+SECOND_PORT=$port
 second=http://127.0.0.1:$SECOND_PORT
 settings() { $DOCKER inspect -f '{{range .Config.Env}}{{println .}}{{end}}' "$1" | sed '/^$/d' >"$folder/$1.env"; }
 settings sentiment_api1

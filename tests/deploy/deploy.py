@@ -270,7 +270,7 @@ def broken(site: Site) -> None:
     """Versions that cannot serve are taken back by themselves."""
     schema = newest() + 1
     site.deploys("a version that does not start", 1, "appcore@1.* does not start: .*it is broken.*2.0.* serves again", "2.0", site.put(site.packages["start"]), schema=schema)
-    site.deploys("one that never says that it serves", 1, "does not start", "2.0", "--health-seconds", "4", site.put(site.packages["hangs"]), schema=schema)
+    site.deploys("one that never says that it serves", 1, "does not start", "2.0", "--health-seconds", "15", site.put(site.packages["hangs"]), schema=schema)
     site.deploys("one that dies soon after, with a migration", 1, "ended soon|does not|not ready", "2.0", site.put(site.packages["dies"]), schema=schema)
     site.check(site.history()[-1]["outcome"] == "rolled back", "the history knows", site.history()[-1]["outcome"])
 
@@ -318,13 +318,13 @@ def cut_short(site: Site) -> None:
     """deploy.sh itself is told to end, or killed, amid its work."""
     package = site.put(site.packages["5.0"])
     with Loaded(site.machine) as loaded:
-        running = subprocess.Popen(site.machine.inside("bash", "/root/scripts/deploy.sh", package), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        running = subprocess.Popen(site.machine.inside("bash", "/root/scripts/deploy.sh", "--settle-seconds", "4", package), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         wait_for(lambda: site.machine.shell(f"grep -q restart {STATE}/under-way").returncode == 0, 60, 0.02)
         site.machine.shell("kill -TERM $(sed -n 's/.*, pid \\([0-9]*\\),.*/\\1/p' " + STATE + "/turn)")
         said = running.communicate(timeout=200)[0]
     site.note_load("interrupted", loaded)
     site.check(running.returncode == 1 and "interrupted. 4.0" in said and site.serves() == "installed 4.0", "interrupted, it goes back", said.strip().splitlines()[-1:])
-    running = subprocess.Popen(site.machine.inside("bash", "/root/scripts/deploy.sh", package), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    running = subprocess.Popen(site.machine.inside("bash", "/root/scripts/deploy.sh", "--settle-seconds", "4", package), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait_for(lambda: site.machine.shell(f"grep -q restart {STATE}/under-way").returncode == 0, 60, 0.02)
     site.machine.shell("kill -9 $(sed -n 's/.*, pid \\([0-9]*\\),.*/\\1/p' " + STATE + "/turn)")
     running.wait(60)
@@ -376,7 +376,7 @@ def over_ssh(site: Site) -> None:
     if site.machine.shell("command -v sshd").returncode != 0:
         raise Skip("no sshd in the root tree")
     site.machine.shell("mkdir -p /run/sshd /root/.ssh && chmod 700 /root/.ssh && ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519 && cp /root/.ssh/id_ed25519.pub /root/.ssh/authorized_keys"
-                       " && /usr/sbin/sshd -p 2222 && sleep 0.5 && ssh-keyscan -p 2222 127.0.0.1 >/root/.ssh/known_hosts 2>/dev/null")  # fmt: skip
+                       " && /usr/sbin/sshd -p 2222 && for i in $(seq 100); do ssh-keyscan -p 2222 127.0.0.1 >/root/.ssh/known_hosts 2>/dev/null; [ -s /root/.ssh/known_hosts ] && break; sleep 0.2; done")  # fmt: skip
     version = "3.0" if "2.0" in site.serves() else "5.0"  # one that comes after what the parts before have left
     package = site.put(site.packages[version])
     with Loaded(site.machine) as loaded:

@@ -372,12 +372,13 @@ class Watch:
 
 
 def check_targets(watch: Watch, port: int) -> None:
+    found: List[Dict[str, Any]] = []
+
     def all_up() -> bool:
-        found = ask(watch.port, "/api/v1/targets")["data"]["activeTargets"]
+        found[:] = ask(watch.port, "/api/v1/targets")["data"]["activeTargets"]
         return bool(found) and all(t["health"] == "up" for t in found)
 
     wait_for(all_up, PATIENCE_S)
-    found = ask(watch.port, "/api/v1/targets")["data"]["activeTargets"]
     said = [(t["labels"]["job"], t["scrapeUrl"], t["health"]) for t in found]
     check(said == [(files.JOB, f"http://127.0.0.1:{port}/metrics", "up")], "all targets are up (A-112, E-042)", said)
 

@@ -1,6 +1,6 @@
 # What nginx answers by itself is counted from its log, once: not what a worker answered, whoever reads, whatever rotates.
 # shellcheck shell=bash disable=SC2154
-service main RATE_LIMIT_PER_MINUTE=100
+service main RATE_LIMIT_PER_MINUTE=100 WORKERS=0 # which would end those that are stopped here
 
 fetch() { curl -sS -4 --cacert "$scratch/tls/cert.pem" "$base/metrics" >"$dir/metrics"; }
 all_counts() { # "413=1 429=7": every status
@@ -45,7 +45,7 @@ req GET "$base/predictions/%00"
 is '400' "$status" 400
 req PUT /metrics
 is '405' "$status" 405
-refused=$(count_of 429 "$(codes --interface 127.0.0.31 "$clear/version?[1-60]")")
+refused=$(count_of 429 "$(codes -Z --parallel-immediate --parallel-max 60 --interface 127.0.0.31 "$clear/version?[1-60]")")
 like "nginx's zone refuses some" "$refused" '^[1-9]'
 # Dead, and not started anew: no kept connection leads to it, and its socket refuses.
 supervisor=$(sed -n 's/^supervisor \([0-9]*\) .*/\1/p' "$dir/run/appcore-1.pid")

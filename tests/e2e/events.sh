@@ -67,6 +67,10 @@ add_mine() {
 for i in 1 2 3; do add_mine; done
 within 'hears of what is done' 20 has "completed ${mine[2]}" "$dir/followed"
 opened() { grep -c open "$dir/followed"; }
+both_live() {
+	local listener
+	for listener in "$one" "$two"; do req GET "$listener/livez" && [ "$status" = 200 ] || return 1; done
+}
 came_back() { [ "$(opened)" -gt "$1" ]; }
 for round in 1 2 3; do
 	before=$(opened)
@@ -79,6 +83,7 @@ for round in 1 2 3; do
 	add_mine
 	within "the listener comes back ($round)" 30 came_back "$before"
 	add_mine
+	within "both workers are there ($round)" 30 both_live
 done
 told() { # how many of the tasks are told to be done
 	local i

@@ -113,14 +113,14 @@ is_unavailable() { # URL
 		-d '{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
 	[ "$status" = 503 ] || [ "$status" = 404 ]
 }
-holds 'by one worker, when the answer is there' is_unavailable "$one"
-holds 'by the other' is_unavailable "$two"
+within 'by one worker, when the answer is there' 2 is_unavailable "$one"
+within 'by the other' 2 is_unavailable "$two"
 req POST /v2/repository/index -H 'Content-Type: application/json' -d '{}'
 is 'the index knows it' "$(jq -c '.[] | select(.name == "pair") | [.version, .state, .reason]' <<<"$body")" '["1","UNAVAILABLE","unloaded"]'
 req POST /v2/repository/index -H 'Content-Type: application/json' -d '{"ready":true}'
 is 'or leaves it out' "$(jq -c '[.[].name | select(. != "sentiment")]' <<<"$body")" '["mean"]'
 post_repository load "$operator"
 answer 'loaded again' 200 '{}'
-holds 'by one worker, when the answer is there' ready "$one"
-holds 'by the other' ready "$two"
+within 'by one worker, when the answer is there' 2 ready "$one"
+within 'by the other' 2 ready "$two"
 is 'and it answers' "$(ask pair x:FP32:1x2:1,2)" 'result 1 21.0'

@@ -150,7 +150,8 @@ within 'with the files back it serves' 15 agree_late
 # --- kill -9 during an add ---
 
 for i in {1..12}; do
-	in_service "$binary" model add "$(model 4)" --name killed --version "$i" >/dev/null 2>&1 &
+	# The process that is killed is the command itself.
+	(cd "$dir" && exec env -i PATH="$PATH" HOME="${HOME:-/}" "${settings[@]}" "$binary" model add "$(model 4)" --name killed --version "$i" 8>&-) >/dev/null 2>&1 &
 	sleep "0.0$((i % 6))"
 	kill -9 $! 2>/dev/null || true
 	wait $! 2>/dev/null || true

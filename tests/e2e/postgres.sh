@@ -147,8 +147,7 @@ rows_there() { own psql clock -Atc 'SELECT count(*) FROM predictions'; }
 own psql clock -c "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions LIMIT 5)" >/dev/null
 clock="$clock?application_name=prod"
 server_of "$clock" RETENTION_DAYS=90
-there() { own psql clock -Atc "SELECT application_name FROM pg_stat_activity WHERE datname = 'clock'" | grep -qE '^(appcore|prod)$'; }
-within 'a service is there' 10 there
+within 'a service is there' 30 has_said 'serves, pid'
 run_with "$clock" "$binary" restore "$copy"
 like 'restore under a service whose URL names itself' "$code $output" '^100 .*is open'
 is 'nothing was replaced' "$(rows_there)" 15

@@ -397,8 +397,10 @@ static void close_slow_connection(void *arg, void *thread_state)
 static void start_store(struct harness *h)
 {
 	struct err err = {0};
-	struct store_options options = {
-		.url = str_of(h->url), .mailbox = &h->mailbox, .shm = h->app.shm, .deadline_ms = h->deadline_ms};
+	struct store_options options = {.url = str_of(h->url),
+					.mailbox = &h->mailbox,
+					.shm = h->app.shm,
+					.deadline_ms = h->deadline_ms ? h->deadline_ms : 25000};
 	struct pool_options slow = {.name = "slow",
 				    .threads = h->slow_threads,
 				    .queue = h->slow_queue,

@@ -70,7 +70,8 @@ struct harness {
 	struct config config;
 	struct model *model;     /* answers by default; NULL: the mean */
 	struct model *models[8]; /* served beside it, the first of each name is active; dropped by harness_start */
-	uint64_t deadline_ms;    /* for writes to wait; 0: the store's default */
+	uint64_t deadline_ms; /* for writes to wait; 0: 25 s, so that a busy machine's disk is not taken for a stuck one
+			       */
 	int slow_threads;
 	size_t slow_queue;
 	bool slow_without_db;  /* the slow threads have no connection */

@@ -318,7 +318,7 @@ static void a_late_body_with_a_key(void)
 	struct ask other = ask;
 	other.idem = "k2";
 	struct exchange *a = harness_send(&h, &other);
-	for (int i = 0; i < 3000 && !database_is_postgres() && store_queue_length(h.app.store) == 0; i++)
+	for (int i = 0; i < 3000 && store_queue_length(h.app.store) == 0; i++)
 		harness_pump(&h, 10); /* until it has its key, and waits to be stored */
 	harness_pump(&h, 100);
 	CU_ASSERT_FALSE(a->done);

@@ -155,8 +155,9 @@ void database_lose(const char *name, bool lost)
 	if (database_is_postgres()) {
 		run("ALTER DATABASE ", find(name), lost ? " ALLOW_CONNECTIONS false" : " ALLOW_CONNECTIONS true");
 		if (lost)
-			run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '", find(name),
-			    "'");
+			run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+			    " WHERE backend_type = 'client backend' AND datname = '",
+			    find(name), "'");
 		return;
 	}
 	snprintf(path, sizeof(path), "%s/%s", unit_temp_dir(), name);

@@ -41,12 +41,24 @@ static inline void test_give_up(const char *what, const struct err *err)
 	abort();
 }
 
+static inline void test_sleep_ms(int ms)
+{
+	struct timespec nap = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+	nanosleep(&nap, NULL);
+}
+
 static inline struct db *test_open(const char *name, enum db_mode mode)
 {
+	uint64_t end_ms = clock_mono_ms() + TEST_PATIENCE_MS; /* a server on a busy machine may take longer than 2 s */
+	enum status status;
 	struct db *db;
 	struct err err = {0};
 
-	if (db_open(&db, database_url(name), mode, &err) != STATUS_OK)
+	while ((status = db_open(&db, database_url(name), mode, &err)) == STATUS_UNAVAILABLE &&
+	       database_is_postgres() && clock_mono_ms() < end_ms)
+		test_sleep_ms(100);
+	if (status != STATUS_OK)
 		test_give_up(name, &err);
 	return db;
 }
@@ -110,13 +122,6 @@ static inline int test_wait(pid_t pid)
 	if (waitpid(pid, &status, 0) != pid)
 		return -1;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
-}
-
-static inline void test_sleep_ms(int ms)
-{
-	struct timespec nap = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-
-	nanosleep(&nap, NULL);
 }
 
 /* Saves a row that is told by its id alone. */

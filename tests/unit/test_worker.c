@@ -625,9 +625,14 @@ static int work_until_killed(void *arg)
 	return 2;
 }
 
-/* The time of what a worker had that was killed is over. */
+/* The time of what a worker had that was killed is over: when what it had sent last is done, too. */
 static void end_leases(struct place *place)
 {
+	if (database_is_postgres())
+		await_count(place,
+			    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+			    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
+			    0);
 	test_begin(place->db);
 	OK(db_script(place->db, "UPDATE background_tasks SET lease_us = 1 WHERE status = 'processing'", NULL));
 	test_commit(place->db);

@@ -53,6 +53,7 @@ def main(check: Check) -> None:
     def take() -> None:
         server.sql("ALTER ROLE appcore CONNECTION LIMIT 0")
         server.sql(f"SELECT pg_terminate_backend(pid) FROM {OURS}")
+        wait_for(lambda: server.sql(f"SELECT count(*) FROM {OURS}").strip() == "0", 60, 0.1)  # until then they have their places
         hog.take()
         server.sql("ALTER ROLE appcore CONNECTION LIMIT -1")
 

@@ -27,7 +27,7 @@ class PgData(data.Data):
 def server_killed(check: Check, of: PgData) -> None:
     what, rows, kills = "server killed", data.Rows(first=2 * 10**7), 0
     run_id, reached = of.ingest(of.put("server.csv", rows.text)), 0
-    with Worker(of.service):
+    with Worker(of.service, BATCH_SIZE=20):
         while kills < 2 and wait_for(lambda: of.is_midway(run_id, reached) or of.run(run_id)["state"] == "completed", data.PATIENCE_S, 0.01):
             if of.run(run_id)["state"] == "completed":
                 break

@@ -107,7 +107,7 @@ def flood(check: Check, service: Service, seconds: int) -> None:
     statuses, stop = [], time.monotonic() + seconds / 2
 
     def hammer(source: str) -> None:
-        while time.monotonic() < stop:
+        while True:  # once at the least
             connection = http.client.HTTPSConnection("127.0.0.1", service.https, timeout=60, context=context, source_address=(source, 0))
             try:
                 for _ in range(50):
@@ -119,6 +119,8 @@ def flood(check: Check, service: Service, seconds: int) -> None:
                 pass
             finally:
                 connection.close()
+            if time.monotonic() >= stop:
+                return
 
     threads = [threading.Thread(target=hammer, args=("127.0.0.2",), daemon=True) for _ in range(8)]
     with Visitor(service) as visitor:
