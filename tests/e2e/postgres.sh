@@ -82,6 +82,7 @@ own psql clock -c "INSERT INTO predictions (id, features, result, model_version,
 	FROM (SELECT (extract(epoch FROM now()) * 1000)::bigint - day * 86400000 AS ms FROM generate_series(1, 20) day) t" >/dev/null
 server_of() { # URL [NAME=VALUE...]: a worker on that database begins; $serving is its process
 	rm -f "$dir/clock.sock"
+	: >"$dir/served" # at once: what the one before said is not its
 	(cd "$dir" && exec env -i PATH="$PATH" HOME="$dir" "${settings[@]}" DATABASE_URL="$1" API_KEY=a-key-of-this-topic \
 		SECRET_KEY=a-secret-for-tests-of-more-than-32-bytes INSTANCE_ID=API-1 "${@:2}" \
 		spawn-fcgi -n -s "$dir/clock.sock" -- "$binary" serve) >"$dir/served" 2>&1 </dev/null 8>&- &
@@ -169,6 +170,16 @@ within 'it goes' 15 gone
 rm "$dir/programs/pg_restore"
 run_with "$clock" "$binary" restore "$copy"
 is 'restore when nobody is there' "$code $output $(rows_there)" "0 restored $copy 20"
+
+# The last session of a service that was stopped is there for a moment.
+own psql clock -c "DELETE FROM predictions WHERE id IN (SELECT id FROM predictions LIMIT 5)" >/dev/null
+PGAPPNAME=appcore psql -d "$clock" -c 'SELECT pg_sleep(0.7)' >/dev/null 2>&1 </dev/null &
+leaving=$!
+comes() { [ "$(own psql clock -Atc "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'appcore'")" = 1 ]; }
+within 'a session that is about to end' 10 comes
+run_with "$clock" "$binary" restore "$copy"
+wait "$leaving" || true
+is 'restore waits for it' "$code $output $(rows_there)" "0 restored $copy 20"
 
 # --- copies: secrets ---
 
