@@ -66,10 +66,23 @@ struct reading {
 
 static bool answer_value(struct request *req, struct str name, const char *msg, struct str value)
 {
-	struct str field = arena_dup(&req->arena, name);
+	struct str field = arena_dup(&req->arena, name), input = {value.p, value.n < 200 ? value.n : 200};
+	struct buf path;
 
-	query_answer(req, "value_error", msg, field.p ? field.p : "",
-		     (struct str){value.p, value.n < 200 ? value.n : 200}, (struct str){0});
+	if (!req->query_is_of_body || str_eq(name, STR("q"))) {
+		query_answer(req, "value_error", msg, field.p ? field.p : "", input, (struct str){0});
+		return false;
+	}
+	/* A condition of a body is a member of its "filters". */
+	buf_init(&path, &req->arena);
+	json_put_string(&path, name);
+	invalid_answer_one(req, &(struct violation){.type = "value_error",
+						    .msg = msg,
+						    .where = "body",
+						    .field = "filters",
+						    .index = -1,
+						    .path = buf_view(&path),
+						    .input = invalid_input_text(req, input)});
 	return false;
 }
 
